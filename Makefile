@@ -1,0 +1,41 @@
+# The developer's whole interface; `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt lint test bench demo lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+setup: .venv/ready  ## .venv with hash-locked dependencies and keyfuse itself
+
+fmt: setup  ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only .
+
+lint: setup  ## formatting, ruff, mypy strict, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/lint-imports
+
+test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and Maven)
+	$(BIN)/pytest -q
+
+bench: setup  ## the table of docs/benchmarks.md
+	$(BIN)/python -m benchmarks.run
+
+demo: setup  ## the main job on the embedded defaults, in under 90 s
+	$(BIN)/keyfuse demo
+
+lock: setup  ## resolve requirements.lock again (needs uv)
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+
+clean:  ## remove what the targets made
+	rm -rf .venv .keyfuse build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

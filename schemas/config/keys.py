@@ -1,0 +1,44 @@
+"""`keys.yaml`: what people write down about keys: whose, for what, where, and what to spare."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from schemas.config.base import Config
+from schemas.records import KeyFacts
+
+
+class KeyConfig(Config):
+    """One key."""
+
+    key_id: str = Field(min_length=1)
+    """Its fingerprint (`fp1:...`) or the provider's public id, as it appears in events."""
+    provider: str = Field(min_length=1)
+    """The provider whose admin API can act on it: openai, anthropic, litellm, sandbox."""
+    provider_ref: str | None = None
+    """The provider's own id: OpenAI `proj_.../key_...`, Anthropic `apikey_...`, LiteLLM the key's hash."""
+    team: str = "unknown"
+    """Owning team; routes by it."""
+    app: str = "unknown"
+    """Application that uses it."""
+    env: str = "unknown"
+    """Environment; modes, limits and acceptable loss go by it."""
+    protected: bool = False
+    """True: never touched automatically, whatever happens."""
+
+    def facts(self) -> KeyFacts:
+        return KeyFacts(
+            provider=self.provider,
+            team=self.team,
+            app=self.app,
+            env=self.env,
+            protected=self.protected,
+            provider_ref=self.provider_ref,
+        )
+
+
+class KeysConfig(Config):
+    """`keys.yaml`."""
+
+    keys: tuple[KeyConfig, ...] = ()
+    """All registered keys."""

@@ -1,0 +1,80 @@
+"""`responses.yaml`: the ladder, the modes, and the limits that protect us from ourselves."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.config.base import Config
+from schemas.records import Mode
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class CapsConfig(Config):
+    """How many keys automatic steps may touch. Defaults after the safety notes; people are not capped."""
+
+    per_10min_keys: Annotated[int, Field(ge=1)] = 5
+    """At most this many keys in ten minutes ..."""
+    per_10min_share: Share = 0.02
+    """... or this share of the known keys, whichever is larger."""
+    per_day_share: Share = 0.10
+    """At most this share of the known keys in a day (but always per_10min_keys)."""
+    freeze_share: Share = 0.20
+    """More than this share of the active keys flagged in ten minutes: the detector is suspect. Freeze and page."""
+    freeze_min_keys: Annotated[int, Field(ge=1)] = 3
+    """... and at least this many."""
+    cooldown_s: Annotated[float, Field(ge=0)] = 300
+    """After a step failed for good, the same key is left alone this long."""
+
+
+class RetryConfig(Config):
+    """Calls to a provider: bounded, with backoff; then the command is irrevocable and a person is paged."""
+
+    attempts: Annotated[int, Field(ge=1, le=20)] = 6
+    """Tries in all."""
+    wait_initial_s: Annotated[float, Field(gt=0)] = 0.5
+    """First pause; doubles each time, with jitter."""
+    wait_max_s: Annotated[float, Field(gt=0)] = 30
+    """Longest pause."""
+    timeout_s: Annotated[float, Field(gt=0)] = 10
+    """For one call."""
+    verify_s: Annotated[float, Field(gt=0)] = 60
+    """How long the provider may take until it really refuses the key."""
+
+
+class LadderConfig(Config):
+    """What must be true for an automatic step."""
+
+    families_for_cut: Annotated[int, Field(ge=1, le=10)] = 2
+    """Agreeing families needed to cut without a person; a certain limit counts as enough."""
+    first_step: Literal["throttle", "block", "disable"] = "disable"
+    """The softest step tried where the provider has it."""
+    escalate_after_s: Annotated[float, Field(gt=0)] = 120
+    """Still spending this long after a soft step: the next rung."""
+
+
+class ResponsesConfig(Config):
+    """`responses.yaml`."""
+
+    mode: Mode = "observe"
+    """observe: say what would be done; approve: a person decides; auto: up to disable, reversibly."""
+    modes: dict[str, Mode] = Field(default_factory=dict)
+    """By environment; stronger than `mode`."""
+    key_modes: dict[str, Mode] = Field(default_factory=dict)
+    """By key_id; stronger than the environment."""
+    protected_keys: tuple[str, ...] = ()
+    """key_ids never touched automatically."""
+    freeze_file: str = ".keyfuse/FREEZE"
+    """While this file exists no automatic step runs; read before every call."""
+    ladder: LadderConfig = LadderConfig()
+    caps: CapsConfig = CapsConfig()
+    retry: RetryConfig = RetryConfig()
+    reopen_after_s: Annotated[float, Field(ge=0)] = 900
+    """Refractory time: a finding this soon after closing does not open a new incident unless it is critical."""
+    resolve_after_s: Annotated[float, Field(gt=0)] = 1800
+    """Silence after which an incident resolves itself."""
+
+    def mode_of(self, key_id: str, env: str) -> Mode:
+        return self.key_modes.get(key_id) or self.modes.get(env) or self.mode
