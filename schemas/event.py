@@ -19,6 +19,10 @@ NANO: Final = 1_000_000_000
 _EPOCH_MS_FROM: Final = 100_000_000_000  # a larger number is milliseconds, a smaller one seconds
 
 
+class TimeOutOfRange(ValueError):
+    """A time, well written, that no working clock shows."""
+
+
 def parse_ts_ms(value: object) -> int:
     """Milliseconds since the epoch from RFC 3339 text (with an offset) or epoch seconds or milliseconds.
 
@@ -40,7 +44,7 @@ def parse_ts_ms(value: object) -> int:
             raise ValueError("the time is not a finite number")
         ts_ms = round(value * 1000) if abs(value) < _EPOCH_MS_FROM else round(value)
     if not MIN_TS_MS <= ts_ms < MAX_TS_MS:
-        raise ValueError("the time is not between 2015 and 2100")
+        raise TimeOutOfRange("the time is not between 2015 and 2100")
     return ts_ms
 
 

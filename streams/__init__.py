@@ -1,0 +1,1 @@
+"""Faust and Kafka: the stages between the topics. No arithmetic lives here."""

@@ -1,0 +1,62 @@
+"""What every provider can do, and says about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from schemas.records import Step
+
+
+class StepSpec(NamedTuple):
+    """One step as this provider does it."""
+
+    reversible: bool
+    scope: Literal["key", "project", "account", "gateway"]  # what stops working: how far the damage of a cut reaches
+    typical_s: float  # until the step is in effect, as far as the provider says
+    breaks: str  # in words, for the person who approves
+
+
+class Effect(NamedTuple):
+    """Whether something is so, as the provider shows it, and how we know."""
+
+    state: Literal["yes", "no", "unknown"]
+    words: str
+
+
+class Provider(Protocol):
+    """One provider's admin API. Every method may raise `ProviderError` and nothing else.
+
+    Retrying is the caller's: an adapter makes each call once.
+    """
+
+    @property
+    def name(self) -> str:
+        """As events and `keys.yaml` call it."""
+
+    @property
+    def steps(self) -> Mapping[Step, StepSpec]:
+        """What can be done here; a step that is missing cannot."""
+
+    async def snapshot(self, ref: str) -> dict[str, str]:
+        """How the key stands now, for undo. Never a secret. Raises Refused when the key is unknown."""
+
+    async def apply(self, step: Step, ref: str) -> str:
+        """Do it; returns what the provider said. Doing it twice is the same as once."""
+
+    async def in_effect(self, step: Step, ref: str) -> Effect:
+        """Read back whether the step holds. Never trusts what `apply` was answered."""
+
+    async def probe(self, ref: str) -> Effect | None:
+        """Is the key really refused ("yes") or served ("no")? None where that takes the key's secret."""
+
+    async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:
+        """Put back what `snapshot` saw; returns what the provider said."""
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+def offered(provider: Provider | None) -> dict[Step, bool]:
+    """The provider's steps, each with whether it can be undone; nothing without a provider."""
+    return {step: spec.reversible for step, spec in provider.steps.items()} if provider else {}

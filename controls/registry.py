@@ -1,0 +1,34 @@
+"""The identity plane: what people wrote down about each key."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from schemas.config.keys import KeysConfig
+from schemas.records import KeyFacts
+
+
+class Registry:
+    """`keys.yaml`, ready to be asked.
+
+    >>> from schemas.config.keys import KeyConfig
+    >>> registry = Registry(KeysConfig(keys=(KeyConfig(key_id="k1", provider="openai", team="search"),)))
+    >>> registry.facts_of("k1").team, registry.facts_of("k2"), len(registry)
+    ('search', None, 1)
+
+    Raises:
+        ValueError: a key is listed twice; two entries could disagree on whether it is protected.
+    """
+
+    def __init__(self, config: KeysConfig) -> None:
+        twice = [key_id for key_id, times in Counter(key.key_id for key in config.keys).items() if times > 1]
+        if twice:
+            raise ValueError(f"keys.yaml lists {', '.join(sorted(twice))} more than once; keep one entry for each key")
+        self._facts = {key.key_id: key.facts() for key in config.keys}
+
+    def facts_of(self, key_id: str) -> KeyFacts | None:
+        """What is written about the key; None when nobody registered it."""
+        return self._facts.get(key_id)
+
+    def __len__(self) -> int:
+        return len(self._facts)

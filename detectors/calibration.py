@@ -1,0 +1,73 @@
+"""From a raw score to -log10 of the chance that a healthy key reaches it within a 10-minute block.
+
+Each cohort counts the block maxima of its keys by raw score. A built-in prior stands in until there are enough, and
+beyond the data the tail is taken as exponential.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.explain import BLOCKS_PER_WEEK
+from detectors.state import Array
+
+BIN: Final = 0.1
+BINS: Final = 120
+_PRIOR_BLOCKS: Final = 300.0
+_PRIOR: Final = ((0.03, 0.32), (0.03, 0.32), (0.04, 0.62), (0.05, 0.75))  # (chance above 0, e-folding) by family
+_TAIL_FROM: Final = 0.01  # the tail begins where one block in a hundred gets
+_E_FOLD_BOUNDS: Final = (0.15, 2.0)
+HALF_LIFE_BLOCKS: Final = 4032  # four weeks
+_EDGES: Final = np.arange(BINS + 1) * BIN
+
+
+def prior_survival() -> Array:
+    """[family, edge]: chance that a block maximum reaches each edge, before any data."""
+    chance, fold = np.array(_PRIOR).T
+    survival = chance[:, None] * np.exp(-_EDGES / fold[:, None])
+    survival[:, 0] = 1.0
+    return survival
+
+
+def bins_of(raw: Array) -> Array:
+    return np.minimum((np.maximum(raw, 0.0) / BIN).astype(np.int64), BINS - 1)
+
+
+def table(counts: Array) -> Array:
+    """[..., family, edge] scores from [..., family, bin] counts.
+
+    >>> empty = table(np.zeros((4, BINS)))
+    >>> busy = table(np.array([[1000.0] * 20 + [0.0] * 100] * 4))
+    >>> bool((empty[:, 10] > busy[:, 10]).all()), bool((np.diff(busy) >= 0).all())
+    (True, True)
+    """
+    reached = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    reached = np.concatenate((reached, np.zeros((*counts.shape[:-1], 1))), axis=-1)
+    survival = (_PRIOR_BLOCKS * prior_survival() + reached) / (_PRIOR_BLOCKS + reached[..., :1])
+    start = np.maximum((survival >= _TAIL_FROM).sum(axis=-1, keepdims=True) - 1, 0)
+    at_start = np.take_along_axis(survival, start, axis=-1)
+    beyond = np.where(np.arange(BINS + 1) > start, survival, 0.0).sum(axis=-1, keepdims=True)
+    fold = np.clip(BIN * (beyond / at_start + 0.5), *_E_FOLD_BOUNDS)
+    tail = at_start * np.exp(-(_EDGES - start * BIN) / fold)
+    scores: Array = -np.log10(np.where(np.arange(BINS + 1) > start, np.maximum(tail, 1e-30), survival))
+    return np.maximum.accumulate(scores, axis=-1)
+
+
+def scores(tables: Array, cohort: Array, family: int, raw: Array) -> Array:
+    """Interpolated score of each raw value under its cohort's table."""
+    place = np.clip(raw / BIN, 0.0, BINS - 1e-9)
+    low = place.astype(np.int64)
+    left, right = tables[cohort, family, low], tables[cohort, family, low + 1]
+    scored: Array = left + (right - left) * (place - low)
+    return scored
+
+
+def threshold(alarm_per_key_week: float) -> float:
+    """The score whose alarms a healthy key raises this often.
+
+    >>> round(threshold(0.1), 2)
+    4.0
+    """
+    return float(-np.log10(min(alarm_per_key_week / BLOCKS_PER_WEEK, 1.0)))

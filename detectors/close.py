@@ -1,0 +1,79 @@
+"""What is known of a wave of keys whose second is being closed: the input of every detector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from detectors.state import Array, Fields, State
+from schemas.config.detectors import DetectorSettings
+
+CALIBRATED: Final = ("velocity", "mix", "origin", "cohort")
+"""Families whose raw scores are turned into probabilities; the order of all arrays with one column per family."""
+PEAKED: Final = CALIBRATED[:3]
+"""Of these the key itself remembers the highest raw score of its block: they depend on its own rows alone."""
+LEARN_CAPS: Final = (1.4, 0.7, 2.0)
+"""Raw score above which a block counts as alarmed and is learned with caution. Fixed, never calibrated: what a key
+learns may depend only on its own rows, so that shards restored at different moments agree."""
+
+KEY_FIELDS: Final[Fields] = {
+    "key_block": ("i4", ()),  # 10-minute block of the last close; 0 when never closed
+    "key_windows": ("i4", ()),  # active blocks completed
+    "key_requests": ("i4", ()),  # ever, saturating
+    "key_seen": ("i4", ()),  # second of the last close
+    "key_peak": ("f4", (3,)),  # highest raw score in this block, by PEAKED
+    "key_tail": ("i4", (3,)),  # block of the last peak above its cap that the cohort learned
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Close:
+    """All arrays have one entry per key of the wave unless they say otherwise."""
+
+    second: Array
+    block: int  # of all these seconds
+    elapsed: Array  # blocks since the key's last active one; 0 within it and for a new key
+    windows: Array  # active blocks completed before this one
+    requests: Array  # ever, this second included
+    sums: Array  # [n, 12] in the order of rings.WINDOWS
+    caps: Array  # [n, 3] certain limits: USD per minute, USD per hour, requests per second; inf when off
+    ended_peak: Array  # [n, 3] highest raw scores of the block that ended, where elapsed > 0
+    salt: Array  # 64-bit hash of the key_id
+    rows: Array  # [rows.WIDTH, m] the second's rows; SLOT holds the position of the key in this wave
+
+    @property
+    def turned(self) -> Array:
+        """Where the key begins a new block and the one before is learned."""
+        return self.elapsed > 0
+
+    def alarmed(self, family: str) -> Array:
+        """Where the ended block was above the fixed cap."""
+        at = PEAKED.index(family)
+        return self.ended_peak[:, at] > LEARN_CAPS[at]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A finding in the making: which detector, in which words, with which numbers."""
+
+    detector: str
+    what: str  # "spends 31.9 USD/min over 1 min, its usual peak is ..."
+    evidence: dict[str, float | str]
+
+
+class Detector(Protocol):
+    """What each detector module offers."""
+
+    FAMILY: str
+    FIELDS: Fields
+
+    def step(self, state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
+        """Score, then learn: the new state and one raw score per key. Changes nothing it was given."""
+        ...
+
+
+def usd(close: Close, scale: str) -> Array:
+    """Spend over one window, in USD."""
+    column: Sequence[str] = ("10s", "1m", "10m", "1h")
+    return close.sums[:, 8 + column.index(scale)]

@@ -1,0 +1,76 @@
+"""Several features at once against the key's cohort: a second opinion by Half-Space Trees, never an alarm alone.
+
+A cohort is an environment with a provider: keys that do the same kind of work under the same prices.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.close import Close, Told
+from detectors.explain import number
+from detectors.rings import WINDOWS
+from detectors.river_models import Forest
+from detectors.state import Array, Fields, State
+from schemas.config.detectors import DetectorSettings
+
+FAMILY: Final = "cohort"
+FEATURES: Final = ("requests_10m", "tokens_10m", "usd_10m", "tokens_per_request", "usd_per_request", "burst")
+_LOW: Final = np.log([1.0, 10.0, 1e-4, 1.0, 1e-6, 0.1])
+_HIGH: Final = np.log([1e6, 1e9, 1e4, 1e6, 1e2, 1.0])
+_UNITS: Final = ("requests in 10 min", "tokens in 10 min", "USD in 10 min", "tokens per request", "USD per request",
+                 "of 10 minutes' requests in the last one")  # fmt: skip
+_PERIOD_S: Final = 60
+FIELDS: Final[Fields] = {
+    "coh_x": ("f4", (len(FEATURES),)),  # features of the last evaluation, 0 to 1
+    "coh_minute": ("i4", ()),  # when that was, in the key's own minutes
+}
+
+
+def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
+    """Raw score: 1 where the key is due for an evaluation, which is once a minute; `opinion` gives the score.
+
+    >>> from tests.detectors.build import closing
+    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> state, due = step(state, closing(usd_10m=1.0), DetectorSettings())
+    >>> _, again = step(state, closing(usd_10m=1.0), DetectorSettings())
+    >>> due.tolist(), again.tolist()
+    ([1.0], [0.0])
+    """
+    minute = (close.second + (close.salt % np.uint64(_PERIOD_S)).astype("i8")) // _PERIOD_S
+    due = minute != state["coh_minute"]
+    if not due.any():
+        return state, np.zeros(len(due))
+    new = {name: values.copy() for name, values in state.items()}
+    new["coh_minute"] = minute.astype("i4")
+    new["coh_x"][due] = features(close.sums[due])
+    return new, due.astype("f8")
+
+
+def features(sums: Array) -> Array:
+    """Logarithms scaled to 0..1 by fixed ranges, so that one attack cannot squash all later values."""
+    per_request = 1 / np.maximum(sums[:, 2], 1.0)
+    raw = np.stack(
+        (sums[:, 2], sums[:, 6], sums[:, 10], sums[:, 6] * per_request, sums[:, 10] * per_request,
+         sums[:, 1] * per_request), axis=1,
+    )  # fmt: skip
+    scaled = (np.log(np.maximum(raw, 1e-12)) - _LOW) / (_HIGH - _LOW)
+    return np.clip(scaled, 0.0, 1.0).astype("f4")
+
+
+def opinion(forest: Forest, cohort: Array, samples: Array) -> Array:
+    """-ln of the density the forest sees around each sample, 0 to 9.2; 0 while the forest is not grown."""
+    score = forest.score(cohort, samples)
+    raw: Array = np.where(forest.ready(cohort), -np.log(np.maximum(1 - score, 0.0) + 1e-4), 0.0)
+    return raw
+
+
+def explain(state: State, at: int, raw: float) -> Told:
+    """Features in plain units; a forest cannot say which of them is odd."""
+    values = np.exp(state["coh_x"][at] * (_HIGH - _LOW) + _LOW)
+    evidence: dict[str, float | str] = {"observed": raw, "window_s": 600.0}
+    evidence |= {name: float(value) for name, value in zip(FEATURES, values, strict=True)}
+    shown = ", ".join(f"{number(float(values[i]))} {_UNITS[i]}" for i in (0, 2, 3))
+    return Told("half_space_trees", f"is used unlike other keys of its environment and provider: {shown}", evidence)

@@ -1,0 +1,114 @@
+"""A frame's columns as integers: which key, which clock second, which hashed texts. Duplicates of its own replay fall."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from detectors import rows as r
+from detectors.keys import KeyBook, Names, shard_of
+from detectors.state import Array
+from schemas.frame import FRAME_SCHEMA, INDEX_BITS
+
+_AT: Final = {name: FRAME_SCHEMA.get_field_index(name) for name in FRAME_SCHEMA.names}
+_TOKENS: Final = ("input_tokens", "output_tokens")  # cached and reasoning tokens are part of these
+
+
+def column(frame: pa.RecordBatch, name: str) -> Array:
+    """A column without nulls as numpy, without a copy."""
+    values: Array = frame.column(_AT[name]).to_numpy(zero_copy_only=False)
+    return values
+
+
+def codes(frame: pa.RecordBatch, name: str) -> tuple[Array, list[str]]:
+    """A text column as places in its list of distinct values; null is one past its end."""
+    array = frame.column(_AT[name])
+    texts: list[str] = array.dictionary.to_pylist()
+    indices = array.indices
+    if indices.null_count:
+        indices = indices.fill_null(len(texts))
+    places: Array = indices.to_numpy(zero_copy_only=False)
+    return places, texts
+
+
+def coordinates(frame: pa.RecordBatch) -> tuple[Array, Array]:
+    """Each row's raw partition, and its place there as one growing number."""
+    offsets = column(frame, "raw_offset") << INDEX_BITS
+    return column(frame, "raw_partition").astype(np.int64), offsets | column(frame, "raw_index")
+
+
+def beyond(covered: Array, shards: Array, partitions: Array, coords: Array) -> Array:
+    """True where a row is past everything its shard has folded; raises `covered` to the newest.
+
+    >>> covered = np.array([[5, -1]])
+    >>> beyond(covered, np.zeros(3, int), np.array([0, 1, 1]), np.array([5, 7, 7])).tolist(), covered.tolist()
+    ([False, True, False], [[5, 7]])
+    """
+    fresh: Array = coords > covered[shards, partitions]
+    if _rises(partitions, coords):
+        np.maximum.at(covered, (shards, partitions), coords)
+        return fresh
+    for at, (shard, partition, coord) in enumerate(zip(shards.tolist(), partitions.tolist(), coords.tolist(), strict=True)):
+        fresh[at] = coord > covered[shard, partition]
+        covered[shard, partition] = max(covered[shard, partition], coord)
+    return fresh
+
+
+def _rises(partitions: Array, coords: Array) -> bool:
+    """Whether coordinates grow within each raw partition: a frame without replays inside."""
+    if (partitions != partitions[0]).any():
+        order = np.argsort(partitions, kind="stable")
+        partitions, coords = partitions[order], coords[order]
+        return bool(((np.diff(coords) > 0) | (np.diff(partitions) != 0)).all())
+    return bool((np.diff(coords) > 0).all())
+
+
+class Intake:
+    """Reads frames for one partition, giving slots to new keys and hashes to texts."""
+
+    def __init__(self, book: KeyBook, models: Names, places: Names) -> None:
+        self._book, self._models, self._places = book, models, places
+
+    def keys(self, frame: pa.RecordBatch) -> tuple[Array, list[str], Array, Array]:
+        """Each row's key as a place in the list of distinct keys, that list, and slot (or -1) and shard of each."""
+        at, ids = codes(frame, "key_id")
+        known = self._book.slot_of
+        slots = np.array([known.get(key_id, -1) for key_id in ids], np.int64)
+        shards = self._book.columns["shard"][slots].astype(np.int64) if len(self._book.ids) else np.zeros(len(ids), "i8")
+        for place in np.flatnonzero(slots < 0).tolist():
+            shards[place] = shard_of(ids[place], self._book.shards)
+        return at, ids, slots, shards
+
+    def admit(self, frame: pa.RecordBatch, at: Array, ids: list[str], slots: Array) -> None:
+        """Give slots to keys seen for the first time, in the order of their rows; `frame` holds kept rows only."""
+        strange = slots[at] < 0
+        if not strange.any():
+            return
+        places, first = np.unique(at[strange], return_index=True)
+        rows = np.flatnonzero(strange)[first]
+        for row, place in sorted(zip(rows.tolist(), places.tolist(), strict=True)):
+            provider, team, app, env = (frame.column(_AT[n])[row].as_py() for n in ("provider", "team", "app", "env"))
+            slots[place] = self._book.add(ids[place], self._book.facts_from_row(provider, team, app, env))
+
+    def rows(self, frame: pa.RecordBatch, slots: Array, seconds: Array) -> Array:
+        """The integer matrix of `detectors.rows`."""
+        matrix = np.empty((r.WIDTH, frame.num_rows), np.int64)
+        matrix[r.SLOT], matrix[r.SECOND] = slots, seconds
+        matrix[r.TS] = column(frame, "ts_ms") // 1000
+        matrix[r.REQUESTS] = column(frame, "requests")
+        matrix[r.TOKENS] = sum(column(frame, name) for name in _TOKENS)
+        matrix[r.COST] = column(frame, "cost_nano_usd")
+        at, texts = codes(frame, "model")
+        matrix[r.MODEL] = _hashes(self._models, texts)[at]
+        matrix[r.FORBIDDEN] = self._book.forbidden(slots, at.astype(np.int64), texts)
+        for name, place in (("network", r.NETWORK), ("country", r.COUNTRY), ("user_agent", r.AGENT)):
+            at, texts = codes(frame, name)
+            matrix[place] = _hashes(self._places, texts)[at]
+        return matrix
+
+
+def _hashes(names: Names, texts: list[str]) -> Array:
+    """Hash of each text, and 0 for null at the end."""
+    return np.array([*map(names.hash_of, texts), 0], np.int64)

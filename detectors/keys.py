@@ -1,0 +1,150 @@
+"""Who the key slots are: names, facts, shards, cohorts, limits, and the answers of the policy plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+
+from detectors.limits import caps_of
+from detectors.population import Population
+from detectors.state import Array, Fields, KeyTable
+from schemas.config.detectors import DetectorsConfig
+from schemas.records import KeyFacts
+
+FactsOf = Callable[[str], KeyFacts | None]
+Forbidden = Callable[[str, KeyFacts, str], str | None]
+
+_MODELS: Final = 64  # models whose verdict is remembered per key; further ones are asked about each time
+_FIELDS: Final[Fields] = {
+    "shard": ("i2", ()),
+    "cohort": ("i4", ()),
+    "salt": ("u8", ()),
+    "caps": ("f8", (3,)),
+    "score": ("f4", ()),  # of the last close, for screens
+    "verdict": ("i1", (_MODELS,)),  # by model: 0 not asked, 1 allowed, 2 forbidden
+}
+
+
+def shard_of(key_id: str, shards: int) -> int:
+    """The shard of state a key belongs to.
+
+    >>> shard_of("fp1:00", 16) == shard_of("fp1:00", 16) < 16
+    True
+    """
+    return crc32(b"shard:" + key_id.encode()) % shards
+
+
+class Names:
+    """Short hashes of texts, and the texts behind them while there are not too many."""
+
+    _LIMIT = 200_000
+
+    def __init__(self) -> None:
+        self._hash: dict[str, int] = {}
+        self._text: dict[int, str] = {}
+
+    def hash_of(self, text: str) -> int:
+        """32 bits, never 0, the same everywhere."""
+        known = self._hash.get(text)
+        if known is None:
+            if len(self._hash) >= self._LIMIT:
+                self._hash.clear()
+                self._text.clear()
+            known = int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "little") or 1
+            self.learn(known, text)
+        return known
+
+    def text_of(self, value: int) -> str:
+        """The text, empty when it is not at hand."""
+        return self._text.get(value, "")
+
+    def learn(self, value: int, text: str) -> None:
+        self._hash[text], self._text[value] = value, text
+
+
+class KeyBook:
+    """One slot per key seen. Slots are private to this process; what leaves it goes by key_id."""
+
+    def __init__(
+        self, settings: DetectorsConfig, population: Population, *, shards: int, facts_of: FactsOf, forbidden: Forbidden
+    ) -> None:
+        self._settings, self._population = settings, population
+        self.shards = shards
+        self._facts_of, self._forbidden = facts_of, forbidden
+        self.slot_of: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.row_facts: list[KeyFacts] = []
+        self.facts: list[KeyFacts] = []
+        self._shared: dict[tuple[str, ...], KeyFacts] = {}
+        self._models: dict[str, int] = {}
+        self._table = KeyTable(_FIELDS)
+
+    @property
+    def columns(self) -> dict[str, Array]:
+        return self._table.columns
+
+    def add(self, key_id: str, row_facts: KeyFacts) -> int:
+        """A slot for a new key; `row_facts` is what its first row says, used where the registry is silent."""
+        slot = self.slot_of[key_id] = len(self.ids)
+        self._table.grow_to(slot + 1)
+        self.ids.append(key_id)
+        self.row_facts.append(row_facts)
+        self.facts.append(row_facts)
+        self.columns["shard"][slot] = shard_of(key_id, self.shards)
+        self.columns["salt"][slot] = int.from_bytes(blake2b(key_id.encode(), digest_size=8).digest(), "little")
+        self._settle(slot)
+        return slot
+
+    def facts_from_row(self, provider: str, team: str | None, app: str | None, env: str | None) -> KeyFacts:
+        """Facts as an event states them; equal ones are one object, for there may be a million keys."""
+        named = (provider, team or "unknown", app or "unknown", env or "unknown")
+        known = self._shared.get(named)
+        if known is None:
+            known = self._shared[named] = KeyFacts(provider=named[0], team=named[1], app=named[2], env=named[3])
+        return known
+
+    def reconfigure(self, settings: DetectorsConfig) -> None:
+        """New limits, and every answer of registry and policies asked afresh."""
+        self._settings = settings
+        self.columns["verdict"][:] = 0
+        for slot in range(len(self.ids)):
+            self._settle(slot)
+
+    def _settle(self, slot: int) -> None:
+        key_id = self.ids[slot]
+        facts = self.facts[slot] = self._facts_of(key_id) or self.row_facts[slot]
+        self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
+        self.columns["caps"][slot] = caps_of(self._settings, env=facts.env, key_id=key_id)
+
+    def policy_against(self, slot: int, model: str) -> str | None:
+        """Name of the policy that forbids the model to the key."""
+        return self._forbidden(self.ids[slot], self.facts[slot], model)
+
+    def forbidden(self, slots: Array, codes: Array, models: list[str]) -> Array:
+        """For each row 1 where its key may not use its model; `codes` index `models`."""
+        places = np.array([self._models.setdefault(model, len(self._models)) for model in models] or [0])[codes]
+        remembered = places < _MODELS
+        if remembered.all():
+            verdict = self.columns["verdict"][slots, places]
+        else:
+            verdict = np.where(remembered, self.columns["verdict"][slots, np.minimum(places, _MODELS - 1)], 0)
+        unknown = np.flatnonzero(verdict == 0)
+        if len(unknown):
+            verdict[unknown] = self._ask(slots[unknown], codes[unknown], places[unknown], models)
+        banned: Array = (verdict == 2).astype(np.int64)
+        return banned
+
+    def _ask(self, slots: Array, codes: Array, places: Array, models: list[str]) -> Array:
+        pairs, first, member = np.unique((slots << 32) | codes, return_index=True, return_inverse=True)
+        answers = np.empty(len(pairs), np.int8)
+        for at, row in enumerate(first.tolist()):
+            slot, place = int(slots[row]), int(places[row])
+            answers[at] = 2 if self.policy_against(slot, models[int(codes[row])]) else 1
+            if place < _MODELS:
+                self.columns["verdict"][slot, place] = answers[at]
+        told: Array = answers[member]
+        return told

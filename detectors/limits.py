@@ -1,0 +1,65 @@
+"""Certain limits: spend per minute and hour, request rate. No learning, in force from the first event."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.close import Close, Told
+from detectors.explain import number
+from detectors.state import Array, Fields, State
+from schemas.config.detectors import DetectorsConfig, DetectorSettings, LimitsOverride
+
+FAMILY: Final = "policy"
+FIELDS: Final[Fields] = {}
+_NAMES: Final = ("usd_per_min", "usd_per_hour", "requests_per_s")
+_WINDOW_S: Final = (60.0, 3600.0, 10.0)
+_WORDS: Final = (
+    "spends {0} USD/min, its limit is {1} USD/min",
+    "spent {0} USD within an hour, its limit is {1} USD",
+    "makes {0} requests/s over 10 s, its limit is {1} requests/s",
+)
+
+
+def observed(sums: Array) -> Array:
+    """USD in a minute, USD in an hour, mean requests a second over 10 s.
+
+    >>> observed(np.array([[50.0, 0, 0, 0, 0, 0, 0, 0, 0, 2.0, 0, 9.0]])).tolist()
+    [[2.0, 9.0, 5.0]]
+    """
+    return np.stack((sums[:, 9], sums[:, 11], sums[:, 0] / 10), axis=1)
+
+
+def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
+    """How many times the strictest limit is used up; more than 1 is a breach."""
+    return state, (observed(close.sums) / close.caps).max(axis=1)
+
+
+def explain(close: Close, at: int) -> Told:
+    now, cap = observed(close.sums)[at], close.caps[at]
+    worst = int((now / cap).argmax())
+    evidence: dict[str, float | str] = {
+        "observed": float(now[worst]),
+        "limit": float(cap[worst]),
+        "window_s": _WINDOW_S[worst],
+        "ratio": float(now[worst] / cap[worst]),
+    }
+    return Told(_NAMES[worst], _WORDS[worst].format(number(now[worst]), number(cap[worst])), evidence)
+
+
+def caps_of(settings: DetectorsConfig, *, env: str, key_id: str) -> tuple[float, ...]:
+    """The limits in force for one key: the key's own over its environment's over the general ones.
+
+    A limit that an override names as null is off; one that it does not name stays as it is.
+    """
+    scopes = (settings.keys.get(key_id), settings.environments.get(env))
+    return tuple(_cap(name, scopes, getattr(settings.limits, name)) for name in _NAMES)
+
+
+def _cap(name: str, scopes: tuple[LimitsOverride | None, ...], general: float | None) -> float:
+    for scope in scopes:
+        if scope is not None and name in scope.model_fields_set:
+            general = getattr(scope, name)
+            break
+    return float("inf") if general is None else general

@@ -1,0 +1,119 @@
+"""Which models the key's money goes to: the last minutes against always."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from detectors import slots
+from detectors.close import Close, Told
+from detectors.explain import percent
+from detectors.rows import COST, MODEL, REQUESTS, SLOT
+from detectors.state import Array, Fields, State
+from schemas.config.detectors import DetectorSettings
+
+FAMILY: Final = "mix"
+PLACES: Final = 8
+FIELDS: Final[Fields] = {
+    "mix_model": ("u4", (PLACES,)),  # hashes of model names
+    "mix_fast": ("f4", (PLACES,)),  # weight of the last minutes
+    "mix_fast_at": ("i4", ()),  # second to which it is faded
+    "mix_now": ("f4", (PLACES,)),  # weight within this block
+    "mix_usual": ("f4", (PLACES,)),  # usual shares
+    "mix_level": ("f4", ()),  # usual weight of an active block
+}
+_FADE_S: Final = 300.0
+_PER_REQUEST: Final = 1e-4  # USD added per request, so that free or unpriced models have a weight too
+_SLOWEST: Final = 1 / 144  # an active block never counts less than this in the usual shares
+_ALARMED_WEIGHT: Final = 0.1
+_INERTIA: Final = 0.1  # of a usual block's weight must have gone elsewhere for a shift to count half
+_GROWN_UP: Final = 6.0  # active blocks at which a mix counts half
+
+
+def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
+    """Raw score: -ln(1 - Jensen-Shannon divergence in bits) of recent against usual shares of spend.
+
+    >>> from tests.detectors.build import closing
+    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> state["mix_model"][0, 0], state["mix_usual"][0, 0], state["mix_level"][0] = 11, 1.0, 0.2
+    >>> both = [step(state, closing(windows=60, requests=500, model=m, cost_usd=2.0), DetectorSettings()) for m in (11, 12)]
+    >>> [round(float(raw[0]), 2) for _, raw in both]
+    [0.0, 2.99]
+    """  # noqa: E501 - an example is one line
+    new = {name: values.copy() for name, values in state.items()}
+    if close.turned.any():
+        _learn(new, close)
+    new["mix_fast"] *= np.exp((new["mix_fast_at"] - close.second) / _FADE_S).astype("f4")[:, None]
+    new["mix_fast_at"] = close.second.astype("i4")
+    weight = _weigh(new, close).astype("f4")
+    new["mix_fast"] += weight
+    new["mix_now"] += weight
+    return new, _divergence(new, close, settings.mix.min_requests)
+
+
+def _weigh(new: State, close: Close) -> Array:
+    """Weight of the second's rows by place, after new models have been given places."""
+    key, model = close.rows[SLOT], close.rows[MODEL].astype("u4")
+    column = slots.find(new["mix_model"], key, model)
+    unknown = column < 0
+    if unknown.any():
+        recent = new["mix_fast"] / np.maximum(new["mix_fast"].sum(axis=1, keepdims=True), 1e-9)
+        strength = np.where(new["mix_model"] > 0, recent + new["mix_usual"], -1.0)
+        cells = slots.admit(new["mix_model"], strength, key[unknown], model[unknown])
+        for name in ("mix_fast", "mix_now", "mix_usual"):
+            new[name][cells] = 0
+        column = slots.find(new["mix_model"], key, model)
+    placed = column >= 0
+    at = (key[placed], column[placed])
+    shape = new["mix_model"].shape
+    cost = slots.tally(shape, at, close.rows[COST][placed])
+    return cost / 1e9 + _PER_REQUEST * slots.tally(shape, at, close.rows[REQUESTS][placed])
+
+
+def _learn(new: State, close: Close) -> None:
+    """Where a block has ended its shares join the usual ones, with little weight if it was alarmed."""
+    at = np.flatnonzero(close.turned)
+    block = new["mix_now"][at].astype("f8")
+    total = block.sum(axis=1)
+    rate = np.maximum(1 / close.windows[at], _SLOWEST) * np.where(close.alarmed(FAMILY)[at], _ALARMED_WEIGHT, 1.0)
+    usual = new["mix_usual"][at]
+    new["mix_usual"][at] = usual + rate[:, None] * (block / np.maximum(total, 1e-9)[:, None] - usual)
+    new["mix_level"][at] += rate * (total - new["mix_level"][at])
+    new["mix_now"][at] = 0
+
+
+def _divergence(new: State, close: Close, min_requests: int) -> Array:
+    usual = new["mix_usual"].astype("f8")
+    known = usual.sum(axis=1)
+    usual = usual / np.maximum(known, 1e-9)[:, None]
+    fast = new["mix_fast"].astype("f8")
+    inertia = _INERTIA * new["mix_level"] + 5 * _PER_REQUEST
+    recent = (fast + inertia[:, None] * usual) / (fast.sum(axis=1) + inertia)[:, None]
+    middle = (recent + usual) / 2
+    bits = (_plogp(recent, middle) + _plogp(usual, middle)) / 2
+    grown = close.windows / (close.windows + _GROWN_UP)
+    raw = -np.log(1.0001 - np.clip(bits, 0.0, 1.0)) * grown
+    judged = (known > 0) & (close.requests >= min_requests)
+    return np.where(judged, np.maximum(raw, 0.0), 0.0)
+
+
+def _plogp(p: Array, q: Array) -> Array:
+    bits: Array = (p * np.log2(np.where(p > 0, p / np.maximum(q, 1e-300), 1.0))).sum(axis=1)
+    return bits
+
+
+def explain(state: State, name_of: Callable[[int], str], at: int) -> Told:
+    """The model whose share grew most."""
+    fast = state["mix_fast"][at].astype("f8")
+    usual = state["mix_usual"][at].astype("f8")
+    share, before = fast / max(float(fast.sum()), 1e-9), usual / max(float(usual.sum()), 1e-9)
+    grown = int((share - before).argmax())
+    model = name_of(int(state["mix_model"][at, grown])) or "another model"
+    was = "it never was used before" if before[grown] < 1e-6 else f"its usual share is {percent(float(before[grown]))}"
+    evidence: dict[str, float | str] = {
+        "observed": float(share[grown]), "expected": float(before[grown]), "window_s": _FADE_S,
+        "ratio": float(share[grown] / max(before[grown], 1e-4)), "model": model,
+    }  # fmt: skip
+    return Told("model_mix", f"{model} is {percent(float(share[grown]))} of spend in the last minutes; {was}", evidence)

@@ -1,0 +1,58 @@
+"""Struct-of-arrays over key slots: each detector declares its fields once, and table, codec and tests read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+State = dict[str, Array]
+Fields = Mapping[str, tuple[str, tuple[int, ...]]]
+
+_FIRST_CAPACITY: Final = 1024
+
+
+class KeyTable:
+    """One row per key in every column; a new row is all zeros, which every field takes as "never used".
+
+    >>> table = KeyTable({"peak": ("f4", ()), "shares": ("f4", (2,))})
+    >>> table.grow_to(3)
+    >>> table.put(np.array([1]), {"peak": np.array([2.5])})
+    >>> table.take(["peak"], np.array([0, 1]))["peak"].tolist()
+    [0.0, 2.5]
+    >>> table.row_bytes
+    12
+    """
+
+    def __init__(self, fields: Fields) -> None:
+        self.fields: Final = dict(fields)
+        self.size = 0
+        self._capacity = 0
+        self.columns: State = {name: np.zeros((0, *shape), dtype) for name, (dtype, shape) in self.fields.items()}
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of state per key."""
+        return sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in self.fields.values())
+
+    def grow_to(self, size: int) -> None:
+        """Make room for `size` rows; capacity grows by half, so that a million keys do not need twice their space."""
+        self.size = max(self.size, size)
+        if size <= self._capacity:
+            return
+        self._capacity = max(size, _FIRST_CAPACITY, self._capacity + self._capacity // 2)
+        for name, column in self.columns.items():
+            wider = np.zeros((self._capacity, *column.shape[1:]), column.dtype)
+            wider[: len(column)] = column
+            self.columns[name] = wider
+
+    def take(self, names: Iterable[str], slots: Array) -> State:
+        """Copies of the rows: a detector may look at them, never change the table."""
+        return {name: self.columns[name][slots] for name in names}
+
+    def put(self, slots: Array, state: Mapping[str, Array]) -> None:
+        for name, values in state.items():
+            self.columns[name][slots] = values

@@ -1,0 +1,143 @@
+"""Requests, tokens and USD over four windows against the decayed maximum of what the key has done.
+
+A key's maxima are learned once per active 10-minute block, after the block: within a block nothing that happens in it
+can excuse it. The rise of a maximum in one block is bounded, so that a ramp keeps alarming.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.close import Close, Told
+from detectors.explain import number, times
+from detectors.rings import METRICS, SCALES, SCALES_S, WINDOWS
+from detectors.state import Array, Fields, State
+from schemas.config.detectors import DetectorSettings
+
+FAMILY: Final = "velocity"
+FLOOR: Final = np.array([10, 20, 60, 150, 20e3, 40e3, 120e3, 300e3, 0.05, 0.1, 0.3, 0.8])
+"""Added to observed and usual alike: from idle to a few requests is not an alarm."""
+FIELDS: Final[Fields] = {
+    "vel_now": ("f4", (12,)),  # greatest sums within this block
+    "vel_top": ("f4", (12,)),  # decayed maxima of the blocks before
+    "vel_hour": ("f4", (24,)),  # usual USD per 10 minutes by hour of day, UTC
+    "vel_hour_n": ("u1", (24,)),  # blocks that made it up, saturating
+    "vel_mean": ("f4", ()),  # usual USD per minute while active
+}
+USD_10M: Final = WINDOWS.index("usd_10m")
+_TRUSTING: Final = 12  # windows within which everything is learned
+_RISE: Final = 4.0  # how many times a maximum may grow in a healthy block
+_RISE_ALARMED: Final = 1.5  # and in an alarmed one
+_HOUR_MIN_N: Final = 12
+_HOUR_CAP: Final = 3.0
+_USD_PER_TOKEN: Final = 1e-6  # a low price: what tokens without a known price are taken to cost at least
+
+
+def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
+    """Raw score: natural log of the greatest ratio to the key's own maxima, plus the weighted hour-of-day ratio.
+
+    >>> from tests.detectors.build import closing
+    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> state["vel_top"][:] = 1.0
+    >>> _, raw = step(state, closing(usd_1m=100.0), DetectorSettings())
+    >>> round(float(raw[0]), 2)
+    4.51
+    """
+    if close.turned.any():
+        state = _learn(state, close, settings.velocity.decay_per_10min)
+    lead = novelty(close.sums, state["vel_top"]).max(axis=1)
+    raw = np.maximum(lead + settings.velocity.hour_weight * _hour_ratio(state, close), 0.0)
+    return {**state, "vel_now": np.maximum(state["vel_now"], close.sums).astype("f4")}, raw
+
+
+def novelty(sums: Array, tops: Array) -> Array:
+    """log((x + c) / (maximum + c)) by window."""
+    ratios: Array = np.log((sums + FLOOR) / (tops + FLOOR))
+    return ratios
+
+
+def blended(state: State, close: Close, prior_log: Array, settings: DetectorSettings) -> tuple[Array, Array]:
+    """Raw score against the key's maxima lifted towards its cohort's while it is young, and the leading window.
+
+    `prior_log` holds log(maximum + c) of a typical key of the cohort. It can only excuse: a quiet cohort does not
+    make a busy key suspicious.
+    """
+    own = np.log(state["vel_top"] + FLOOR)
+    youth = 1 - close.windows / (close.windows + settings.velocity.warmup_windows)
+    ratios = np.log(close.sums + FLOOR) - own - youth[:, None] * np.maximum(prior_log - own, 0.0)
+    leading = ratios.argmax(axis=1)
+    lead = ratios[np.arange(len(leading)), leading]
+    return np.maximum(lead + settings.velocity.hour_weight * _hour_ratio(state, close), 0.0), leading
+
+
+def worth_waking(close: Close, settings: DetectorSettings) -> Array:
+    """Where the spend is above the floor; tokens without a price count with a low one."""
+    money = close.sums[:, 8:] + 0.0
+    money = np.maximum(money, close.sums[:, 4:8] * _USD_PER_TOKEN)
+    per_min = np.maximum(np.maximum(money[:, 1], money[:, 2] / 10), money[:, 3] / 60)
+    enough: Array = per_min >= settings.velocity.min_usd_per_min
+    return enough
+
+
+def _learn(state: State, close: Close, decay: float) -> State:
+    """Where a block has ended: its maxima join the decayed ones, within bounds."""
+    at = np.flatnonzero(close.turned)
+    windows, alarmed = close.windows[at], close.alarmed(FAMILY)[at]
+    rise = np.where(windows <= _TRUSTING, np.inf, np.where(alarmed, _RISE_ALARMED, _RISE))
+    seen, top = state["vel_now"][at].astype("f8"), state["vel_top"][at].astype("f8")
+    bounded = np.minimum(seen, (top + FLOOR) * rise[:, None])
+    new = {name: values.copy() for name, values in state.items()}
+    faded = np.maximum(top, bounded * (1 / decay)) * (decay ** close.elapsed[at])[:, None]
+    new["vel_top"][at] = faded
+    new["vel_now"][at] = 0
+    usd_10m = bounded[:, USD_10M]
+    slow = np.maximum(1 / windows, 0.02)
+    new["vel_mean"][at] += slow * (usd_10m / 10 - new["vel_mean"][at])
+    _learn_hour(new, at, (close.block - close.elapsed[at]) // 6 % 24, usd_10m)
+    return new
+
+
+def _learn_hour(new: State, at: Array, hour: Array, usd_10m: Array) -> None:
+    n = new["vel_hour_n"][at, hour].astype("f8")
+    weight = np.maximum(1 / (n + 1), 0.1)
+    new["vel_hour"][at, hour] += weight * (usd_10m - new["vel_hour"][at, hour])
+    new["vel_hour_n"][at, hour] = np.minimum(n + 1, 255)
+
+
+def _hour_ratio(state: State, close: Close) -> Array:
+    """How much above the usual of this hour and its neighbours, as a capped log; 0 while little is known."""
+    near = (close.block // 6 + np.array([-1, 0, 1])) % 24
+    known = state["vel_hour_n"][:, near].max(axis=1) >= _HOUR_MIN_N
+    usual = state["vel_hour"][:, near].max(axis=1)
+    ratio = np.log((close.sums[:, USD_10M] + FLOOR[USD_10M]) / (usual + FLOOR[USD_10M]))
+    capped: Array = np.where(known, np.clip(ratio, 0.0, _HOUR_CAP), 0.0)
+    return capped
+
+
+def explain(state: State, close: Close, prior_log: Array, settings: DetectorSettings, *, at: int, window: int) -> Told:
+    """The leading window in words. Arrays are the wave's; `at` is the key's place in it."""
+    own = float(np.log(state["vel_top"][at, window] + FLOOR[window]))
+    youth = 1 - close.windows[at] / (close.windows[at] + settings.velocity.warmup_windows)
+    usual = np.exp(own + youth * max(float(prior_log[at, window]) - own, 0.0)) - FLOOR[window]
+    now, usual = float(close.sums[at, window]), max(float(usual), 0.0)
+    ratio = now / max(usual, 0.1 * float(FLOOR[window]))
+    seconds = SCALES_S[window % 4]
+    evidence: dict[str, float | str] = {
+        "observed": now, "expected": usual, "window_s": float(seconds), "ratio": ratio,
+    }  # fmt: skip
+    usually = "usual peak" if close.windows[at] > 0 else "allowance as a new key"
+    what = f"{_rate(now, window)} over {SCALES[window % 4]}, its {usually} is {_rate(usual, window, bare=True)}"
+    return Told(WINDOWS[window], f"{what} ({times(ratio)})", evidence)
+
+
+def _rate(value: float, window: int, *, bare: bool = False) -> str:
+    metric, seconds = METRICS[window // 4], SCALES_S[window % 4]
+    if metric == "requests":
+        words, verb = f"{number(value / seconds)} requests/s", "makes"
+    elif metric == "tokens":
+        words, verb = f"{number(value * 60 / seconds)} tokens/min", "uses"
+    else:
+        words, verb = f"{number(value * 60 / seconds)} USD/min", "spends"
+    return words if bare else f"{verb} {words}"

@@ -1,0 +1,79 @@
+"""The HTTP face of a worker: intake, health, metrics, and what the screens read."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol
+
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Response
+from fastapi.responses import JSONResponse
+from pydantic import SecretStr
+
+from streams.health import Health
+from streams.metrics import Metrics
+
+
+class Answers(Protocol):
+    """What the store is asked for."""
+
+    def keys(self, hours: float) -> list[dict[str, Any]]: ...
+
+    def incidents(self, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
+
+
+def create_app(
+    *,
+    intake: APIRouter | None,
+    health: Health,
+    metrics: Metrics,
+    monotonic_s: Callable[[], float],
+    token: SecretStr | None,
+    answers: Answers | None,
+) -> FastAPI:
+    """`/healthz` tells progress, not life; `/readyz` whether to send work here; `/metrics` for Prometheus."""
+    app = FastAPI(title="Keyfuse", docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    async def healthz() -> JSONResponse:
+        healthy, report = health.report(monotonic_s())
+        for name, stage in health.stages.items():
+            metrics.set("keyfuse_stage_lag_records", stage.lag_records, stage=name)
+            metrics.set("keyfuse_stage_last_commit_age_seconds", stage.commit_age_s(monotonic_s()), stage=name)
+        return JSONResponse(report, status_code=200 if healthy else 503)
+
+    @app.get("/readyz")
+    async def readyz() -> JSONResponse:
+        healthy, report = health.report(monotonic_s())
+        ready = health.ready and healthy
+        return JSONResponse({"ready": ready, "problems": report["problems"]}, status_code=200 if ready else 503)
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+    if intake is not None:
+        app.include_router(intake)
+    if answers is not None and token is not None:
+        app.include_router(_queries(answers, token))
+    return app
+
+
+def _queries(answers: Answers, token: SecretStr) -> APIRouter:
+    def authorised(authorization: Annotated[str, Header()] = "") -> None:
+        given = authorization.removeprefix("Bearer ").encode()
+        if not hmac.compare_digest(given, token.get_secret_value().encode()):
+            raise HTTPException(401, "wrong or missing bearer token")
+
+    router = APIRouter(prefix="/v1", dependencies=[Depends(authorised)])
+
+    @router.get("/keys")
+    async def keys(hours: float = 24) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(answers.keys, hours)
+
+    @router.get("/incidents")
+    async def incidents(state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(answers.incidents, state, limit)
+
+    return router

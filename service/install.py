@@ -1,0 +1,126 @@
+"""One install: its configuration folder, its secrets, its pure parts. The root of the composition."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from alerting.channels.base import Channel
+from alerting.channels.build import build_channel
+from containment.providers.base import Provider
+from containment.providers.build import build_provider, steps_of_kind
+from controls.policies import Policies
+from controls.registry import Registry
+from detectors.core import ScoreCore
+from schemas.fingerprint import Fingerprinter
+from schemas.records import KeyFacts, Step
+from service.config_folder import Folder, load_folder
+from service.secrets import load_pepper, resolve
+from sources.batch import BatchParser
+from sources.pricing import PriceBook
+from streams.topics import Topics
+
+
+def wall_ms() -> int:
+    """The wall clock, read here and handed down as an argument."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Install:
+    """Everything that configuration decides. Reload by building a new one."""
+
+    folder: Folder
+    config_dir: Path
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    @classmethod
+    def open(cls, config_dir: Path) -> Install:
+        """ConfigErrors with all mistakes at once; a missing folder means the defaults."""
+        return cls(load_folder(config_dir), config_dir)
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.folder.wiring.data_dir)
+
+    @property
+    def topics(self) -> Topics:
+        kafka = self.folder.wiring.kafka
+        return Topics(kafka.topic_prefix, kafka.partitions)
+
+    def fingerprinter(self) -> Fingerprinter:
+        wiring = self.folder.wiring
+        return Fingerprinter(load_pepper(wiring.pepper_env, wiring.pepper_file, environ=self.environ))
+
+    def parser(self, *, max_future_s: int | None = None) -> BatchParser:
+        return BatchParser(fingerprinter=self.fingerprinter(), prices=PriceBook(), max_future_s=max_future_s)
+
+    def registry(self) -> Registry:
+        return Registry(self.folder.keys)
+
+    def new_core(self, partition: int) -> ScoreCore:
+        policies = Policies(self.folder.policies)
+        return ScoreCore(
+            self.folder.detectors, partition=partition, shards=self.folder.wiring.state.shards,
+            facts_of=self.registry().facts_of, forbidden=policies.forbidden,
+        )  # fmt: skip
+
+    def offered(self) -> dict[str, Mapping[Step, bool]]:
+        """Provider name → the steps it has and whether each can be undone."""
+        return {name: steps_of_kind(provider.kind) for name, provider in self.folder.wiring.providers.items()}
+
+    def facts_of(self, key_id: str) -> KeyFacts | None:
+        return self.registry().facts_of(key_id)
+
+    def channels(self) -> dict[str, Channel]:
+        """Built from routes.yaml; a missing secret is a clear error."""
+        return {
+            name: build_channel(
+                name,
+                config,
+                resolve(config.secret_env, config.secret_file, environ=self.environ, what=f"channel {name}"),
+            )
+            for name, config in self.folder.routes.channels.items()
+        }
+
+    def providers(self) -> dict[str, Provider]:
+        """Built from keyfuse.yaml; each holds its own admin key."""
+        return {
+            name: build_provider(
+                name,
+                config,
+                resolve(config.secret_env, config.secret_file, environ=self.environ, what=f"provider {name}"),
+            )
+            for name, config in self.folder.wiring.providers.items()
+        }
+
+
+@dataclass(frozen=True)
+class Running:
+    """Where a running `keyfuse up` can be found: what the other commands of the same folder talk to."""
+
+    bootstrap: str
+    url: str
+    pid: int
+
+    @staticmethod
+    def path(data_dir: Path) -> Path:
+        return data_dir / "run.json"
+
+    def write(self, data_dir: Path) -> None:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        self.path(data_dir).write_text(json.dumps(self.__dict__))
+
+    @classmethod
+    def find(cls, data_dir: Path) -> Running | None:
+        """None when nothing runs, or what ran is gone."""
+        try:
+            found = cls(**json.loads(cls.path(data_dir).read_text()))
+            os.kill(found.pid, 0)
+        except (OSError, ValueError, TypeError):
+            return None
+        return found

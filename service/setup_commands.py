@@ -1,0 +1,62 @@
+"""`init`, `check`, `migrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from schemas.config import WiringConfig
+from service.config_folder import ConfigErrors, load_folder, write_templates
+from service.errors import UserError
+from service.install import Install
+from service.secrets import resolve
+from storage.client import Store, open_store
+from storage.errors import StoreError
+from storage.migrate import migrate as apply_migrations
+
+
+def init(config: Path, *, force: bool, out: Console) -> None:
+    """Write the templates and say what comes next."""
+    for path in write_templates(config, force=force):
+        out.print(f"wrote {path}")
+    out.print(
+        f"\nMode is `observe`: Keyfuse says what it would do and does nothing.\n"
+        f"Next: name your keys in {config / 'keys.yaml'}, then `keyfuse check` and `keyfuse up`."
+    )
+
+
+def check(config: Path, *, out: Console) -> None:
+    """All errors at once, or a sentence that says what is configured."""
+    if not config.is_dir():
+        raise UserError(f"{config}: no such folder; `keyfuse init --config {config}` makes one")
+    try:
+        folder = load_folder(config)
+    except ConfigErrors as errors:
+        raise UserError(str(errors)) from errors
+    out.print(
+        f"{config}: valid. {len(folder.keys.keys)} keys, {len(folder.policies.policies)} policies, "
+        f"{len(folder.routes.channels)} channels, mode {folder.responses.mode}"
+    )
+
+
+def migrate(config: Path, *, out: Console) -> None:
+    """Apply what is missing."""
+    install = Install.open(config)
+    store = connect(install.folder.wiring, install)
+    try:
+        applied = apply_migrations(store, retention_days=install.folder.wiring.store.retention_days)
+    except StoreError as error:
+        raise UserError(f"the store cannot be migrated: {error}") from error
+    finally:
+        store.close()
+    out.print("\n".join(f"applied {name}" for name in applied) or "the store is up to date")
+
+
+def connect(wiring: WiringConfig, install: Install) -> Store:
+    """The store of this install; UserError when it does not answer."""
+    password = resolve(wiring.store.password_env, "", environ=install.environ, what="store")
+    try:
+        return open_store(wiring.store.dsn, password=password)
+    except StoreError as error:
+        raise UserError(f"the store does not answer: {error}") from error

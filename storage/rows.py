@@ -1,0 +1,110 @@
+"""Frames and records as rows of the store's tables."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.frame import INDEX_BITS
+from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, Outcome
+
+StoredRecord = Finding | Incident | Command | Outcome | AuditRow | DeadLetter
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SAME: Final = (
+    "key_id",
+    "event_id",
+    "event_hash",
+    "provider",
+    "model",
+    "endpoint",
+    "requests",
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "cost_nano_usd",
+    "priced",
+    "status",
+    "error",
+    "latency_ms",
+    "ip",
+    "network",
+    "country",
+    "asn",
+    "user_agent",
+    "user_id",
+    "team",
+    "app",
+    "env",
+)
+
+
+def usage_columns(
+    frames: pa.Table, *, partition: int, log_start: int, positions: npt.NDArray[np.uint64], retry: npt.NDArray[np.bool_]
+) -> pa.Table:
+    """Rows of `usage_events` from rows of frames: one chunk, times as times, coordinates packed.
+
+    `positions` says for each row where it stands in the frame log; `retry` that the same event was counted before.
+    """
+    raw = raw_coords(frames)
+    columns = {name: frames.column(name) for name in _SAME}
+    columns["ts"] = frames.column("ts_ms").cast(pa.timestamp("ms", "UTC"))
+    columns["retry"] = pa.array(retry.astype(np.uint8))
+    columns["frame_partition"] = pa.repeat(pa.scalar(partition, pa.uint16()), frames.num_rows)
+    columns["log_start"] = pa.repeat(pa.scalar(log_start, pa.uint64()), frames.num_rows)
+    columns["position"] = pa.array(positions)
+    columns["raw_partition"] = frames.column("raw_partition").cast(pa.uint16())
+    columns["raw_coord"] = pa.array(raw.astype(np.uint64))
+    return pa.table(columns).unify_dictionaries().combine_chunks()
+
+
+def raw_coords(frames: pa.Table) -> npt.NDArray[np.int64]:
+    """One ordered number per row for its place within its raw partition."""
+    offsets = pc.shift_left(frames.column("raw_offset"), INDEX_BITS)
+    coords: npt.NDArray[np.int64] = pc.add(offsets, frames.column("raw_index").cast(pa.int64())).to_numpy()
+    return coords
+
+
+def record_row(record: StoredRecord) -> tuple[str, dict[str, Any]]:
+    """The table a record belongs to and its row: the columns people search by, and the record whole."""
+    table, columns = _columns(record)
+    return table, columns | {"record": record.model_dump_json()}
+
+
+def _columns(record: StoredRecord) -> tuple[str, dict[str, Any]]:
+    match record:
+        case Finding():
+            row = _picked(record, "finding_id", "key_id", "family", "detector", "severity", "score")
+            return "findings", row | {"at": _time(record.at_ms)}
+        case Incident():
+            row = _picked(record, "incident_id", "seq", "key_id", "state", "severity", "lost_usd")
+            times = {"opened_at": _time(record.opened_at_ms), "updated_at": _time(record.updated_at_ms)}
+            return "incidents", row | times
+        case Command():
+            row = _picked(record, "command_id", "incident_id", "key_id", "step", "automatic")
+            return "commands", row | {"at": _time(record.at_ms)}
+        case Outcome():
+            row = _picked(record, "command_id", "incident_id", "key_id", "step")
+            return "outcomes", row | {"state": record.state.value, "at": _time(record.at_ms)}
+        case AuditRow():
+            row = _picked(record, "audit_id", "actor", "action", "key_id", "incident_id", "command_id", "result")
+            return "audit", row | {"at": _time(record.at_ms)}
+        case DeadLetter():
+            row = _picked(record, "topic", "partition", "offset", "field", "bytes")
+            place = {"event_index": record.index, "reason": record.reason.value, "at": _time(record.at_ms)}
+            return "dead_letters", row | place
+
+
+def _picked(record: StoredRecord, *names: str) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
+
+
+def _time(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)

@@ -1,0 +1,112 @@
+"""Findings, outcomes and people's requests → incidents and commands. One case per key, kept in a changelog.
+
+Effects go out before the case is stored, and the record is acknowledged last. A crash in between repeats the
+effects with the same ids; every reader of them drops what it has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import orjson
+from pydantic import ValidationError
+
+from alerting.incidents import KeyCase
+from schemas.records import CLOSED, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Request
+from streams.decide_core import Decider, Decision
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.score import ShardStore
+from streams.topics import Topic
+
+Message = Finding | Outcome | Request
+_TYPES: Final[dict[str, type[Finding | Outcome | Request]]] = {
+    "finding": Finding,
+    "outcome": Outcome,
+    "request": Request,
+}
+
+
+def parse_message(value: bytes) -> Message:
+    """The record by its `type`; ValueError when it is none of ours."""
+    try:
+        kind = orjson.loads(value).get("type")
+        return _TYPES[kind].from_bytes(value)
+    except (ValidationError, KeyError, AttributeError, orjson.JSONDecodeError) as error:
+        raise ValueError(f"not a finding, outcome or request: {type(error).__name__}") from error
+
+
+class DecideStage:
+    """All partitions of one worker."""
+
+    def __init__(self, *, decider: Callable[[], Decider], store: ShardStore, outbox: Outbox, metrics: Metrics) -> None:
+        self._decider = decider
+        self._store = store
+        self._outbox = outbox
+        self._metrics = metrics
+        self._clock_ms = 0
+        self._open: dict[str, int] = {}  # key_id -> partition, of incidents that silence may end
+
+    def drop(self) -> None:
+        self._open.clear()
+
+    async def on_record(self, topic: str, partition: int, offset: int, value: bytes, *, now_ms: int) -> None:
+        """One record, to its end."""
+        try:
+            message = parse_message(value)
+        except ValueError as error:
+            dead = DeadLetter(
+                topic=topic, partition=partition, offset=offset, index=-1, reason=DeadReason.BAD_RECORD,
+                detail=str(error), bytes=len(value), at_ms=now_ms,
+            )  # fmt: skip
+            await self._outbox.send(Topic.DEAD, [(topic, dead)])
+            self._metrics.inc("keyfuse_dead_letters_total", reason=dead.reason.value)
+            return
+        case = self._case(message.key_id)
+        await self._carry_out(message.key_id, partition, case, self._decide(case, message))
+
+    def on_stats(self, stats: PartitionStats) -> None:
+        """The score stage tells how far event time is."""
+        self._clock_ms = max(self._clock_ms, stats.clock_s * 1000)
+
+    async def tick(self) -> None:
+        """End the incidents that event time has left behind."""
+        for key_id, partition in list(self._open.items()):
+            case = self._case(key_id)
+            await self._carry_out(key_id, partition, case, self._decider().silence(case, self._clock_ms))
+
+    def _decide(self, case: KeyCase | None, message: Message) -> Decision:
+        decider = self._decider()
+        if isinstance(message, Finding):
+            return decider.finding(case, message)
+        if isinstance(message, Outcome):
+            at_ms = max(self._clock_ms, case.incident.updated_at_ms if case and case.incident else 0)
+            return decider.outcome(case, message, at_ms=at_ms)
+        return decider.request(case, message)
+
+    async def _carry_out(self, key_id: str, partition: int, before: KeyCase | None, decision: Decision) -> None:
+        await self._outbox.send(Topic.INCIDENTS, [(key_id, incident) for incident in decision.incidents])
+        await self._outbox.send(Topic.COMMANDS, [(command.key_id, command) for command in decision.commands])
+        if decision.case is not None and decision.case != before:
+            await self._store.put(partition, _key(key_id), decision.case.to_bytes())
+        for incident in decision.incidents:
+            self._metrics.inc("keyfuse_incidents_total", state=incident.state)
+        for command in decision.commands:
+            self._metrics.inc("keyfuse_commands_total", step=command.step, state="requested")
+        self._remember(key_id, partition, decision.case)
+
+    def _remember(self, key_id: str, partition: int, case: KeyCase | None) -> None:
+        if case and case.incident and case.incident.state not in CLOSED:
+            self._open[key_id] = partition
+        else:
+            self._open.pop(key_id, None)
+        self._metrics.set("keyfuse_incidents_open", len(self._open))
+
+    def _case(self, key_id: str) -> KeyCase | None:
+        data = self._store.get(_key(key_id))
+        return KeyCase.from_bytes(data) if data is not None else None
+
+
+def _key(key_id: str) -> bytes:
+    return f"case:{key_id}".encode()

@@ -1,0 +1,150 @@
+"""What the decide stage and `keyfuse replay` share: one message about one key in, the new case and its effects out.
+
+Pure. Alerting knows incidents, containment knows the ladder; this is the one place where they meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from alerting.incidents import Change, KeyCase, on_command, on_finding, on_outcome, on_request, on_silence
+from containment.ladder import Choice, choose
+from schemas.config import BudgetsConfig, ResponsesConfig
+from schemas.records import CERTAIN, CLOSED, Command, Finding, Incident, KeyFacts, Outcome, Request, Step, StepState
+
+Offered = Callable[[str], Mapping[Step, bool]]
+_PEOPLES_STEPS: tuple[Step, ...] = ("disable", "block", "throttle", "revoke")
+_STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_APPROVAL, "dry_run": StepState.REQUESTED}
+
+
+class Decision(NamedTuple):
+    """What one message changes: the key's case, new incident versions in order, commands to send."""
+
+    case: KeyCase | None
+    incidents: tuple[Incident, ...] = ()
+    commands: tuple[Command, ...] = ()
+    reason: str = ""
+
+
+class Decider:
+    """The rules of one install. Holds configuration only; the cases belong to the caller."""
+
+    def __init__(self, responses: ResponsesConfig, budgets: BudgetsConfig, offered: Offered) -> None:
+        self.responses = responses
+        self.budgets = budgets
+        self._offered = offered
+
+    def finding(self, case: KeyCase | None, finding: Finding) -> Decision:
+        """A finding opens or feeds the key's incident, and may order the next rung."""
+        silent = self.silence(case, finding.at_ms)
+        change = on_finding(silent.case, finding, responses=self.responses, budgets=self.budgets)
+        decision = Decision(change.case, silent.incidents + change.incidents, (), change.reason)
+        if change.reason == "repeat":
+            return decision
+        return self._climb(decision, finding)
+
+    def outcome(self, case: KeyCase | None, outcome: Outcome, *, at_ms: int) -> Decision:
+        """What became of a command."""
+        if case is None:
+            return Decision(None, reason="an outcome for a key without a case")
+        return _decision(on_outcome(case, outcome, at_ms=at_ms))
+
+    def silence(self, case: KeyCase | None, clock_ms: int) -> Decision:
+        """An incident without findings for `resolve_after_s` ends."""
+        if case is None:
+            return Decision(None)
+        return _decision(on_silence(case, clock_ms, responses=self.responses))
+
+    def request(self, case: KeyCase | None, request: Request) -> Decision:
+        """A person's word. `contain`, `approve` and `restore` become commands that no cap stops."""
+        if request.action in ("contain", "approve"):
+            return self._contain(case, request)
+        if case is None:
+            return Decision(None, reason="no incident for this key")
+        change = on_request(case, request, at_ms=request.at_ms)
+        decision = _decision(change)
+        if request.action == "restore" or change.wants_restore:
+            return self._order(decision, self._restore_command(change.case, request))
+        return decision
+
+    def _climb(self, decision: Decision, finding: Finding) -> Decision:
+        incident = decision.case.incident if decision.case else None
+        if incident is None or incident.state in CLOSED:
+            return decision
+        certain = finding.certain or any(family in CERTAIN for family in incident.families)
+        choice = choose(
+            incident, certain=certain, config=self.responses,
+            offered=self._offered(incident.facts.provider), at_ms=finding.at_ms,
+        )  # fmt: skip
+        if choice.step is None or choice.go == "nothing":
+            return decision
+        return self._order(decision, _automatic(incident, choice, finding.at_ms), _STATE_OF[choice.go])
+
+    def _contain(self, case: KeyCase | None, request: Request) -> Decision:
+        incident = case.incident if case else None
+        facts = incident.facts if incident else request.facts
+        if facts is None:
+            return Decision(case, reason="an unknown key: name its provider")
+        offered = self._offered(facts.provider)
+        waiting = _waiting(incident) if incident else None
+        step = request.step or waiting or next((s for s in _PEOPLES_STEPS if s in offered), None)
+        if step is None or step not in offered:
+            return Decision(case, reason=f"{facts.provider} offers no such step")
+        incident_id = incident.incident_id if incident else f"manual:{request.key_id}"
+        approvals = (_approvals(case, step) | {request.by}) if case else {request.by}
+        command = Command(
+            command_id=Command.id_of(incident_id, request.key_id, step), at_ms=request.at_ms,
+            incident_id=incident_id, key_id=request.key_id, step=step, automatic=False, reversible=offered[step],
+            mode="auto", by=request.by, approvals=tuple(sorted(approvals)),
+            reason=request.reason or f"{request.by} asked for it", facts=facts,
+        )  # fmt: skip
+        return self._order(Decision(case), command)
+
+    def _restore_command(self, case: KeyCase, request: Request) -> Command:
+        incident = case.incident
+        assert incident is not None  # noqa: S101 - on_request answered for this incident
+        return Command(
+            command_id=Command.id_of(f"{incident.incident_id}:{incident.seq}", request.key_id, "restore"),
+            at_ms=request.at_ms, incident_id=incident.incident_id, key_id=request.key_id, step="restore",
+            automatic=False, reversible=True, mode="auto", by=request.by,
+            reason=request.reason or f"{request.by} asked for it", facts=incident.facts,
+        )  # fmt: skip
+
+    def _order(self, decision: Decision, command: Command, state: StepState = StepState.REQUESTED) -> Decision:
+        if decision.case is None or decision.case.incident is None:
+            return decision._replace(commands=(*decision.commands, command))
+        change = on_command(decision.case, command, state, at_ms=command.at_ms)
+        return Decision(
+            change.case, decision.incidents + change.incidents, (*decision.commands, command), change.reason
+        )
+
+
+def _decision(change: Change) -> Decision:
+    return Decision(change.case, change.incidents, (), change.reason)
+
+
+def _automatic(incident: Incident, choice: Choice, at_ms: int) -> Command:
+    assert choice.step is not None  # noqa: S101 - the caller checked
+    return Command(
+        command_id=Command.id_of(incident.incident_id, incident.key_id, choice.step), at_ms=at_ms,
+        incident_id=incident.incident_id, key_id=incident.key_id, step=choice.step, automatic=choice.automatic,
+        reversible=choice.reversible, mode=choice.mode, by="keyfuse", reason=choice.reason, facts=incident.facts,
+    )  # fmt: skip
+
+
+def _waiting(incident: Incident) -> Step | None:
+    return next((step.step for step in incident.steps if step.state == StepState.AWAITING_APPROVAL), None)
+
+
+def _approvals(case: KeyCase, step: Step) -> set[str]:
+    """Who has already approved this rung: a second person's word adds to the first."""
+    incident = case.incident
+    if incident is None:
+        return set()
+    return {s.by for s in incident.steps if s.step == step and s.by != "keyfuse"}
+
+
+def unregistered(facts: KeyFacts | None, provider: str) -> KeyFacts:
+    """Facts for a key nobody registered: only its provider is known."""
+    return facts or KeyFacts(provider=provider)

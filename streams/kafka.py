@@ -1,0 +1,88 @@
+"""The few Kafka clients the stages share, each with the settings that keep promises: acks from all, no auto-commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+
+from streams.errors import BrokerDown
+from streams.topics import TopicSpec
+
+MAX_RECORD_BYTES: Final = 6_000_000  # a 5 MB intake body with its envelope
+_TOPIC_CONFIG: Final = {"max.message.bytes": str(MAX_RECORD_BYTES)}
+
+
+async def create_topics(bootstrap: str, specs: Iterable[TopicSpec], *, replication_factor: int = 1) -> list[str]:
+    """Create the topics that are missing; the names created. BrokerDown when nobody answers."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+        missing = [spec for spec in specs if spec.name not in existing]
+        if missing:
+            await admin.create_topics([_new_topic(spec, replication_factor) for spec in missing])
+        return [spec.name for spec in missing]
+    except TopicAlreadyExistsError:
+        return []  # another worker was faster
+    except KafkaError as error:
+        raise BrokerDown(f"the broker at {bootstrap} does not answer: {error}") from error
+    finally:
+        await admin.close()
+
+
+def _new_topic(spec: TopicSpec, replication_factor: int) -> NewTopic:
+    config = _TOPIC_CONFIG | ({"cleanup.policy": "compact"} if spec.compacted else {})
+    return NewTopic(spec.name, spec.partitions, replication_factor, topic_configs=config)
+
+
+def consumer(bootstrap: str, topic: str, group: str, *, max_records: int = 5000) -> AIOKafkaConsumer:
+    """Reads from the group's committed offset, or from the beginning; the caller commits after success."""
+    return AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=bootstrap,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_poll_records=max_records,
+        fetch_max_bytes=32_000_000,
+        max_partition_fetch_bytes=8_000_000,
+        session_timeout_ms=15_000,
+        heartbeat_interval_ms=1_000,
+        rebalance_timeout_ms=5_000,
+        metadata_max_age_ms=30_000,
+    )
+
+
+def producer(bootstrap: str, *, linger_ms: int = 0) -> AIOKafkaProducer:
+    """Acknowledged by all in-sync replicas; one batch per partition in flight, so order is kept through retries."""
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        acks="all",
+        max_request_size=MAX_RECORD_BYTES,
+        max_batch_size=1_000_000,
+        linger_ms=linger_ms,
+        request_timeout_ms=15_000,
+    )
+
+
+async def wait_for_broker(bootstrap: str, *, timeout_s: float = 30) -> None:
+    """Returns when the broker answers a metadata request; BrokerDown after `timeout_s`."""
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        try:
+            await admin.start()
+            await admin.list_topics()
+        except (KafkaConnectionError, KafkaError) as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise BrokerDown(f"the broker at {bootstrap} does not answer: {error}") from error
+            await asyncio.sleep(0.1)
+        else:
+            return
+        finally:
+            await admin.close()

@@ -1,0 +1,116 @@
+"""Incidents → people. Each channel has its own queue and worker: a dead one keeps its work and stops no other.
+
+A record is acknowledged when every channel of its routes has it. What each channel said (its message's id, the last
+version it shows) is stored, so that a restart edits the message instead of sending a second one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from alerting.channels.base import Channel, DeliveryState
+from alerting.deliver import DeliveryFailure, deliver
+from alerting.routing import route
+from schemas.config import RoutesConfig
+from schemas.records import Incident
+from streams.metrics import Metrics
+from streams.score import ShardStore
+
+_AGAIN_AFTER_S: Final = (1.0, 5.0, 15.0, 60.0)  # between rounds of bounded tries, while a channel is down
+_GIVE_UP_AFTER_MS: Final = 24 * 3600 * 1000  # an incident nobody could be told of for a day is history
+log = structlog.get_logger()
+
+
+@dataclass
+class _Job:
+    incident: Incident
+    partition: int
+    queued_at_ms: int
+    waiting: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class NotifyDeps:
+    """What the stage works with."""
+
+    routes: Callable[[], RoutesConfig]
+    channels: Mapping[str, Channel]
+    store: ShardStore
+    metrics: Metrics
+    now_ms: Callable[[], int]
+    sleep: Callable[[float], Awaitable[None]]
+
+
+@dataclass
+class NotifyStage:
+    """Queues by channel; `start` their workers, `stop` them."""
+
+    deps: NotifyDeps
+    _queues: dict[str, asyncio.Queue[_Job]] = field(default_factory=dict)
+    _workers: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self) -> None:
+        for name in self.deps.channels:
+            self._queues[name] = asyncio.Queue()
+            self._workers.append(asyncio.create_task(self._work(name), name=f"notify-{name}"))
+
+    async def stop(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        self._workers.clear()
+
+    def on_incident(self, partition: int, value: bytes, *, done: Callable[[], None]) -> None:
+        """Queue it for each routed channel; `done` when all have it."""
+        incident = Incident.from_bytes(value)
+        names = [d.channel for d in route(incident, self.deps.routes()) if d.channel in self._queues]
+        waiting = _Countdown(len(names), done)
+        for name in names:
+            self._queues[name].put_nowait(_Job(incident, partition, self.deps.now_ms(), waiting.one))
+
+    async def _work(self, name: str) -> None:
+        while True:
+            job = await self._queues[name].get()
+            await self._deliver(name, job)
+            job.waiting()
+
+    async def _deliver(self, name: str, job: _Job) -> None:
+        """Rounds of bounded tries until it is delivered, refused for good, or a day old."""
+        key = f"delivery:{name}:{job.incident.incident_id}".encode()
+        for again in range(10_000):
+            stored = self.deps.store.get(key)
+            previous = DeliveryState.from_bytes(stored) if stored else None
+            result = await deliver(job.incident, self.deps.channels[name], previous, sleep=self.deps.sleep)
+            if isinstance(result, DeliveryState):
+                await self.deps.store.put(job.partition, key, result.to_bytes())
+                self.deps.metrics.inc("keyfuse_deliveries_total", channel=name, result="delivered")
+                return
+            self.deps.metrics.inc("keyfuse_deliveries_total", channel=name, result=result.reason)
+            log.error("delivery failed", channel=name, incident=job.incident.incident_id, why=str(result))
+            if not _worth_another_round(result, self.deps.now_ms() - job.queued_at_ms):
+                return
+            await self.deps.sleep(_AGAIN_AFTER_S[min(again, len(_AGAIN_AFTER_S) - 1)])
+
+
+def _worth_another_round(failure: DeliveryFailure, age_ms: int) -> bool:
+    return failure.retryable and age_ms < _GIVE_UP_AFTER_MS
+
+
+class _Countdown:
+    """Calls `done` after `n` calls of `one`; at once when there is nothing to wait for."""
+
+    def __init__(self, n: int, done: Callable[[], None]) -> None:
+        self._left = n
+        self._done = done
+        if n == 0:
+            done()
+
+    def one(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._done()

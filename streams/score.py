@@ -1,0 +1,180 @@
+"""`usage.frames` → findings: the state of the keys, written as shards, acknowledged when every shard covers it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from detectors.core import ScoreCore
+from schemas.frame import decode_frame
+from schemas.records import DeadLetter, DeadReason, Finding, PartitionStats
+from streams.checkpoint import Checkpoint
+from streams.health import StageProgress
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.topics import Topic, Topics
+
+_STATS_EVERY_S = 2.0
+
+
+class ShardStore(Protocol):
+    """Where checkpoints go: a compacted changelog. `put` returns when the broker has it."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    async def put(self, partition: int, key: bytes, value: bytes) -> None: ...
+
+
+class Acknowledgeable(Protocol):
+    """A frame's place in the topic; its payload is not kept."""
+
+    offset: int
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """How often to write, when to call a partition idle."""
+
+    shards: int = 16
+    rotation_s: float = 10.0
+    idle_s: float = 2.0
+
+
+@dataclass
+class _Partition:
+    core: ScoreCore
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    unacked: deque[tuple[int, int, Any]] = field(default_factory=deque)  # (offset, clock after it, message)
+    last_frame_s: float = 0.0
+    last_step_s: float = 0.0
+    last_stats_s: float = 0.0
+
+
+class ScoreStage:
+    """All partitions of one worker. Holds no clock: `now_s` is monotonic, `now_ms` is the wall's."""
+
+    def __init__(
+        self,
+        *,
+        new_core: Callable[[int], ScoreCore],
+        store: ShardStore,
+        outbox: Outbox,
+        topics: Topics,
+        ack: Callable[[Any], None],
+        metrics: Metrics,
+        progress: StageProgress,
+        settings: ScoreSettings,
+    ) -> None:
+        self._new_core = new_core
+        self._store = store
+        self._outbox = outbox
+        self._topics = topics
+        self._ack = ack
+        self._metrics = metrics
+        self._progress = progress
+        self._settings = settings
+        self._partitions: dict[int, _Partition] = {}
+
+    def drop(self) -> None:
+        """A rebalance: whatever stays assigned is read again from its last checkpoint."""
+        self._partitions.clear()
+
+    def cores(self) -> list[ScoreCore]:
+        return [partition.core for partition in self._partitions.values()]
+
+    async def on_frame(self, partition: int, offset: int, value: bytes, message: Any, *, now_s: float, now_ms: int) -> None:  # noqa: ANN401, E501 - the engine's message
+        """Fold, tell the findings, then remember that this frame waits for its shards."""
+        state = self._partitions.get(partition) or self._restore(partition, now_s)
+        try:
+            frame = decode_frame(value)
+        except ValueError as error:
+            await self._bury(partition, offset, value, str(error), now_ms)
+            state.checkpoint.folded(offset, dirty=())
+        else:
+            findings = state.core.process(frame)
+            self._metrics.inc("keyfuse_events_scored_total", frame.num_rows)
+            await self._tell(findings)
+            state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
+        state.unacked.append((offset, state.core.clock_s, message))
+        state.last_frame_s = now_s
+        await self._step(partition, state, now_s)
+
+    async def tick(self, *, now_s: float, now_ms: int) -> None:
+        """Without traffic the clock still moves, so that the last second is judged and silence is seen."""
+        for partition, state in list(self._partitions.items()):
+            if now_s - state.last_frame_s > self._settings.idle_s and state.core.clock_s:
+                await self._tell(state.core.advance(state.core.clock_s + 1))
+                state.checkpoint.touched(dirty=state.core.dirty_shards())
+            await self._step(partition, state, now_s)
+            if now_s - state.last_stats_s >= _STATS_EVERY_S:
+                state.last_stats_s = now_s
+                await self._outbox.send(Topic.STATS, [(str(partition), _stats(partition, state.core, now_ms))])
+        self._progress.lag_records = sum(len(state.unacked) for state in self._partitions.values())
+        self._metrics.set("keyfuse_keys_known", sum(core.known_keys for core in self.cores()))
+        self._metrics.set("keyfuse_keys_active", sum(core.active_keys() for core in self.cores()))
+
+    def _restore(self, partition: int, now_s: float) -> _Partition:
+        core = self._new_core(partition)
+        clock = self._store.get(_key(partition, "clock"))
+        cohorts = self._store.get(_key(partition, "cohorts"))
+        if clock is not None and cohorts is not None:
+            core.import_cohorts(cohorts)
+            for shard in range(self._settings.shards):
+                data = self._store.get(_key(partition, str(shard)))
+                if data is not None:
+                    core.import_shard(shard, data)
+            core.clock_s = int(clock)  # the clock at the acknowledged frame: all before it is covered
+        state = _Partition(core, last_frame_s=now_s, last_step_s=now_s)
+        self._partitions[partition] = state
+        return state
+
+    async def _step(self, partition: int, state: _Partition, now_s: float) -> None:
+        """Write the shard that has waited longest, the cohorts before it, then acknowledge what all cover."""
+        if now_s - state.last_step_s < self._settings.rotation_s / self._settings.shards:
+            return
+        state.last_step_s = now_s
+        dirty = state.core.dirty_shards()
+        if dirty:
+            await self._put(partition, "cohorts", state.core.export_cohorts())
+            await self._put(partition, str(dirty[0]), state.core.export_shard(dirty[0]))
+            state.checkpoint.written(dirty[0])
+        ackable = state.checkpoint.ackable()
+        covered = [state.unacked.popleft() for _ in range(sum(1 for o, _, _ in state.unacked if o <= ackable))]
+        if not covered:
+            return
+        await self._put(partition, "clock", str(covered[-1][1]).encode())
+        for _, _, message in covered:
+            self._ack(message)
+        self._progress.committed(now_s)
+
+    async def _put(self, partition: int, name: str, value: bytes) -> None:
+        await self._store.put(partition, _key(partition, name), value)
+        self._metrics.inc("keyfuse_checkpoint_bytes_total", len(value))
+
+    async def _tell(self, findings: list[Finding]) -> None:
+        if not findings:
+            return
+        await self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in findings])
+        for finding in findings:
+            self._metrics.inc("keyfuse_findings_total", family=finding.family, severity=finding.severity)
+
+    async def _bury(self, partition: int, offset: int, value: bytes, detail: str, now_ms: int) -> None:
+        dead = DeadLetter(
+            topic=self._topics.name(Topic.FRAMES), partition=partition, offset=offset, index=-1,
+            reason=DeadReason.BAD_FRAME, detail=detail, bytes=len(value), at_ms=now_ms,
+        )  # fmt: skip
+        await self._outbox.send(Topic.DEAD, [(str(partition), dead)])
+        self._metrics.inc("keyfuse_dead_letters_total", reason=dead.reason.value)
+
+
+def _key(partition: int, name: str) -> bytes:
+    return f"{partition}:{name}".encode()
+
+
+def _stats(partition: int, core: ScoreCore, now_ms: int) -> PartitionStats:
+    return PartitionStats(
+        partition=partition, at_ms=now_ms, clock_s=core.clock_s,
+        active_keys=core.active_keys(), known_keys=core.known_keys,
+    )  # fmt: skip

@@ -1,0 +1,54 @@
+"""Every topic, in the order of the flow. One direction: what a person says back is a record on `requests`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Topic(StrEnum):
+    """Names without the install's prefix."""
+
+    RAW = "usage.raw"
+    FRAMES = "usage.frames"
+    DEAD = "usage.dead"
+    STATS = "keyfuse.stats"
+    FINDINGS = "keyfuse.findings"
+    REQUESTS = "keyfuse.requests"
+    COMMANDS = "keyfuse.commands"
+    OUTCOMES = "keyfuse.outcomes"
+    INCIDENTS = "keyfuse.incidents"
+    VERDICTS = "keyfuse.verdicts"
+    AUDIT = "keyfuse.audit"
+
+
+# One partition: the caps on automatic steps are counted over all keys by one reader.
+_SINGLE: Final = frozenset({Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD})
+_COMPACTED: Final = frozenset({Topic.VERDICTS})
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as it must exist on the broker."""
+
+    name: str
+    partitions: int
+    compacted: bool
+
+
+@dataclass(frozen=True)
+class Topics:
+    """The topics of one install."""
+
+    prefix: str = ""
+    partitions: int = 4
+
+    def name(self, topic: Topic) -> str:
+        return f"{self.prefix}{topic.value}"
+
+    def count(self, topic: Topic) -> int:
+        return 1 if topic in _SINGLE else self.partitions
+
+    def specs(self) -> list[TopicSpec]:
+        return [TopicSpec(self.name(topic), self.count(topic), topic in _COMPACTED) for topic in Topic]
