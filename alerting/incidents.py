@@ -39,7 +39,7 @@ def on_finding(case: KeyCase | None, finding: Finding, *, responses: ResponsesCo
     acceptable_usd = budgets.acceptable(finding.facts.env)
     mode = responses.mode_of(finding.key_id, finding.facts.env)
     current = {"acceptable_loss_usd": acceptable_usd, "mode": mode, "facts": finding.facts}
-    if seen.open is not None and seen.open.state != "contained":
+    if seen.open is not None:
         return _feed(seen, seen.open, finding, current)
     severity = severity_of(finding, lost_usd=first_loss_usd(finding), acceptable_loss_usd=acceptable_usd)
     quiet = _why_quiet(seen, finding, severity, reopen_after_s=responses.reopen_after_s)

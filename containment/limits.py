@@ -68,7 +68,7 @@ def judge(
     """May this command run?
 
     What a person ordered or approved is neither capped nor frozen, and a restore always runs. The same automatic
-    command asked about again (a replay) is not counted twice.
+    command asked about again (a replay) takes no second place.
     """
     if not command.key_id.strip():
         return Verdict(ledger, False, "no_key", "the command names no key; nothing is never read as everything")
@@ -159,8 +159,6 @@ def _refusal(ledger: Ledger, command: Command, *, frozen_file: bool, config: Res
 
 
 def _over_cap(ledger: Ledger, command: Command, *, now_ms: int, known_keys: int, caps: CapsConfig) -> tuple[str, str]:
-    if any(ran.command_id == command.command_id for ran in ledger.ran):
-        return "", ""  # a replay: counted already
     # A clock that was set back leaves times in the future; counting those too errs on the safe side.
     recent = {ran.key_id for ran in ledger.ran if ran.at_ms > now_ms - TEN_MIN_MS}
     day = {ran.key_id for ran in ledger.ran}
@@ -173,6 +171,6 @@ def _over_cap(ledger: Ledger, command: Command, *, now_ms: int, known_keys: int,
 
 
 def _count(ledger: Ledger, command: Command, now_ms: int) -> Ledger:
-    if any(ran.command_id == command.command_id for ran in ledger.ran):
-        return ledger
-    return _but(ledger, ran=(*ledger.ran, Ran(command_id=command.command_id, key_id=command.key_id, at_ms=now_ms)))
+    """A replay moves its own entry: its effect may come only now, so its ten minutes start now."""
+    others = tuple(ran for ran in ledger.ran if ran.command_id != command.command_id)
+    return _but(ledger, ran=(*others, Ran(command_id=command.command_id, key_id=command.key_id, at_ms=now_ms)))

@@ -32,8 +32,8 @@ FIELDS: Final[Fields] = {
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
     """Raw score: 1 where the key is due for an evaluation, which is once a minute; `opinion` gives the score.
 
-    >>> from tests.detectors.build import closing
-    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> from detectors.examples import blank, closing
+    >>> state = blank(FIELDS)
     >>> state, due = step(state, closing(usd_10m=1.0), DetectorSettings())
     >>> _, again = step(state, closing(usd_10m=1.0), DetectorSettings())
     >>> due.tolist(), again.tolist()

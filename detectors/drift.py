@@ -38,8 +38,8 @@ FIELDS: Final[Fields] = {
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
     """Raw score: Page-Hinkley statistic over its threshold, when a block has just ended; more than 1 is a drift.
 
-    >>> from tests.detectors.build import closing
-    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> from detectors.examples import blank, closing
+    >>> state = blank(FIELDS)
     >>> state["drift_days"][:] = 3
     >>> raws = []
     >>> for block in range(80):
@@ -47,7 +47,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     ...     state, raw = step(state, at, DetectorSettings())
     ...     raws.append(raw.item())
     >>> [block for block, raw in enumerate(raws) if raw > 1]
-    [57]
+    [55]
     """
     new = {name: values.copy() for name, values in state.items()}
     raw = np.zeros(len(close.second))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
@@ -45,8 +45,8 @@ class Judge:
         self._book, self._models, self._places = book, models, places
         self._said: dict[tuple[str, str], tuple[int, float]] = {}  # (key_id, statement) -> second, score
 
-    def findings(self, wave: Wave, population: Population) -> list[Finding]:
-        """What is to be said of this wave, in no particular order."""
+    def findings(self, wave: Wave, population: Population, due: Array) -> list[Finding]:
+        """What is to be said of this wave, in no particular order; only of keys that are `due`."""
         cohorts = self._book.columns["cohort"][wave.slots]
         tables, told = population.tables, []
         best = np.zeros(len(wave.slots))
@@ -57,10 +57,10 @@ class Judge:
             score = calibration.scores(tables, cohorts, CALIBRATED.index(family), raw)
             best = np.maximum(best, score)
             floor = calibration.threshold(getattr(self.settings, family).alarm_per_key_week)
-            for at in np.flatnonzero((score >= floor) & (raw > 0) & tell).tolist():
+            for at in np.flatnonzero((score >= floor) & (raw > 0) & tell & due).tolist():
                 told += self._say(cast(Statement, family), wave, population, at=at, score=float(score[at]), raw=float(raw[at]))
         self._book.columns["score"][wave.slots] = best
-        return told + self._certain(wave, population) + self._drift(wave, population)
+        return told + self._certain(wave, population, due) + self._drift(wave, population, due)
 
     def _calibrated(self, family: str, wave: Wave, cohorts: Array, population: Population) -> tuple[Array, Array]:
         """Raw score to be calibrated, and where it may be told."""
@@ -76,24 +76,24 @@ class Judge:
             return opinion, raw > 0
         return raw, np.ones(len(raw), bool)
 
-    def _certain(self, wave: Wave, population: Population) -> list[Finding]:
+    def _certain(self, wave: Wave, population: Population, due: Array) -> list[Finding]:
         told = []
         if "policy" in wave.raws:
-            for at in np.flatnonzero(wave.raws["policy"] > 1).tolist():
+            for at in np.flatnonzero((wave.raws["policy"] > 1) & due).tolist():
                 told += self._say("policy", wave, population, at=at, score=float(wave.raws["policy"][at]))
-        banned = wave.close.rows[FORBIDDEN] > 0
+        banned = (wave.close.rows[FORBIDDEN] > 0) & due[wave.close.rows[SLOT]]
         if banned.any():
             for at in np.unique(wave.close.rows[SLOT, banned]).tolist():
                 told += self._say("models", wave, population, at=at, score=1.0)
         return told
 
-    def _drift(self, wave: Wave, population: Population) -> list[Finding]:
+    def _drift(self, wave: Wave, population: Population, due: Array) -> list[Finding]:
         """Page-Hinkley says yes or no; its score is the threshold of the velocity family times how far it is over."""
         if "drift" not in wave.raws:
             return []
         ratios, told = wave.raws["drift"], []
         unit = calibration.threshold(self.settings.velocity.alarm_per_key_week)
-        for at in np.flatnonzero(ratios > 1).tolist():
+        for at in np.flatnonzero((ratios > 1) & due).tolist():
             told += self._say("drift", wave, population, at=at, score=unit * float(ratios[at]), raw=float(ratios[at]))
         return told
 
@@ -106,8 +106,6 @@ class Judge:
         last = self._said.get((key_id, what))
         if last is not None and second - last[0] < self.settings.time.refractory_s and not _worse(what, score, last[1]):
             return []
-        if len(self._said) >= _QUIET_LIMIT:
-            self._said = {key: said for key, said in self._said.items() if second - said[0] < self.settings.time.refractory_s}
         self._said[key_id, what] = (second, score)
         return [self._finding(what, wave, self._explain(what, wave, population, at=at, raw=raw), at=at, score=score)]
 
@@ -163,12 +161,17 @@ class Judge:
         floor = calibration.threshold(getattr(self.settings, what).alarm_per_key_week)
         return "critical" if score >= floor + _CRITICAL_ABOVE else "warning"
 
+    def forget(self, clock_s: int) -> None:
+        """Drop what no longer keeps anything quiet, when there is much of it. To be called between waves."""
+        if len(self._said) > _QUIET_LIMIT:
+            self.restore(self.export(clock_s))
+
     def export(self, clock_s: int) -> list[tuple[str, str, int, float]]:
         """Who must be kept quiet about, sorted."""
         lately = clock_s - self.settings.time.refractory_s
         return sorted((key, what, at, score) for (key, what), (at, score) in self._said.items() if at > lately)
 
-    def restore(self, said: list[tuple[str, str, int, float]]) -> None:
+    def restore(self, said: Iterable[tuple[str, str, int, float]]) -> None:
         self._said = {(key_id, what): (second, score) for key_id, what, second, score in said}
 
 

@@ -114,6 +114,11 @@ class KeyBook:
         for slot in range(len(self.ids)):
             self._settle(slot)
 
+    def reassign(self) -> None:
+        """Look every key's cohort up again, after the cohorts were replaced."""
+        for slot, facts in enumerate(self.facts):
+            self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
+
     def _settle(self, slot: int) -> None:
         key_id = self.ids[slot]
         facts = self.facts[slot] = self._facts_of(key_id) or self.row_facts[slot]

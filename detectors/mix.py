@@ -35,12 +35,12 @@ _GROWN_UP: Final = 6.0  # active blocks at which a mix counts half
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
     """Raw score: -ln(1 - Jensen-Shannon divergence in bits) of recent against usual shares of spend.
 
-    >>> from tests.detectors.build import closing
-    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> from detectors.examples import blank, closing
+    >>> state = blank(FIELDS)
     >>> state["mix_model"][0, 0], state["mix_usual"][0, 0], state["mix_level"][0] = 11, 1.0, 0.2
     >>> both = [step(state, closing(windows=60, requests=500, model=m, cost_usd=2.0), DetectorSettings()) for m in (11, 12)]
     >>> [round(float(raw[0]), 2) for _, raw in both]
-    [0.0, 2.99]
+    [0.0, 2.9]
     """  # noqa: E501 - an example is one line
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():

@@ -44,8 +44,8 @@ _SLOW_AGING: Final = 8  # while alarmed, a new value ages this many times more s
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
     """Raw score: sum over kinds of surprise (-log10 Laplace chance of a new value) times share of recent requests.
 
-    >>> from tests.detectors.build import closing
-    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> from detectors.examples import blank, closing
+    >>> state = blank(FIELDS)
     >>> state["org_value"][0, 16], state["org_blocks"][0, 1] = 49, 300
     >>> at = dict(windows=300, requests=9000, row_requests=50)
     >>> both = [step(state, closing(country=c, **at), DetectorSettings()) for c in (49, 7)]

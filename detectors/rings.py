@@ -101,3 +101,12 @@ def _long(columns: State, ring: str, slots: Array, now: Array, out: Array) -> No
     current = columns[f"{ring}_stamp"][slots] > (now - 60)[:, None]
     for metric, (name, _) in enumerate(_COLUMNS):
         out[:, metric] = (columns[f"{ring}_{name}"][slots] * current).sum(axis=1)
+
+
+def add_rows(totals: Array, at: Array, rows: Array, clock_s: int) -> None:
+    """Add rows not folded yet to window sums as of the clock; `at` is each row's place in `totals`."""
+    for scale, (width_s, reach) in enumerate(((1, 10), (1, 60), (60, 10), (60, 60))):
+        current = rows[TS] // width_s > clock_s // width_s - reach
+        for metric, (_, source) in enumerate(_COLUMNS):
+            unit = 1e-9 if source == COST else 1.0
+            np.add.at(totals[:, metric * 4 + scale], at[current], rows[source, current] * unit)

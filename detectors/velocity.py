@@ -38,8 +38,8 @@ _USD_PER_TOKEN: Final = 1e-6  # a low price: what tokens without a known price a
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
     """Raw score: natural log of the greatest ratio to the key's own maxima, plus the weighted hour-of-day ratio.
 
-    >>> from tests.detectors.build import closing
-    >>> state = {name: np.zeros((1, *shape), dtype) for name, (dtype, shape) in FIELDS.items()}
+    >>> from detectors.examples import blank, closing
+    >>> state = blank(FIELDS)
     >>> state["vel_top"][:] = 1.0
     >>> _, raw = step(state, closing(usd_1m=100.0), DetectorSettings())
     >>> round(float(raw[0]), 2)

@@ -97,7 +97,9 @@ def replay(
     files: Annotated[list[str], typer.Argument(help=".jsonl, .jsonl.gz, .parquet, or - for standard input.")],
     output: Annotated[str, typer.Option("--out", help="Where the findings go, NDJSON; - is standard output.")] = "-",
     config: ConfigDir = _CONFIG,
-    closed_loop: Annotated[bool, typer.Option(help="Take modes as auto; a cut key's later events are dropped.")] = False,
+    closed_loop: Annotated[
+        bool, typer.Option(help="Take modes as auto; a cut key's later events are dropped.")
+    ] = False,
     containment_latency: Annotated[float, typer.Option(help="Seconds from decision to effect.", min=0)] = 5.0,
 ) -> None:
     """What Keyfuse would have said and done about recorded events. The same input gives the same bytes."""

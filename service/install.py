@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from alerting.channels.base import Channel
 from alerting.channels.build import build_channel
 from containment.providers.base import Provider
@@ -19,7 +21,7 @@ from detectors.core import ScoreCore
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts, Step
 from service.config_folder import Folder, load_folder
-from service.secrets import load_pepper, resolve
+from service.secrets import create_pepper, load_pepper, resolve
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
 from streams.topics import Topics
@@ -52,6 +54,15 @@ class Install:
         kafka = self.folder.wiring.kafka
         return Topics(kafka.topic_prefix, kafka.partitions)
 
+    def intake_token(self) -> SecretStr:
+        """From the environment, else the one this install made for itself."""
+        env = self.folder.wiring.intake.token_env
+        file = self.data_dir / "intake-token"
+        create_pepper(file)  # as random, as private, and kept when it exists
+        token = resolve(env if env in self.environ else "", str(file), environ=self.environ, what="intake token")
+        assert token is not None  # noqa: S101 - the file is named
+        return token
+
     def fingerprinter(self) -> Fingerprinter:
         wiring = self.folder.wiring
         return Fingerprinter(load_pepper(wiring.pepper_env, wiring.pepper_file, environ=self.environ))
@@ -78,25 +89,21 @@ class Install:
 
     def channels(self) -> dict[str, Channel]:
         """Built from routes.yaml; a missing secret is a clear error."""
-        return {
-            name: build_channel(
-                name,
-                config,
-                resolve(config.secret_env, config.secret_file, environ=self.environ, what=f"channel {name}"),
-            )
-            for name, config in self.folder.routes.channels.items()
-        }
+        built = {}
+        for name, config in self.folder.routes.channels.items():
+            what = f"channel {name}"
+            secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
+            built[name] = build_channel(name, config, secret or SecretStr(""))
+        return built
 
     def providers(self) -> dict[str, Provider]:
         """Built from keyfuse.yaml; each holds its own admin key."""
-        return {
-            name: build_provider(
-                name,
-                config,
-                resolve(config.secret_env, config.secret_file, environ=self.environ, what=f"provider {name}"),
-            )
-            for name, config in self.folder.wiring.providers.items()
-        }
+        built = {}
+        for name, config in self.folder.wiring.providers.items():
+            what = f"provider {name}"
+            secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
+            built[name] = build_provider(name, config, secret, timeout_s=self.folder.responses.retry.timeout_s)
+        return built
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,7 @@ def main(files: list[str], output: str, config: Path, *, closed_loop: bool, late
     install = Install.open(config)
     parser = BatchParser(fingerprinter=_fingerprinter(install), prices=PriceBook(), max_future_s=None)
     table, dead = read_events((line for name in files for line in read_lines(name)), parser)
-    replay = Replay(
-        install.folder, offered=install.offered(), closed_loop=closed_loop, containment_latency_s=latency_s
-    )
+    replay = Replay(install.folder, offered=install.offered(), closed_loop=closed_loop, containment_latency_s=latency_s)
     result = replay.run(table)
     result.dead = dead
     if output == "-":

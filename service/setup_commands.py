@@ -11,9 +11,10 @@ from service.config_folder import ConfigErrors, load_folder, write_templates
 from service.errors import UserError
 from service.install import Install
 from service.secrets import resolve
-from storage.client import Store, open_store
+from storage.client import open_store
 from storage.errors import StoreError
 from storage.migrate import migrate as apply_migrations
+from storage.store import Store
 
 
 def init(config: Path, *, force: bool, out: Console) -> None:

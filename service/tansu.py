@@ -100,6 +100,7 @@ async def _answers(bootstrap: str) -> bool:
         # The client logs an error for each refused connection; a bare connect asks quietly first.
         _, writer = await asyncio.open_connection(host, int(port))
         writer.close()
+        await writer.wait_closed()
         client = AIOKafkaClient(bootstrap_servers=bootstrap, request_timeout_ms=2000)
         try:
             await client.bootstrap()

@@ -18,12 +18,11 @@ from schemas.event import UsageEvent
 from schemas.fingerprint import Fingerprinter
 from schemas.frame import FRAME_SCHEMA
 from schemas.records import DeadLetter
+from sources.cells import Doubt
 from sources.columns import ColumnBuilder, Origin
 from sources.envelope import Opened, Positions, RawRecord, Refusal, open_records
 from sources.formats import NATIVE
-from sources.memo import Doubt
 from sources.pricing import PriceBook
-from sources.scrub import clean_event
 from sources.verdict import judge, to_native
 
 __all__ = ["BatchParser", "ParsedBatch", "RawRecord"]
@@ -57,7 +56,6 @@ class BatchParser:
     """
 
     def __init__(self, *, fingerprinter: Fingerprinter, prices: PriceBook, max_future_s: int | None = 300) -> None:
-        self._fingerprinter = fingerprinter
         self._columns = ColumnBuilder(fingerprinter=fingerprinter, prices=prices)
         self._max_future_s = max_future_s
 
@@ -96,17 +94,15 @@ class BatchParser:
             return self._columns.build(good.docs, _origin(good, records), latest_ms), refused
 
     def _one_by_one(self, rows: _Rows, latest_ms: int | None) -> tuple[_Rows, Refused]:
-        docs: list[dict[str, Any]] = []
         good: list[int] = []
         refused: Refused = []
         for number, doc in enumerate(rows.docs):
             verdict = judge(doc, int(rows.index[number]), latest_ms)
             if isinstance(verdict, UsageEvent):
-                docs.append(clean_event(verdict, self._fingerprinter))
                 good.append(number)
             else:
                 refused.append((int(rows.record[number]), verdict))
-        return _Rows(docs, rows.record[good], rows.index[good]), refused
+        return _Rows([rows.docs[number] for number in good], rows.record[good], rows.index[good]), refused
 
 
 def _translate(opened: Opened, records: Sequence[RawRecord]) -> tuple[_Rows, Refused]:

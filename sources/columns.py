@@ -7,7 +7,6 @@ is for the model to say. A property test holds both to the same verdicts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,12 +16,12 @@ import xxhash
 from schemas.event import NANO
 from schemas.fingerprint import Fingerprinter
 from schemas.frame import FRAME_SCHEMA
-from schemas.redact import looks_secret
 from sources import scrub
+from sources.cells import Cells
 from sources.limits import LIMITS
-from sources.memo import Doubt, TextMemo
 from sources.numbers import Vector, fractions, optional_wholes, times, wholes
 from sources.pricing import PriceBook, Usage
+from sources.texts import TextColumns
 
 _TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 _NETWORKS_LIMIT: Final = 200_000
@@ -50,64 +49,33 @@ class ColumnBuilder:
     """Remembers what it has cleaned; however batches are cut, the same events give the same rows."""
 
     def __init__(self, *, fingerprinter: Fingerprinter, prices: PriceBook) -> None:
-        self._fingerprinter = fingerprinter
         self._prices = prices
-        named = partial(scrub.named, fingerprinter=fingerprinter)
-        self._key_ids = TextMemo(named, LIMITS["key_id"]._replace(optional=False))
-        self._addresses = TextMemo(scrub.address, LIMITS["ip"])
-        by_limits = {LIMITS[name]: TextMemo(scrub.text, LIMITS[name]) for name in scrub.FREE_TEXTS}
-        self._texts = {name: by_limits[LIMITS[name]] for name in scrub.FREE_TEXTS}
+        self._texts = TextColumns(fingerprinter)
         self._networks: dict[str, str] = {}
 
     def build(self, docs: list[dict[str, Any]], origin: Origin, latest_ms: int | None) -> pa.RecordBatch:
         """The frame of these native events in their order; Doubt when any of them may be bad."""
         if not docs:
             return pa.RecordBatch.from_pylist([], schema=FRAME_SCHEMA)
-        event_ids = self._event_ids(_cells(docs, "event_id"))
+        cells = Cells(docs)
+        texts = self._texts.clean(cells)
+        event_ids = texts.pop("event_id")
         columns: dict[str, Any] = {
             "raw_partition": origin.partition,
             "raw_offset": origin.offset,
             "raw_index": origin.index,
-            "event_id": event_ids,
+            "event_id": pa.array(event_ids, pa.string()),
             "event_hash": np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in event_ids], np.uint64),
-            "ts_ms": times(_cells(docs, "ts"), latest_ms),
-            "key_id": pa.array(self._keys(docs), _TEXT),
-            "asn": optional_wholes(_cells(docs, "asn"), LIMITS["asn"]),
-            "latency_ms": fractions(_cells(docs, "latency_ms"), LIMITS["latency_ms"]),
+            "ts_ms": times(cells["ts"], latest_ms),
+            "asn": optional_wholes(cells["asn"], LIMITS["asn"]),
+            "latency_ms": fractions(cells["latency_ms"], LIMITS["latency_ms"]),
         }
-        columns |= {name: wholes(_cells(docs, name), LIMITS[name]) for name in _COUNTS}
-        columns |= {name: pa.array(memo.clean(_cells(docs, name)), _TEXT) for name, memo in self._texts.items()}
-        columns["ip"] = pa.array(self._addresses.clean(_cells(docs, "ip")), _TEXT)
+        columns |= {name: wholes(cells[name], LIMITS[name]) for name in _COUNTS}
+        columns |= {name: pa.array(values, _TEXT) for name, values in texts.items()}
         columns["network"] = self._network(columns["ip"])
-        columns["cost_nano_usd"], columns["priced"] = self._costs(_cells(docs, "cost_usd"), columns)
+        columns["cost_nano_usd"], columns["priced"] = self._costs(cells["cost_usd"], columns)
         arrays = [_array(columns[field.name], field.type) for field in FRAME_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=FRAME_SCHEMA)
-
-    def _event_ids(self, values: list[Any]) -> list[str]:
-        """Nearly all are new, so they are looked at as one text first."""
-        low, high, *_ = LIMITS["event_id"]
-        if set(map(type, values)) != {str}:
-            raise Doubt
-        lengths = set(map(len, values))
-        joined = "\n".join(values)
-        if min(lengths) < low or max(lengths) > high or "\x00" in joined:
-            raise Doubt
-        return [scrub.named(value, self._fingerprinter) for value in values] if looks_secret(joined) else values
-
-    def _keys(self, docs: list[dict[str, Any]]) -> list[str | None]:
-        """Secrets become fingerprints before anything else sees them."""
-        names, secrets = _cells(docs, "key_id"), _cells(docs, "key")
-        if set(map(type, secrets)) == {type(None)}:
-            return self._key_ids.clean(names)
-        low, high, *_ = LIMITS["key"]
-        for name, secret in zip(names, secrets, strict=True):
-            if (name is None) == (secret is None):
-                raise Doubt
-            if secret is not None and (type(secret) is not str or not low <= len(secret) <= high):
-                raise Doubt
-        of = self._fingerprinter.of
-        pairs = zip(names, secrets, strict=True)
-        return self._key_ids.clean([name if secret is None else of(secret) for name, secret in pairs])
 
     def _network(self, ip: pa.DictionaryArray) -> pa.DictionaryArray:
         """Worked out once per distinct address; several addresses share an entry of the new dictionary."""
@@ -139,14 +107,8 @@ class ColumnBuilder:
         return np.where(absent, table_nano, given_nano), ~absent | known
 
 
-def _cells(docs: list[dict[str, Any]], name: str) -> list[Any]:
-    return [doc.get(name) for doc in docs]
-
-
-def _array(column: Any, to: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list, a vector or a finished array
+def _array(column: pa.Array | Vector, to: pa.DataType) -> pa.Array:
     if isinstance(column, pa.Array):
         return column
-    if isinstance(column, np.ndarray):
-        # A fraction that is absent is NaN in the vector: JSON has no NaN, so none is lost.
-        return pa.array(column.astype(to.to_pandas_dtype(), copy=False), to, from_pandas=True)
-    return pa.array(column, to)
+    # A fraction that is absent is NaN in the vector: JSON has no NaN, so none is lost.
+    return pa.array(column.astype(to.to_pandas_dtype(), copy=False), to, from_pandas=True)

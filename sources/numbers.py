@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.event import MAX_TS_MS, MIN_TS_MS, parse_ts_ms
+from sources.cells import Doubt
 from sources.limits import Limits
-from sources.memo import Doubt
 
 _MICROSECONDS: Final = pa.timestamp("us", tz="UTC")
 _MS_FROM: Final = 100_000_000_000  # as in parse_ts_ms: a larger number is milliseconds, a smaller one seconds
@@ -83,12 +83,14 @@ def _texts_ms(values: list[str]) -> Vector:
     except pa.ArrowInvalid:
         return _each_ms(values)
     seconds = micros.view(pa.int64()).to_numpy() / 1e6  # the very float that datetime.timestamp() gives
-    return np.rint(seconds * 1000)
+    ts_ms: Vector = np.rint(seconds * 1000)
+    return ts_ms
 
 
 def _numbers_ms(values: list[int | float]) -> Vector:
     numbers = np.array(values, np.float64)
-    return np.rint(np.where(np.abs(numbers) < _MS_FROM, numbers * 1000, numbers))
+    ts_ms: Vector = np.rint(numbers * np.where(np.abs(numbers) < _MS_FROM, 1000.0, 1.0))
+    return ts_ms
 
 
 def _each_ms(values: list[Any]) -> Vector:

@@ -7,9 +7,13 @@ redacted everywhere else.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, Final
+from typing import Final
 
-from schemas.event import MAX_TEXT, UsageEvent
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.event import MAX_TEXT
 from schemas.fingerprint import FINGERPRINT, Fingerprinter
 from schemas.redact import looks_secret, redact
 
@@ -25,8 +29,24 @@ FREE_TEXTS: Final = (
     "app",
     "env",
 )
+# Every rule of schemas.redact begins with one of these; a test draws from the rules and holds this to it.
+_SIEVE: Final = (
+    r"(?:^|[^A-Za-z0-9]|\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})"
+    r"(?:sk-|sess-|xai-|pplx-|nvapi-|glpat-|pk-lf-|gsk_|hf_|r8_|gh[opsur]_|github_pat_|AQ\.|ya29\.)"
+    r"|sk-(?:proj|svcacct|admin|ant|or|lf)|sk-[A-Za-z0-9_\-*]*[A-Z]"
+    r"|AIza|AKIA|ASIA|ABIA|ACCA|A3T|ABSK|bedrock-api-key-|xox[a-z]|xapp|hooks\.slack|whsec_|whsk_|eyJ|PRIVATE KEY"
+    r"|(?i:authorization|bearer|x-(?:[a-z]+-)?(?:api-key|auth-token|subscription-token))"
+    r"|(?i:password|passwd|client_secret|secret_access_key|token=|sig=|signature=|secret=)|://"
+)
 _V4_REST: Final = (1 << 8) - 1  # /24
 _V6_REST: Final = (1 << 80) - 1  # /48
+
+
+def suspects(values: list[str]) -> list[str]:
+    """Those in which a secret is thinkable: a coarse sieve over a whole column, for the fine one is slow."""
+    texts = pa.array(values, pa.string())
+    found = np.flatnonzero(pc.match_substring_regex(texts, _SIEVE).to_numpy(zero_copy_only=False))
+    return [values[row] for row in found.tolist()]
 
 
 def named(value: str, fingerprinter: Fingerprinter) -> str:
@@ -67,16 +87,3 @@ def _parsed(value: str) -> IPv4Address | IPv6Address:
     if isinstance(found, IPv6Address):
         return found.ipv4_mapped or IPv6Address(int(found))
     return found
-
-
-def clean_event(event: UsageEvent, fingerprinter: Fingerprinter) -> dict[str, Any]:
-    """A valid event as a native one that may be stored: `key` is gone, `key_id` is there, absent fields are absent."""
-    fields = {name: value for name, value in event if value is not None}
-    fields.pop("key", None)
-    fields |= {field: text(fields[field]) for field in FREE_TEXTS if field in fields}
-    if event.ip is not None:
-        fields["ip"] = address(event.ip)
-    fields["event_id"] = named(event.event_id, fingerprinter)
-    name = event.key_id if event.key is None else fingerprinter.of(event.key.get_secret_value())
-    fields["key_id"] = named(name or "", fingerprinter)
-    return fields

@@ -10,8 +10,9 @@ The caller works in four steps, and after a crash in any of them the next owner 
 Three things may come twice, and each has its own guard:
 - an insert (crash before `done`, a late zombie): the token, for the edges do not move;
 - a raw record (the ingest crashed before its commit): its raw coordinate is not above the highest archived one;
-- an event (its producer sent it again): same key and event id, times at most 15 minutes apart. It is kept, so that the
-  last word wins, and marked `retry`, so that the rollups count it once.
+- an event (its producer sent it again): same key and event id, times at most 15 minutes apart, counted in steps of
+  five. It is kept, so that the last word wins, and marked `retry`, so that the rollups count it once. Steps of five
+  minutes, because of the rows in one step the store keeps the last: their exact times are forgotten, the step is not.
 All three follow from the log and the checkpoint alone, never from where batches were cut.
 """
 
@@ -30,7 +31,7 @@ import xxhash
 from schemas.frame import FRAME_SCHEMA, INDEX_BITS
 from storage.checkpoint import Checkpoint
 from storage.rows import raw_coords, usage_columns
-from storage.seen import KEPT_MS, RETRY_WINDOW_MS, Hashes, Mask, SeenEvents, Times, repeats
+from storage.seen import KEPT_MS, RETRY_WINDOW_MS, Hashes, Mask, SeenEvents, Times, in_steps, repeats
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class LateRows:
     before: int  # a position
     key_ids: list[str]
     event_hashes: Hashes
-    ts_ms: Times
+    steps_ms: Times
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class _Selection:
     rows: pa.Table
     positions: npt.NDArray[np.uint64]
     identities: Hashes
-    ts_ms: Times
+    steps_ms: Times  # event times rounded down to five minutes
     coords: dict[int, int]
     repeated: int
 
@@ -160,7 +161,7 @@ class PartitionArchive:
     def late(self) -> LateRows | None:
         """What the store must be asked before `batch`, or None, as nearly always."""
         chosen = self._select()
-        old = chosen.ts_ms - RETRY_WINDOW_MS < self._seen.floor_ms
+        old = chosen.steps_ms - RETRY_WINDOW_MS < self._seen.floor_ms
         if not old.any():
             return None
         rows = chosen.rows.filter(pa.array(old))
@@ -168,15 +169,15 @@ class PartitionArchive:
             before=self._position(self._checkpoint.offset),
             key_ids=rows.column("key_id").cast(pa.string()).to_pylist(),
             event_hashes=rows.column("event_hash").to_numpy(),
-            ts_ms=chosen.ts_ms[old],
+            steps_ms=chosen.steps_ms[old],
         )
 
     def batch(self, known: SeenEvents | None = None) -> Batch:
         """The insert, the same however often it is made. `known` is the store's answer to `late`."""
         chosen = self._select()
-        retry: Mask = repeats(chosen.identities, chosen.ts_ms) | self._seen.near(chosen.identities, chosen.ts_ms)
+        retry: Mask = repeats(chosen.identities, chosen.steps_ms) | self._seen.near(chosen.identities, chosen.steps_ms)
         if known is not None:
-            retry |= known.near(chosen.identities, chosen.ts_ms)
+            retry |= known.near(chosen.identities, chosen.steps_ms)
         start = self._checkpoint.log_start
         table = usage_columns(
             chosen.rows, partition=self.partition, log_start=start, positions=chosen.positions, retry=retry
@@ -188,10 +189,10 @@ class PartitionArchive:
         """The batch is in the store: go on behind it. To be committed."""
         chosen, end = self._select(), self._end()
         clock_ms = self._checkpoint.clock_ms
-        if len(chosen.ts_ms):
+        if len(chosen.steps_ms):
             # The median, not the newest: one broken clock must not age everything else.
-            clock_ms = max(clock_ms, int(np.median(chosen.ts_ms)))
-            self._seen.add(chosen.identities, chosen.ts_ms)
+            clock_ms = max(clock_ms, int(np.median(chosen.steps_ms)))
+            self._seen.add(chosen.identities, chosen.steps_ms)
             self._seen.forget_before(clock_ms - KEPT_MS)
         while self._frames and self._frames[0][0] < end:
             self._rows -= self._frames.popleft()[1].num_rows
@@ -235,7 +236,7 @@ class PartitionArchive:
             rows=kept,
             positions=np.concatenate([*positions, np.zeros(0, np.uint64)]).astype(np.uint64)[new],
             identities=_identities(kept),
-            ts_ms=kept.column("ts_ms").to_numpy(),
+            steps_ms=in_steps(kept.column("ts_ms").to_numpy()),
             coords=coords,
             repeated=int((~new).sum()),
         )

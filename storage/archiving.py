@@ -9,12 +9,13 @@ import numpy as np
 from schemas.frame import INDEX_BITS
 from storage.archive import DEFAULT_LIMITS, Batch, BatchLimits, LateRows, PartitionArchive
 from storage.checkpoint import Checkpoint
-from storage.seen import KEPT_MS, MAX_HASHES, RETRY_WINDOW_MS, SeenEvents
+from storage.seen import KEPT_MS, MAX_HASHES, RETRY_WINDOW_MS, STEP_MS, SeenEvents
 from storage.store import Store
 
 _ASKED_AT_ONCE: Final = 1000
 _ARCHIVED: Final = (
-    "SELECT bitXor(event_hash, xxHash64(key_id)) AS identity, toUnixTimestamp64Milli(ts) AS at_ms"
+    "SELECT bitXor(event_hash, xxHash64(key_id)) AS identity,"
+    " toInt64(toUnixTimestamp(toStartOfFiveMinutes(ts))) * 1000 AS step_ms"
     " FROM usage_events WHERE frame_partition = {p:UInt16} AND position < {before:UInt64}"
 )
 
@@ -68,7 +69,7 @@ def _seen(store: Store, partition: int, checkpoint: Checkpoint) -> SeenEvents:
             "most": MAX_HASHES,
         },
     )
-    identities, times = table.column("identity").to_numpy(), table.column("at_ms").to_numpy()
+    identities, times = table.column("identity").to_numpy(), table.column("step_ms").to_numpy()
     seen = SeenEvents(floor_ms=floor_ms if len(times) < MAX_HASHES else int(times.min()) + 1)
     seen.add(identities, times)
     return seen
@@ -87,9 +88,9 @@ def _known(store: Store, partition: int, late: LateRows) -> SeenEvents:
                 "before": late.before,
                 "keys": sorted({late.key_ids[row] for row in rows}),
                 "hashes": late.event_hashes[rows].tolist(),
-                "low": int(late.ts_ms[rows].min()) - RETRY_WINDOW_MS,
-                "high": int(late.ts_ms[rows].max()) + RETRY_WINDOW_MS,
+                "low": int(late.steps_ms[rows].min()) - RETRY_WINDOW_MS,
+                "high": int(late.steps_ms[rows].max()) + RETRY_WINDOW_MS + STEP_MS,
             },
         )
-        known.add(table.column("identity").to_numpy(), table.column("at_ms").to_numpy())
+        known.add(table.column("identity").to_numpy(), table.column("step_ms").to_numpy())
     return known

@@ -12,7 +12,8 @@ Times: TypeAlias = npt.NDArray[np.int64]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 RETRY_WINDOW_MS: Final = 15 * 60_000
-KEPT_MS: Final = RETRY_WINDOW_MS + 5 * 60_000  # five minutes late is still answered from memory
+STEP_MS: Final = 5 * 60_000  # as in the order of the store's table
+KEPT_MS: Final = RETRY_WINDOW_MS + 2 * STEP_MS  # at least five minutes late is still answered from memory
 MAX_HASHES: Final = 8_000_000  # 128 MB; beyond it, older rows are looked up in the store instead
 
 
@@ -66,6 +67,11 @@ class SeenEvents:
         ts_ms = np.concatenate([run[1] for run in self._runs[-count:]])
         kept = ts_ms >= self.floor_ms
         self._runs[-count:] = [_sorted(hashes[kept], ts_ms[kept])] if kept.any() else []
+
+
+def in_steps(ts_ms: Times) -> Times:
+    """Times rounded down to five minutes."""
+    return ts_ms - ts_ms % STEP_MS
 
 
 def repeats(hashes: Hashes, ts_ms: Times) -> Mask:

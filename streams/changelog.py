@@ -39,15 +39,17 @@ class Changelog:
             return
         tp = TopicPartition(self._topic, partition)
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, enable_auto_commit=False, max_partition_fetch_bytes=8_000_000
+            bootstrap_servers=self._bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=8_000_000,
         )
         await consumer.start()
         values: dict[bytes, bytes] = {}
         try:
             consumer.assign([tp])
             end = (await consumer.end_offsets([tp]))[tp]
-            await consumer.seek_to_beginning(tp)
-            while await consumer.position(tp) < end:
+            while await consumer.position(tp) < max(end, consumer.highwater(tp) or 0):
                 for records in (await consumer.getmany(timeout_ms=200)).values():
                     values.update((record.key, record.value) for record in records)
         finally:

@@ -16,10 +16,20 @@ import orjson
 
 from containment.execute import execute
 from containment.ladder import approved
-from containment.limits import Ledger, Verdict, judge
+from containment.limits import Ledger, Verdict, failed, freeze, judge, unfreeze
 from containment.providers.base import Provider
 from schemas.config import ResponsesConfig
-from schemas.records import AuditRow, Command, Incident, KeyFacts, Outcome, PartitionStats, Request, StepState, stable_id
+from schemas.records import (
+    AuditRow,
+    Command,
+    Incident,
+    KeyFacts,
+    Outcome,
+    PartitionStats,
+    Request,
+    StepState,
+    stable_id,
+)
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
@@ -52,17 +62,21 @@ class ContainStage:
         self._deps = deps
         self._stats: dict[int, PartitionStats] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, list[Callable[[], object]]] = {}  # command_id -> whom to tell that it has ended
 
     def on_stats(self, stats: PartitionStats) -> None:
         self._stats[stats.partition] = stats
 
-    async def on_record(self, value: bytes, *, done: Callable[[], None]) -> None:
+    async def on_record(self, value: bytes, *, done: Callable[[], object]) -> None:
         """A command or a freeze request; `done` acknowledges it, once it has ended."""
         if orjson.loads(value).get("type") == "request":
             await self._freeze(Request.from_bytes(value))
             done()
             return
         command = Command.from_bytes(value)
+        if command.command_id in self._waiting:
+            self._waiting[command.command_id].append(done)  # read again after a rebalance, while it runs
+            return
         outcome = self._last_word(command)
         if outcome is None:
             outcome = await self._judge(command)
@@ -70,7 +84,8 @@ class ContainStage:
             await self._conclude(outcome)
             done()
             return
-        task = asyncio.create_task(self._run(command, done))
+        self._waiting[command.command_id] = [done]
+        task = asyncio.create_task(self._run(command))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -79,7 +94,7 @@ class ContainStage:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def frozen(self) -> bool:
-        return self._deps.freeze_file.exists() or self._ledger().frozen
+        return self._deps.freeze_file.exists() or self._ledger().frozen is not None
 
     def _last_word(self, command: Command) -> Outcome | None:
         stored = self._deps.store.get(_outcome_key(command))
@@ -113,18 +128,37 @@ class ContainStage:
             return self._outcome(command, StepState.IRREVOCABLE, rule="no_provider", detail=words)
         return None
 
-    async def _run(self, command: Command, done: Callable[[], None]) -> None:
+    async def _run(self, command: Command) -> None:
         deps = self._deps
-        stored = deps.store.get(_pre_state_key(command))
+        pre_key = f"pre:{command.command_id}".encode()
         outcome = await execute(
             command, deps.providers[command.facts.provider],
-            pre_state=orjson.loads(stored) if stored else None, retry=deps.responses().retry,
-            now_ms=deps.now_ms, sleep=deps.sleep,
-            save_pre_state=lambda state: deps.store.put(0, _pre_state_key(command), orjson.dumps(state)),
-            audit=self._audit, frozen=self.frozen,
+            pre_state=self._read(pre_key) or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
+            save_pre_state=lambda state: self._write(pre_key, state), audit=self._audit, frozen=self.frozen,
+            undo=self._read(_cuts_key(command)),
         )  # fmt: skip
+        await self._remember(command, outcome, self._read(pre_key))
         await self._conclude(outcome)
-        done()
+        for done in self._waiting.pop(command.command_id):
+            done()
+
+    async def _remember(self, command: Command, outcome: Outcome, pre_state: dict[str, Any]) -> None:
+        """What a restore has to undo, and which key is to be left alone for a while."""
+        if outcome.state is StepState.IRREVOCABLE:
+            now_ms, config = self._deps.now_ms(), self._deps.responses()
+            ledger = failed(self._ledger(), command.key_id, now_ms=now_ms, config=config)
+            await self._deps.store.put(0, _LEDGER, ledger.to_bytes())
+        elif outcome.state is StepState.CONFIRMED:
+            cuts = {} if command.step == "restore" else self._read(_cuts_key(command)) | {command.step: pre_state}
+            await self._write(_cuts_key(command), cuts)
+
+    def _read(self, key: bytes) -> dict[Any, Any]:
+        stored = self._deps.store.get(key)
+        found: dict[Any, Any] = orjson.loads(stored) if stored else {}
+        return found
+
+    async def _write(self, key: bytes, value: dict[Any, Any]) -> None:
+        await self._deps.store.put(0, key, orjson.dumps(value))
 
     async def _conclude(self, outcome: Outcome) -> None:
         deps = self._deps
@@ -137,17 +171,26 @@ class ContainStage:
 
     async def _freeze(self, request: Request) -> None:
         now_ms = self._deps.now_ms()
-        frozen = request.action == "freeze"
-        ledger = self._ledger().model_copy(
-            update={"frozen": frozen, "frozen_reason": request.reason if frozen else "", "frozen_at_ms": now_ms}
+        ledger = self._ledger()
+        ledger = (
+            freeze(ledger, request.reason, by=request.by, now_ms=now_ms)
+            if request.action == "freeze"
+            else unfreeze(ledger)
         )
         await self._deps.store.put(0, _LEDGER, ledger.to_bytes())
         self._deps.metrics.set("keyfuse_frozen", int(self.frozen()))
         await self._audit(
             AuditRow(
-                audit_id=stable_id("aud", request.request_id), at_ms=now_ms, actor=request.by, action=request.action,
-                key_id="", incident_id="", command_id="", result="done", detail={"reason": request.reason},
-            )  # fmt: skip
+                audit_id=stable_id("aud", request.request_id),
+                at_ms=now_ms,
+                actor=request.by,
+                action=request.action,
+                key_id="",
+                incident_id="",
+                command_id="",
+                result="done",
+                detail={"reason": request.reason},
+            )
         )
 
     async def _audit(self, row: AuditRow) -> None:
@@ -183,9 +226,9 @@ def _outcome_key(command: Command) -> bytes:
     return f"outcome:{command.command_id}".encode()
 
 
-def _pre_state_key(command: Command) -> bytes:
-    """One per key and incident: `restore` undoes what an earlier step of the same incident did."""
-    return f"pre:{command.incident_id}:{command.key_id}".encode()
+def _cuts_key(command: Command) -> bytes:
+    """Of the steps in effect on a key, each with the state to go back to."""
+    return f"cuts:{command.key_id}".encode()
 
 
 def _audit_row(outcome: Outcome, now_ms: int) -> AuditRow:

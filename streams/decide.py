@@ -6,13 +6,13 @@ effects with the same ids; every reader of them drops what it has seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import orjson
 from pydantic import ValidationError
 
-from alerting.incidents import KeyCase
+from alerting.case import KeyCase
 from schemas.records import CLOSED, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Request
 from streams.decide_core import Decider, Decision
 from streams.metrics import Metrics
@@ -50,6 +50,12 @@ class DecideStage:
 
     def drop(self) -> None:
         self._open.clear()
+
+    def restored(self, partition: int, values: Mapping[bytes, bytes]) -> None:
+        """After a restart: which incidents are open."""
+        for value in values.values():
+            case = KeyCase.from_bytes(value)
+            self._remember(case.key_id, partition, case)
 
     async def on_record(self, topic: str, partition: int, offset: int, value: bytes, *, now_ms: int) -> None:
         """One record, to its end."""

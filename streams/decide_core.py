@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from alerting.incidents import Change, KeyCase, on_command, on_finding, on_outcome, on_request, on_silence
+from alerting.case import REPEAT, Change, KeyCase
+from alerting.incidents import on_finding, on_request, on_silence
+from alerting.steps import on_command, on_outcome
 from containment.ladder import Choice, choose
 from schemas.config import BudgetsConfig, ResponsesConfig
-from schemas.records import CERTAIN, CLOSED, Command, Finding, Incident, KeyFacts, Outcome, Request, Step, StepState
+from schemas.records import CERTAIN, CLOSED, Command, Finding, Incident, Outcome, Request, Step, StepState
 
 Offered = Callable[[str], Mapping[Step, bool]]
 _PEOPLES_STEPS: tuple[Step, ...] = ("disable", "block", "throttle", "revoke")
@@ -40,15 +42,17 @@ class Decider:
         silent = self.silence(case, finding.at_ms)
         change = on_finding(silent.case, finding, responses=self.responses, budgets=self.budgets)
         decision = Decision(change.case, silent.incidents + change.incidents, (), change.reason)
-        if change.reason == "repeat":
+        if change.reason == REPEAT:
             return decision
         return self._climb(decision, finding)
 
     def outcome(self, case: KeyCase | None, outcome: Outcome, *, at_ms: int) -> Decision:
         """What became of a command."""
-        if case is None:
-            return Decision(None, reason="an outcome for a key without a case")
-        return _decision(on_outcome(case, outcome, at_ms=at_ms))
+        change = on_outcome(case, outcome, at_ms=at_ms)
+        decision = _decision(change)
+        if change.wants_restore:  # the cut was on its way when a person said that the key is healthy
+            return self._order(decision, _restore(change.case, at_ms=at_ms, by="keyfuse", reason=change.reason))
+        return decision
 
     def silence(self, case: KeyCase | None, clock_ms: int) -> Decision:
         """An incident without findings for `resolve_after_s` ends."""
@@ -65,7 +69,8 @@ class Decider:
         change = on_request(case, request, at_ms=request.at_ms)
         decision = _decision(change)
         if request.action == "restore" or change.wants_restore:
-            return self._order(decision, self._restore_command(change.case, request))
+            reason = request.reason or f"{request.by} asked for it"
+            return self._order(decision, _restore(change.case, at_ms=request.at_ms, by=request.by, reason=reason))
         return decision
 
     def _climb(self, decision: Decision, finding: Finding) -> Decision:
@@ -91,7 +96,7 @@ class Decider:
         step = request.step or waiting or next((s for s in _PEOPLES_STEPS if s in offered), None)
         if step is None or step not in offered:
             return Decision(case, reason=f"{facts.provider} offers no such step")
-        incident_id = incident.incident_id if incident else f"manual:{request.key_id}"
+        incident_id = incident.incident_id if incident else f"manual:{request.request_id}"
         approvals = (_approvals(case, step) | {request.by}) if case else {request.by}
         command = Command(
             command_id=Command.id_of(incident_id, request.key_id, step), at_ms=request.at_ms,
@@ -101,20 +106,8 @@ class Decider:
         )  # fmt: skip
         return self._order(Decision(case), command)
 
-    def _restore_command(self, case: KeyCase, request: Request) -> Command:
-        incident = case.incident
-        assert incident is not None  # noqa: S101 - on_request answered for this incident
-        return Command(
-            command_id=Command.id_of(f"{incident.incident_id}:{incident.seq}", request.key_id, "restore"),
-            at_ms=request.at_ms, incident_id=incident.incident_id, key_id=request.key_id, step="restore",
-            automatic=False, reversible=True, mode="auto", by=request.by,
-            reason=request.reason or f"{request.by} asked for it", facts=incident.facts,
-        )  # fmt: skip
-
     def _order(self, decision: Decision, command: Command, state: StepState = StepState.REQUESTED) -> Decision:
-        if decision.case is None or decision.case.incident is None:
-            return decision._replace(commands=(*decision.commands, command))
-        change = on_command(decision.case, command, state, at_ms=command.at_ms)
+        change = on_command(decision.case, command, state, at_ms=command.at_ms, budgets=self.budgets)
         return Decision(
             change.case, decision.incidents + change.incidents, (*decision.commands, command), change.reason
         )
@@ -122,6 +115,16 @@ class Decider:
 
 def _decision(change: Change) -> Decision:
     return Decision(change.case, change.incidents, (), change.reason)
+
+
+def _restore(case: KeyCase, *, at_ms: int, by: str, reason: str) -> Command:
+    incident = case.incident
+    assert incident is not None  # noqa: S101 - whoever wants a restore has an incident
+    return Command(
+        command_id=Command.id_of(f"{incident.incident_id}:{incident.seq}", incident.key_id, "restore"), at_ms=at_ms,
+        incident_id=incident.incident_id, key_id=incident.key_id, step="restore", automatic=False, reversible=True,
+        mode="auto", by=by, reason=reason, facts=incident.facts,
+    )  # fmt: skip
 
 
 def _automatic(incident: Incident, choice: Choice, at_ms: int) -> Command:
@@ -143,8 +146,3 @@ def _approvals(case: KeyCase, step: Step) -> set[str]:
     if incident is None:
         return set()
     return {s.by for s in incident.steps if s.step == step and s.by != "keyfuse"}
-
-
-def unregistered(facts: KeyFacts | None, provider: str) -> KeyFacts:
-    """Facts for a key nobody registered: only its provider is known."""
-    return facts or KeyFacts(provider=provider)

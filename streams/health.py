@@ -17,6 +17,7 @@ class StageProgress:
     lag_records: int = 0
     last_commit_s: float | None = None
     failed: str = ""  # why the stage stopped, empty while it runs
+    waiting: str = ""  # for whom, while it holds its work back
 
     def committed(self, now_s: float) -> None:
         self.last_commit_s = now_s

@@ -51,6 +51,9 @@ class IngestLoop:
     def stop(self) -> None:
         self._stopping = True
 
+    async def close(self) -> None:
+        await self._consumer.stop()
+
     async def run(self) -> None:
         """Until `stop`; raises PoisonedInput when too much is bad. Parses one batch while the last is in flight."""
         in_flight: tuple[Sequence[asyncio.Future[object]], dict[TopicPartition, int]] | None = None
@@ -76,8 +79,8 @@ class IngestLoop:
                 frame = encode_frame(part.slice(start, ROWS_PER_FRAME))
                 acks.append(await self._producer.send(self._topics.name(Topic.FRAMES), frame, partition=partition))
                 self._metrics.inc("keyfuse_frames_total")
-        for dead in parsed.dead:
-            acks.append(await self._producer.send(self._topics.name(Topic.DEAD), dead.to_bytes()))
+        dead_topic = self._topics.name(Topic.DEAD)
+        acks.extend([await self._producer.send(dead_topic, dead.to_bytes()) for dead in parsed.dead])
         return acks, {tp: records[-1].offset + 1 for tp, records in fetched.items()}
 
     async def _finish(self, acks: Sequence[asyncio.Future[object]], offsets: dict[TopicPartition, int]) -> None:

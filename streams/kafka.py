@@ -40,10 +40,16 @@ def _new_topic(spec: TopicSpec, replication_factor: int) -> NewTopic:
     return NewTopic(spec.name, spec.partitions, replication_factor, topic_configs=config)
 
 
-def consumer(bootstrap: str, topic: str, group: str, *, max_records: int = 5000) -> AIOKafkaConsumer:
-    """Reads from the group's committed offset, or from the beginning; the caller commits after success."""
+def consumer(
+    bootstrap: str, topics: str | list[str] | None, group: str, *, max_records: int = 5000
+) -> AIOKafkaConsumer:
+    """Reads from the group's committed offset, or from the beginning; the caller commits after success.
+
+    None for `topics` when the caller subscribes by itself.
+    """
+    names = [topics] if isinstance(topics, str) else topics or []
     return AIOKafkaConsumer(
-        topic,
+        *names,
         bootstrap_servers=bootstrap,
         group_id=group,
         enable_auto_commit=False,

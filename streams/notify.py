@@ -41,6 +41,7 @@ class NotifyDeps:
     routes: Callable[[], RoutesConfig]
     channels: Mapping[str, Channel]
     store: ShardStore
+    load: Callable[[int], Awaitable[None]]  # of the store's partition: a rebalance may have dropped it
     metrics: Metrics
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
@@ -65,10 +66,11 @@ class NotifyStage:
         await asyncio.gather(*self._workers, return_exceptions=True)
         self._workers.clear()
 
-    def on_incident(self, partition: int, value: bytes, *, done: Callable[[], None]) -> None:
+    def on_incident(self, partition: int, value: bytes, *, done: Callable[[], object]) -> None:
         """Queue it for each routed channel; `done` when all have it."""
         incident = Incident.from_bytes(value)
-        names = [d.channel for d in route(incident, self.deps.routes()) if d.channel in self._queues]
+        told = [name for name in self._queues if self.deps.store.get(_key(name, incident)) is not None]
+        names = [d.channel for d in route(incident, self.deps.routes(), told=told) if d.channel in self._queues]
         waiting = _Countdown(len(names), done)
         for name in names:
             self._queues[name].put_nowait(_Job(incident, partition, self.deps.now_ms(), waiting.one))
@@ -81,8 +83,9 @@ class NotifyStage:
 
     async def _deliver(self, name: str, job: _Job) -> None:
         """Rounds of bounded tries until it is delivered, refused for good, or a day old."""
-        key = f"delivery:{name}:{job.incident.incident_id}".encode()
+        key = _key(name, job.incident)
         for again in range(10_000):
+            await self.deps.load(job.partition)
             stored = self.deps.store.get(key)
             previous = DeliveryState.from_bytes(stored) if stored else None
             result = await deliver(job.incident, self.deps.channels[name], previous, sleep=self.deps.sleep)
@@ -97,6 +100,10 @@ class NotifyStage:
             await self.deps.sleep(_AGAIN_AFTER_S[min(again, len(_AGAIN_AFTER_S) - 1)])
 
 
+def _key(channel: str, incident: Incident) -> bytes:
+    return f"delivery:{channel}:{incident.incident_id}".encode()
+
+
 def _worth_another_round(failure: DeliveryFailure, age_ms: int) -> bool:
     return failure.retryable and age_ms < _GIVE_UP_AFTER_MS
 
@@ -104,7 +111,7 @@ def _worth_another_round(failure: DeliveryFailure, age_ms: int) -> bool:
 class _Countdown:
     """Calls `done` after `n` calls of `one`; at once when there is nothing to wait for."""
 
-    def __init__(self, n: int, done: Callable[[], None]) -> None:
+    def __init__(self, n: int, done: Callable[[], object]) -> None:
         self._left = n
         self._done = done
         if n == 0:

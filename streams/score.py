@@ -84,7 +84,16 @@ class ScoreStage:
     def cores(self) -> list[ScoreCore]:
         return [partition.core for partition in self._partitions.values()]
 
-    async def on_frame(self, partition: int, offset: int, value: bytes, message: Any, *, now_s: float, now_ms: int) -> None:  # noqa: ANN401, E501 - the engine's message
+    async def on_frame(
+        self,
+        partition: int,
+        offset: int,
+        value: bytes,
+        message: Any,  # noqa: ANN401 - the engine's own
+        *,
+        now_s: float,
+        now_ms: int,
+    ) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
         state = self._partitions.get(partition) or self._restore(partition, now_s)
         try:

@@ -23,6 +23,15 @@ class Topic(StrEnum):
     AUDIT = "keyfuse.audit"
 
 
+class StateTopic(StrEnum):
+    """Compacted topics that hold the stages' state."""
+
+    SCORE = "keyfuse.score-state"
+    DECIDE = "keyfuse.decide-state"
+    NOTIFY = "keyfuse.notify-state"
+    CONTAIN = "keyfuse.contain-state"
+
+
 # One partition: the caps on automatic steps are counted over all keys by one reader.
 _SINGLE: Final = frozenset({Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD})
 _COMPACTED: Final = frozenset({Topic.VERDICTS})
@@ -50,5 +59,13 @@ class Topics:
     def count(self, topic: Topic) -> int:
         return 1 if topic in _SINGLE else self.partitions
 
+    def state_name(self, topic: StateTopic) -> str:
+        return f"{self.prefix}{topic.value}"
+
     def specs(self) -> list[TopicSpec]:
-        return [TopicSpec(self.name(topic), self.count(topic), topic in _COMPACTED) for topic in Topic]
+        """All topics; a state topic has as many partitions as what its stage reads."""
+        flow = [TopicSpec(self.name(topic), self.count(topic), topic in _COMPACTED) for topic in Topic]
+        counts = {StateTopic.CONTAIN: 1}
+        return flow + [
+            TopicSpec(self.state_name(t), counts.get(t, self.partitions), compacted=True) for t in StateTopic
+        ]

@@ -22,7 +22,7 @@ from tests.traces import (
     servegen_events,
 )
 
-CLIENTS = ["m-large/0", "m-large/114", "m-large/23"]
+CLIENTS = ["m-large/0", "m-large/114", "m-large/48"]
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from containment.providers.redact import redact
 from schemas.records import Step
 
 BASE_URL: Final = "https://api.anthropic.com"
-_STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
+STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
     {
         "disable": StepSpec(True, "key", 5, "The key is refused until it is made active again."),
         "revoke": StepSpec(False, "key", 5, "Archives the key for good; a new one must be made in the console."),
@@ -46,7 +46,7 @@ class AnthropicProvider:
 
     def __init__(self, name: str, secret: SecretStr, *, base_url: str = "", timeout_s: float = 10) -> None:
         self.name = name
-        self.steps = _STEPS
+        self.steps = STEPS
         self._secret = secret
         self._client = anthropic.AsyncAnthropic(
             api_key=secret.get_secret_value(),

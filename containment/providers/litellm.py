@@ -16,7 +16,7 @@ from containment.providers.errors import Reason, Refused, Retryable
 from containment.providers.http import JsonApi
 from schemas.records import Step
 
-_STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
+STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
     {
         "block": StepSpec(
             True, "gateway", 60, "The gateway refuses the key; its other workers may still serve it from their cache."
@@ -37,7 +37,7 @@ class LiteLLMProvider:
 
     def __init__(self, name: str, secret: SecretStr, *, base_url: str, timeout_s: float = 10) -> None:
         self.name = name
-        self.steps = _STEPS
+        self.steps = STEPS
         self._api = JsonApi(base_url, secret, timeout_s=timeout_s, headers={"litellm-changed-by": "keyfuse"})
 
     async def snapshot(self, ref: str) -> dict[str, str]:

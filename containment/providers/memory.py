@@ -12,7 +12,7 @@ from containment.providers.base import Effect, StepSpec
 from containment.providers.errors import ProviderError, Reason, Refused, Retryable
 from schemas.records import Step
 
-_STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
+STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
     {
         "throttle": StepSpec(True, "key", 0, "The key is slowed down."),
         "disable": StepSpec(True, "key", 0, "The key is refused until it is enabled again."),
@@ -46,7 +46,7 @@ class MemoryProvider:
 
     def __init__(self, name: str, keys: tuple[str, ...], *, lag: int = 0) -> None:
         self.name = name
-        self.steps = _STEPS
+        self.steps = STEPS
         self.lag = lag
         self.faults: deque[Fault] = deque()
         self.calls: list[tuple[str, str]] = []

@@ -20,7 +20,7 @@ from containment.providers.redact import redact
 from schemas.records import Step
 
 BASE_URL: Final = "https://api.openai.com/v1"
-_STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
+STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
     {"revoke": StepSpec(False, "key", 10, "Deletes the key for good; its users need a new key before they work again.")}
 )
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class OpenAIProvider:
 
     def __init__(self, name: str, secret: SecretStr, *, base_url: str = "", timeout_s: float = 10) -> None:
         self.name = name
-        self.steps = _STEPS
+        self.steps = STEPS
         self._secret = secret
         self._client = openai.AsyncOpenAI(
             admin_api_key=secret.get_secret_value(),

@@ -15,7 +15,7 @@ from containment.providers.http import JsonApi
 from schemas.records import Step
 
 THROTTLE_PER_MIN: Final = 1
-_STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
+STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
     {
         "throttle": StepSpec(True, "key", 1, f"The key may make {THROTTLE_PER_MIN} request a minute."),
         "disable": StepSpec(True, "key", 1, "The key is refused until it is enabled again."),
@@ -30,7 +30,7 @@ class SandboxProvider:
 
     def __init__(self, name: str, secret: SecretStr, *, base_url: str, timeout_s: float = 10) -> None:
         self.name = name
-        self.steps = _STEPS
+        self.steps = STEPS
         self._api = JsonApi(base_url, secret, timeout_s=timeout_s, headers={})
 
     async def snapshot(self, ref: str) -> dict[str, str]:

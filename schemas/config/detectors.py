@@ -15,6 +15,7 @@ class LimitsConfig(Config):
     """Certain limits: no learning, in force from the first event. `null` switches a limit off."""
 
     enabled: bool = True
+    """False: this family says nothing."""
     usd_per_min: Positive | None = 20.0
     """Spend of one key within a minute, in USD."""
     usd_per_hour: Positive | None = 200.0
@@ -27,6 +28,7 @@ class VelocityConfig(Config):
     """Novelty against the decayed maximum of what the key has done, with an hour-of-day ratio."""
 
     enabled: bool = True
+    """False: this family says nothing."""
     alarm_per_key_week: Positive = 0.1
     """False alarms you accept per key and week; smaller is stricter, and later."""
     decay_per_10min: Annotated[float, Field(gt=0.9, lt=1)] = 0.999
@@ -43,6 +45,7 @@ class MixConfig(Config):
     """Share of the key's models, now against always."""
 
     enabled: bool = True
+    """False: this family says nothing."""
     alarm_per_key_week: Positive = 0.1
     """False alarms you accept per key and week."""
     min_requests: Annotated[int, Field(ge=1)] = 20
@@ -53,6 +56,7 @@ class OriginConfig(Config):
     """Networks, countries and user agents the key has not been used from before."""
 
     enabled: bool = True
+    """False: this family says nothing."""
     alarm_per_key_week: Positive = 0.1
     """False alarms you accept per key and week."""
     min_requests: Annotated[int, Field(ge=1)] = 20
@@ -63,6 +67,7 @@ class DriftConfig(Config):
     """Slow ramps: Page-Hinkley on the clipped velocity score of each 10-minute window."""
 
     enabled: bool = True
+    """False: this family says nothing."""
     delta: Annotated[float, Field(ge=0)] = 0.05
     """Change per window that is tolerated."""
     threshold: Positive = 12.0
@@ -73,6 +78,7 @@ class CohortConfig(Config):
     """One Half-Space-Trees model per cohort over several features at once: a second opinion, never an alarm alone."""
 
     enabled: bool = True
+    """False: this family says nothing."""
     alarm_per_key_week: Positive = 0.1
     """False alarms you accept per key and week."""
     n_trees: Annotated[int, Field(ge=1, le=100)] = 10
@@ -98,8 +104,11 @@ class LimitsOverride(Config):
     """Limits that differ for one environment or key; what is not named stays as it is."""
 
     usd_per_min: Positive | None = None
+    """Spend of the key within a minute, in USD."""
     usd_per_hour: Positive | None = None
+    """Spend of the key within an hour, in USD."""
     requests_per_s: Positive | None = None
+    """Mean requests a second of the key over 10 seconds."""
 
 
 class TimeConfig(Config):

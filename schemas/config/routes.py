@@ -36,6 +36,8 @@ class ChannelConfig(Config):
     """... or the file that holds it."""
     base_url: str = ""
     """Other API address, for tests and proxies."""
+    internal: bool = False
+    """The receiver stands in your own network: plain http and private addresses are allowed."""
     timeout_s: float = Field(default=10, gt=0)
     """For one call."""
 

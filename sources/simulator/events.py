@@ -44,6 +44,15 @@ class _Drawn:
     answered: Ints
     reasoning: Ints
     latency_ms: Floats
+    origin: Ints
+    agent: Ints
+    user: Ints
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """What one dict is made of, in the order of Voices._rows."""
+        drawn = (self.who, self.model, self.asked, self.cached, self.written, self.answered, self.reasoning)
+        columns = (*drawn, self.latency_ms, self.origin, self.agent, self.user)
+        return zip(*[column.tolist() for column in columns], strict=True)
 
 
 class Voices:
@@ -51,7 +60,7 @@ class Voices:
 
     def __init__(self, speakers: Sequence[Speaker], *, id_salt: int, priced: bool = False) -> None:
         uses = [speaker.use for speaker in speakers]
-        self._speakers = speakers
+        self._facts = [_facts(speaker) for speaker in speakers]
         self._id_salt = id_salt
         self._sent = 0
         self._priced = priced or any(speaker.key.report_as for speaker in speakers)
@@ -75,7 +84,7 @@ class Voices:
         for start in range(0, len(who), ROWS_AT_ONCE):
             now = slice(start, start + ROWS_AT_ONCE)
             drawn = self._draw(who[now], rng)
-            rows = self._rows(drawn, ts_ms[now], rng)
+            rows = self._rows(drawn, ts_ms[now])
             self._write_fruitless(rows, drawn)
             if self._priced:
                 for row, cost in zip(rows, self._cost_usd(drawn).tolist(), strict=True):
@@ -102,58 +111,48 @@ class Voices:
             answered=answered,
             reasoning=(answered * thought).astype(np.int64),
             latency_ms=np.round(latency * np.exp(0.3 * rng.standard_normal(len(who))), 1),
+            origin=self._origins.draw(who, rng),
+            agent=self._agents.draw(who, rng),
+            user=self._users.draw(who, rng),
         )
 
-    def _rows(self, drawn: _Drawn, ts_ms: Ints, rng: np.random.Generator) -> list[Event]:
-        count = len(ts_ms)
-        ids = scattered(np.arange(self._sent, self._sent + count), self._id_salt)
-        self._sent += count
-        models, origins, agents, users = (
-            self._models.values,
-            self._origins.values,
-            self._agents.values,
-            self._users.values,
-        )
-        facts = [_facts(speaker) for speaker in self._speakers]
-        rows: list[Event] = []
-        columns = zip(
-            ids,
-            ts_ms.tolist(),
-            drawn.who.tolist(),
-            drawn.model.tolist(),
-            drawn.asked.tolist(),
-            drawn.cached.tolist(),
-            drawn.written.tolist(),
-            drawn.answered.tolist(),
-            drawn.reasoning.tolist(),
-            drawn.latency_ms.tolist(),
-            self._origins.draw(drawn.who, rng).tolist(),
-            self._agents.draw(drawn.who, rng).tolist(),
-            self._users.draw(drawn.who, rng).tolist(),
-            strict=True,
-        )
-        for number, ts, who, model, asked, cached, written, answered, reasoning, latency, place, agent, user in columns:
-            origin = origins[place]
-            rows.append(
-                {
-                    "event_id": f"req_{number:016x}",
-                    "ts": ts,
-                    **facts[who],
-                    "model": models[model],
-                    "input_tokens": asked,
-                    "cached_input_tokens": cached,
-                    "cache_write_tokens": written,
-                    "output_tokens": answered,
-                    "reasoning_tokens": reasoning,
-                    "latency_ms": latency,
-                    "ip": origin.ip,
-                    "country": origin.country,
-                    "asn": origin.asn,
-                    "user_agent": agents[agent],
-                    "user_id": users[user],
-                }
-            )
-        return rows
+    def _rows(self, drawn: _Drawn, ts_ms: Ints) -> list[Event]:
+        ids = scattered(np.arange(self._sent, self._sent + len(ts_ms)), self._id_salt)
+        self._sent += len(ts_ms)
+        facts, models, origins = self._facts, self._models.values, self._origins.values
+        agents, users = self._agents.values, self._users.values
+        return [
+            {
+                "event_id": f"req_{number:016x}",
+                "ts": ts,
+                **facts[who],
+                "model": models[model],
+                "input_tokens": asked,
+                "cached_input_tokens": cached,
+                "cache_write_tokens": written,
+                "output_tokens": answered,
+                "reasoning_tokens": reasoning,
+                "latency_ms": latency_ms,
+                "ip": origins[origin].ip,
+                "country": origins[origin].country,
+                "asn": origins[origin].asn,
+                "user_agent": agents[agent],
+                "user_id": users[user],
+            }
+            for number, ts, (
+                who,
+                model,
+                asked,
+                cached,
+                written,
+                answered,
+                reasoning,
+                latency_ms,
+                origin,
+                agent,
+                user,
+            ) in zip(ids, ts_ms.tolist(), drawn.rows(), strict=True)
+        ]
 
     def _write_fruitless(self, rows: list[Event], drawn: _Drawn) -> None:
         for at in np.flatnonzero(drawn.fruitless >= 0).tolist():

@@ -14,7 +14,9 @@ from sources.simulator.events import Event, Speaker, Voices
 from sources.simulator.keys import SimKey
 from sources.simulator.use import Use
 
-_STEP_MS: Final = 60_000
+_MINUTE_MS: Final = 60_000
+_LONG_STEPS: Final = 10  # minutes drawn at once in a theft of many hours
+_LONG_MS: Final = 6 * 3_600_000
 _STREAM: Final = 2  # keeps the draws of thefts apart from those of traffic with the same seed
 _DAY: Final = day_factors()
 
@@ -48,15 +50,17 @@ class Wave:
 
 
 def play(waves: Sequence[Wave], *, seed: Sequence[int], priced: bool = False) -> Iterator[Event]:
-    """The events of all waves together, in time order, drawn minute by minute."""
+    """The events of all waves together, in time order, drawn in steps of a minute, or of ten in a long theft."""
     rng = np.random.default_rng((_STREAM, *seed))
     voices = Voices([Speaker(wave.key, wave.use) for wave in waves], id_salt=int(rng.integers(1 << 62)), priced=priced)
     spreader = Spreader([wave.gaps for wave in waves])
     begin_ms = np.array([wave.start_ms for wave in waves])
     end_ms = np.array([wave.end_ms for wave in waves])
-    for step_ms in range(int(begin_ms.min()), int(end_ms.max()), _STEP_MS):
-        first_ms = np.clip(begin_ms, step_ms, step_ms + _STEP_MS)
-        last_ms = np.clip(end_ms, first_ms, step_ms + _STEP_MS)
+    start_ms, stop_ms = int(begin_ms.min()), int(end_ms.max())
+    length_ms = _MINUTE_MS * (_LONG_STEPS if stop_ms - start_ms > _LONG_MS else 1)
+    for step_ms in range(start_ms, stop_ms, length_ms):
+        first_ms = np.clip(begin_ms, step_ms, step_ms + length_ms)
+        last_ms = np.clip(end_ms, first_ms, step_ms + length_ms)
         spans = zip(waves, first_ms.tolist(), last_ms.tolist(), strict=True)
         expected = [wave.requests(first, last) for wave, first, last in spans]
         who, part = spreader.offsets(rng.poisson(expected), rng, length_s=1.0)

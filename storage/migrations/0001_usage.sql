@@ -1,11 +1,13 @@
 -- One row per accepted use of a key. Money is whole nano-dollars, so that sums are exact.
 --
--- Order: a person asks about one key and a stretch of time, so the key comes first and its hours follow; the rows of
--- one key in one hour then differ by event_id alone, and of those with the same event_id the last one wins (`position`
--- grows along the frame log). Days are parts of their own, so that old ones are dropped whole.
+-- Order: a person asks about one key and a stretch of time, so the key comes first and its time, in steps of five
+-- minutes, follows. The rows of one key in one step then differ by event_id alone, and of those with the same event_id
+-- the last one wins (`position` grows along the frame log). Days are parts of their own, so that old ones are dropped
+-- whole.
 --
 -- The deduplication window makes a repeated insert with the same token harmless. It is off by default for a plain
--- MergeTree, and every rollup needs its own.
+-- MergeTree, and every rollup needs its own. Inserts are synced to disk, because the offset commit that follows says
+-- that they are safe.
 CREATE TABLE IF NOT EXISTS usage_events
 (
     key_id LowCardinality(String) CODEC(ZSTD(1)),
@@ -50,6 +52,7 @@ CREATE TABLE IF NOT EXISTS usage_events
 )
 ENGINE = ReplacingMergeTree(position)
 PARTITION BY toYYYYMMDD(ts)
-ORDER BY (key_id, toStartOfHour(ts), event_id)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
-    replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
+ORDER BY (key_id, toStartOfFiveMinutes(ts), event_id)
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, fsync_after_insert = 1,
+    fsync_part_directory = 1, replicated_deduplication_window = 10000,
+    replicated_deduplication_window_seconds = 604800;

@@ -24,15 +24,17 @@ CREATE TABLE IF NOT EXISTS usage_minute
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMMDD(at)
 ORDER BY (key_id, at, provider, model, team, app, env)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
-    replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, fsync_after_insert = 1,
+    fsync_part_directory = 1, replicated_deduplication_window = 10000,
+    replicated_deduplication_window_seconds = 604800;
 
 CREATE TABLE IF NOT EXISTS usage_hour AS usage_minute
 ENGINE = AggregatingMergeTree
 PARTITION BY toYYYYMM(at)
 ORDER BY (key_id, at, provider, model, team, app, env)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000,
-    replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 604800;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, fsync_after_insert = 1,
+    fsync_part_directory = 1, replicated_deduplication_window = 10000,
+    replicated_deduplication_window_seconds = 604800;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS usage_minute_from_events TO usage_minute AS
 SELECT

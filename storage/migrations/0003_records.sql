@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS findings
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(at)
 ORDER BY (key_id, at, finding_id)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Every version of every incident; `incidents_now` has the latest of each.
 CREATE TABLE IF NOT EXISTS incidents
@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS incidents
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (incident_id, seq)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 CREATE VIEW IF NOT EXISTS incidents_now AS
 SELECT * FROM incidents FINAL ORDER BY seq DESC LIMIT 1 BY incident_id;
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS commands
 )
 ENGINE = ReplacingMergeTree(at)
 ORDER BY (incident_id, command_id)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Every state a command went through.
 CREATE TABLE IF NOT EXISTS outcomes
@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS outcomes
 )
 ENGINE = ReplacingMergeTree
 ORDER BY (command_id, at, state)
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Append-only. A row that comes again under the same id changes nothing: the version falls with the time of arrival,
 -- so the first one stays.
@@ -82,7 +82,7 @@ CREATE TABLE IF NOT EXISTS audit
 )
 ENGINE = ReplacingMergeTree(first_wins)
 ORDER BY audit_id
-SETTINGS non_replicated_deduplication_window = 10000;
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1;
 
 -- Coordinates and the reason, never the content. A broker that lost its memory uses offsets again: size and field tell
 -- such letters apart.
@@ -101,4 +101,5 @@ CREATE TABLE IF NOT EXISTS dead_letters
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(at)
 ORDER BY (topic, partition, offset, event_index, reason, field, bytes)
-SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000;
+SETTINGS ttl_only_drop_parts = 1, non_replicated_deduplication_window = 10000, fsync_after_insert = 1,
+    fsync_part_directory = 1;

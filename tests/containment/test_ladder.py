@@ -52,7 +52,8 @@ def test_an_automatic_cut_needs_agreeing_families_or_a_certain_limit(
 
 
 @pytest.mark.parametrize(
-    ("mode", "go", "automatic"), [("observe", "dry_run", True), ("approve", "await_approval", False), ("auto", "run", True)]
+    ("mode", "go", "automatic"),
+    [("observe", "dry_run", True), ("approve", "await_approval", False), ("auto", "run", True)],
 )
 def test_the_mode_says_who_decides(mode: Any, go: str, automatic: bool) -> None:
     choice = decide(incident(), config=ResponsesConfig(mode=mode))
@@ -208,7 +209,7 @@ def test_the_reason_says_what_it_costs(money: dict[str, float], ending: str) -> 
         ("revoke", "prod", True, "keyfuse", (), 2, False),  # whatever the command claims
     ],
 )
-def test_irreversible_steps_need_people_and_in_production_two(  # noqa: PLR0917 - a table
+def test_irreversible_steps_need_people_and_in_production_two(
     step: Step, env: str, automatic: bool, by: str, approvals: tuple[str, ...], needed: int, enough: bool
 ) -> None:
     order = command(step=step, automatic=automatic, by=by, facts=facts(env=env))

@@ -8,6 +8,8 @@ import pyarrow as pa
 import xxhash
 
 from schemas.frame import FRAME_SCHEMA
+from storage.archiving import resume, write
+from storage.store import Store
 
 HOUR_MS = 3_600_000
 MINUTE_MS = 60_000
@@ -73,3 +75,13 @@ def frame(uses: list[Use]) -> pa.RecordBatch:
         for use in uses
     ]
     return pa.RecordBatch.from_pylist(rows, schema=FRAME_SCHEMA)
+
+
+def archive_uses(store: Store, *frames: list[Use], topic: str = "usage.frames", now_ms: int = T0) -> None:
+    """Each list as one frame of one new log, archived in one insert."""
+    archive = resume(store, topic, 0, offset=0, metadata="", now_ms=now_ms)
+    for offset, uses in enumerate(frames):
+        archive.add(offset, frame(uses), now_s=0)
+    archive.intent()
+    write(store, archive)
+    archive.done()

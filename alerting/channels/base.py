@@ -1,0 +1,57 @@
+"""What every channel promises."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pydantic import Field
+
+from schemas.records import Incident, IncidentState, Record
+
+
+class DeliveryState(Record):
+    """What a channel shows of one incident. The caller stores it, so that the next version edits instead of repeats."""
+
+    channel: str
+    incident_id: str
+    seq: int  # the last version the channel has
+    state: IncidentState  # of that version
+    ids: dict[str, str] = Field(default_factory=dict)  # the channel's own: a message's id, a thread
+
+
+class Channel(Protocol):
+    """One place to tell. Its repr and its errors never show a secret."""
+
+    @property
+    def name(self) -> str:
+        """As in `routes.yaml`."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """slack, pagerduty, webhook, ..."""
+        ...
+
+    async def deliver(self, incident: Incident, previous: DeliveryState | None) -> DeliveryState:
+        """Show this version of the incident: one try, no pauses.
+
+        Args:
+            incident: The version to show.
+            previous: What an earlier delivery of the same incident returned; None for the first.
+
+        Raises:
+            Retryable: It may work later.
+            Refused: It will not work until somebody changes something.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections. The channel must not be used afterwards."""
+        ...
+
+
+def shows(channel: Channel, incident: Incident, ids: dict[str, str] | None = None) -> DeliveryState:
+    """The state after a successful delivery."""
+    return DeliveryState(
+        channel=channel.name, incident_id=incident.incident_id, seq=incident.seq, state=incident.state, ids=ids or {}
+    )

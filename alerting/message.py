@@ -1,0 +1,73 @@
+"""What an incident says to people, before any channel's own form. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from alerting.steps import needs_person
+from alerting.words import INCIDENT_WORDS, clean, step_words, usd
+from schemas.records import Incident, rfc3339
+
+_STEPS_SHOWN = 8
+
+
+class Message(NamedTuple):
+    """One incident in the order in which a person reads it. All texts are clean: one line, no control characters."""
+
+    title: str
+    headline: str
+    facts: tuple[tuple[str, str], ...]  # label, value
+    reasons: tuple[tuple[str, str], ...]  # family, its sentence
+    steps: tuple[str, ...]
+    latest: str
+
+
+def message(incident: Incident) -> Message:
+    """The content of the message, the same on every channel."""
+    return Message(
+        title=title(incident),
+        headline=clean(incident.headline),
+        facts=_facts(incident),
+        reasons=tuple((family, clean(incident.reasons.get(family, ""))) for family in incident.families),
+        steps=tuple(step_words(step) for step in incident.steps[-_STEPS_SHOWN:]),
+        latest=f"{rfc3339(incident.updated_at_ms)} {clean(incident.transition, 500)}",
+    )
+
+
+def title(incident: Incident) -> str:
+    """One line that can be understood without the rest.
+
+    Example: `CRITICAL, contained: openai key fp1:0123 of search/ranker (prod)`.
+    """
+    facts = incident.facts
+    act = ", A PERSON MUST ACT NOW" if needs_person(incident) else ""
+    whose = f"{clean(facts.team, 40)}/{clean(facts.app, 40)} ({clean(facts.env, 20)})"
+    return (
+        f"{incident.severity.upper()}, {INCIDENT_WORDS[incident.state]}{act}: "
+        f"{clean(facts.provider, 20)} key {clean(incident.key_id, 80)} of {whose}"
+    )
+
+
+def plain(incident: Incident) -> str:
+    """The message for a terminal."""
+    text = message(incident)
+    width = max(len(label) for label, _ in text.facts)
+    lines = [text.title, f"  {text.headline}", ""]
+    lines += [f"  {label:<{width}}  {value}" for label, value in text.facts]
+    lines += ["", *(f"  {family}: {sentence}" for family, sentence in text.reasons)] if text.reasons else []
+    lines += ["", *(f"  {step}" for step in text.steps)] if text.steps else []
+    return "\n".join([*lines, "", f"  {text.latest}"])
+
+
+def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
+    facts = incident.facts
+    now, normal = usd(incident.usd_per_min), usd(incident.expected_usd_per_min)
+    return (
+        ("Key", clean(incident.key_id, 80)),
+        ("Owner", f"team {clean(facts.team, 80)}, app {clean(facts.app, 80)}, env {clean(facts.env, 80)}"),
+        ("Spends now", f"{now}/min, normally {normal}/min"),
+        ("Lost so far", f"{usd(incident.lost_usd)} above normal"),
+        ("Acceptable loss", usd(incident.acceptable_loss_usd)),
+        ("Mode", incident.mode),
+        ("Incident", f"{incident.incident_id}, opened {rfc3339(incident.opened_at_ms)}"),
+    )

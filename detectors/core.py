@@ -1,0 +1,231 @@
+"""The score core: frames of one Kafka partition in, findings out, and the state as shards that survive crashes.
+
+What it says depends on the rows and their order alone: not on how they were cut into frames, not on a crash and
+replay in between. `docs/adr` tells why; in short: rows of a second wait until the clock has passed it and are folded
+at once, sums are of integers, shared models change only between 10-minute blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from detectors import intake, rings, snapshots
+from detectors import rows as r
+from detectors.fold import FIELDS, Folder
+from detectors.judge import Judge
+from detectors.keys import KeyBook, Names
+from detectors.population import Population
+from detectors.retries import RetryFilter
+from detectors.state import Array, KeyTable
+from schemas.config.detectors import DetectorsConfig
+from schemas.records import Finding, KeyFacts
+
+ACTIVE_S: Final = 3600
+_COMPACT_ABOVE: Final = 200_000  # rows waiting in one second
+
+
+class KeyUse(NamedTuple):
+    """A key as a screen shows it."""
+
+    key_id: str
+    requests_1m: float
+    tokens_1m: float
+    usd_1m: float
+    usd_1h: float
+    last_seen_s: int
+    score: float  # highest calibrated score at its last close
+
+
+def _unregistered(key_id: str) -> KeyFacts | None:
+    return None
+
+
+def _allowed(key_id: str, facts: KeyFacts, model: str) -> str | None:
+    return None
+
+
+class ScoreCore:
+    """Windows, detectors and state of the keys of one partition.
+
+    `facts_of` asks the registry for a key (None: unknown there, its rows are believed); `forbidden` names the policy
+    that keeps a key from a model. Both are asked once per key (and model) until `reconfigure`.
+    """
+
+    def __init__(
+        self, settings: DetectorsConfig, *, partition: int, shards: int = 16,
+        facts_of: Callable[[str], KeyFacts | None] = _unregistered,
+        forbidden: Callable[[str, KeyFacts, str], str | None] = _allowed,
+    ) -> None:  # fmt: skip
+        self.partition, self.shards = partition, shards
+        self.clock_s = 0
+        """Newest second of event time seen. Set it after imports to the clock at the place the replay starts from."""
+        self.models, self.places = Names(), Names()
+        self.table = KeyTable(FIELDS)
+        self.population = Population(settings)
+        self.book = KeyBook(settings, self.population, shards=shards, facts_of=facts_of, forbidden=forbidden)
+        self.judge = Judge(settings, self.book, models=self.models, places=self.places)
+        self.retries = [RetryFilter(settings.time.dedup_s) for _ in range(shards)]
+        self.covered = np.full((shards, 1), -1, np.int64)
+        self.floor = np.zeros(shards, np.int64)  # clock of each imported shard
+        self.delivered_s = 0  # clock of the imported cohorts: what was closed before has been told
+        self.delivered = np.zeros(0, np.int64)  # and the coordinates they covered
+        self.pending: list[Array] = []
+        self._dirty: dict[int, None] = {}
+        self._intake = intake.Intake(self.book, self.models, self.places)
+        self._folder = Folder(settings, self.table, self.book)
+
+    @property
+    def known_keys(self) -> int:
+        return len(self.book.ids)
+
+    def active_keys(self) -> int:
+        """Keys used within the last hour of event time."""
+        return int((self.table.columns["key_seen"][: self.table.size] > self.clock_s - ACTIVE_S).sum())
+
+    def process(self, frame: pa.RecordBatch) -> list[Finding]:
+        """Take a frame; returns the findings of the seconds it closed, by time, key, family and detector."""
+        if frame.num_rows == 0:
+            return []
+        partitions, coords = intake.coordinates(frame)
+        self._widen(int(partitions.max()) + 1)
+        clock = self._clock(frame, partitions, coords)
+        at, ids, slots, shards = self._intake.keys(frame)
+        shard = shards[at]
+        kept = intake.beyond(self.covered, shard, partitions, coords)
+        seconds = np.maximum(clock, self.floor[shard])
+        kept = self._without_retries(frame, kept, shard, seconds)
+        self._touch(shard)
+        if not kept.all():
+            frame, at, seconds = frame.filter(pa.array(kept)), at[kept], seconds[kept]
+        if frame.num_rows:
+            self._intake.admit(frame, at, ids, slots)
+            self.table.grow_to(self.known_keys)
+            self.pending.append(self._intake.rows(frame, slots[at], seconds))
+        return self.advance(int(clock[-1]))
+
+    def advance(self, clock_s: int) -> list[Finding]:
+        """Move the clock and close the seconds before it. It never goes back."""
+        self.clock_s = max(self.clock_s, clock_s)
+        findings: list[Finding] = []
+        for block, rows in r.by_block(self._ripe()):
+            self._roll(block)
+            for wave in r.waves(rows):
+                findings += self._fold(wave, block)
+        self._roll(self.clock_s // r.BLOCK_S)
+        self.judge.forget(self.clock_s)
+        return sorted(findings, key=lambda f: (f.at_ms, f.key_id, f.family, f.detector))
+
+    def _fold(self, rows: Array, block: int) -> list[Finding]:
+        wave = self._folder.fold(rows, block)
+        self._touch(self.book.columns["shard"][wave.slots])
+        due = wave.close.second >= self.delivered_s
+        return self.judge.findings(wave, self.population, due) if due.any() else []
+
+    def _clock(self, frame: pa.RecordBatch, partitions: Array, coords: Array) -> Array:
+        """The clock at each row. Rows that the imported cohorts had not seen never find it behind theirs."""
+        seconds = intake.column(frame, "ts_ms") // 1000
+        if self.clock_s < self.delivered_s:
+            known = np.append(self.delivered, np.full(self.covered.shape[1], -1))[partitions]
+            seconds = np.where(coords > known, np.maximum(seconds, self.delivered_s), seconds)
+        seconds[0] = max(int(seconds[0]), self.clock_s)
+        clock: Array = np.maximum.accumulate(seconds)
+        return clock
+
+    def _without_retries(self, frame: pa.RecordBatch, kept: Array, shard: Array, seconds: Array) -> Array:
+        hashes = intake.column(frame, "event_hash")
+        rows = np.flatnonzero(kept)
+        if len(rows) == 0:
+            return kept
+        rows = rows[np.argsort(shard[rows].astype(np.int16), kind="stable")]
+        numbers, starts = np.unique(shard[rows], return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
+            for place in self.retries[number].repeated(hashes[part], seconds[part]):
+                kept[part[place]] = False
+        return kept
+
+    def _ripe(self) -> Array:
+        """Take the waiting rows whose second has passed; leave the rest."""
+        waiting = self.pending[0] if len(self.pending) == 1 else np.concatenate((r.empty(), *self.pending), axis=1)
+        ripe = waiting[r.SECOND] < self.clock_s
+        if ripe.all():
+            self.pending = []
+            return waiting
+        if not ripe.any():
+            if waiting.shape[1] > _COMPACT_ABOVE:
+                self.pending = [r.compact(waiting)]
+            return r.empty()
+        self.pending = [waiting[:, ~ripe]]
+        return waiting[:, ripe]
+
+    def _roll(self, block: int) -> None:
+        """Between blocks the cohorts learn; imported ones have learned what lies behind them."""
+        if block > self.population.block:
+            columns = self.book.columns
+            self.population.roll(block, self.table, columns["cohort"], columns["salt"])
+
+    def _widen(self, partitions: int) -> None:
+        missing = partitions - self.covered.shape[1]
+        if missing > 0:
+            self.covered = np.concatenate((self.covered, np.full((self.shards, missing), -1)), axis=1)
+
+    def _touch(self, shards: Array) -> None:
+        for shard in np.flatnonzero(np.bincount(shards, minlength=self.shards)).tolist():
+            self._dirty.setdefault(shard)
+
+    def dirty_shards(self) -> list[int]:
+        """Shards changed since their last export, the longest dirty first."""
+        return list(self._dirty)
+
+    def export_shard(self, shard: int) -> bytes:
+        """The keys of one shard with all that their future depends on; marks it clean."""
+        self._dirty.pop(shard, None)
+        return snapshots.export_shard(self, shard)
+
+    def import_shard(self, shard: int, data: bytes) -> None:
+        """On a fresh core only. ValueError when the bytes are not of this version or of another shard."""
+        snapshots.import_shard(self, shard, data)
+
+    def export_cohorts(self) -> bytes:
+        """What keys share. Must be stored before any shard exported after it."""
+        return snapshots.export_cohorts(self)
+
+    def import_cohorts(self, data: bytes) -> None:
+        """On a fresh core only, before or after the shards."""
+        snapshots.import_cohorts(self, data)
+
+    def reconfigure(self, settings: DetectorsConfig) -> None:
+        """New thresholds from now on; registry and policies are asked afresh."""
+        self.population.reconfigure(settings)
+        self.book.reconfigure(settings)
+        self.judge.settings = settings
+        self._folder.reconfigure(settings)
+
+    def windows(self, key_id: str) -> dict[str, float] | None:
+        """Current window sums by name (`usd_1m`, ...), rows of the open second included; None for an unknown key."""
+        slot = self.book.slot_of.get(key_id)
+        if slot is None:
+            return None
+        return dict(zip(rings.WINDOWS, self._sums(np.array([slot]))[0].tolist(), strict=True))
+
+    def summary(self) -> list[KeyUse]:
+        """Every key's use as of the clock."""
+        columns = self.table.columns
+        slots = np.arange(self.known_keys)
+        seen, score = columns["key_seen"][slots].tolist(), self.book.columns["score"][slots].tolist()
+        sums = self._sums(slots)[:, [1, 5, 9, 11]].tolist()
+        return [KeyUse(key, *use, at, s) for key, use, at, s in zip(self.book.ids, sums, seen, score, strict=True)]
+
+    def _sums(self, slots: Array) -> Array:
+        """Window sums as of the clock for a rising list of slots; idle keys are zero without a look at their rings."""
+        sums = np.zeros((len(slots), len(rings.WINDOWS)))
+        busy = np.flatnonzero(self.table.columns["key_seen"][slots] > self.clock_s - ACTIVE_S - 60)
+        sums[busy] = rings.sums(self.table.columns, slots[busy], np.full(len(busy), self.clock_s))
+        for rows in self.pending:
+            mine = rows[:, np.isin(rows[r.SLOT], slots)]
+            at = np.searchsorted(slots, mine[r.SLOT])
+            rings.add_rows(sums, at, mine, self.clock_s)
+        return sums

@@ -1,0 +1,203 @@
+"""What one file cannot know of another, and what a type cannot say: each check yields its mistakes with their lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from schemas.config import ResponsesConfig, RoutesConfig, WiringConfig
+from schemas.config.routes import ChannelConfig
+from schemas.config.wiring import ProviderConfig
+from schemas.fingerprint import FINGERPRINT, VERSION
+from service.config_errors import ConfigError, Loc, did_you_mean, shown
+from service.config_tree import Folder
+from service.yaml_source import Source
+from storage.dsn import parse_dsn
+from storage.errors import StoreError
+
+CHANNEL_KINDS: Final = ("slack", "pagerduty", "webhook")
+PROVIDER_KINDS: Final = ("anthropic", "litellm", "openai", "sandbox")
+_SELF_HOSTED: Final = frozenset({"litellm", "sandbox"})
+_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
+_TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,100}")
+Sources = Mapping[str, Source]  # by the part of the folder; only those files whose settings are valid by themselves
+Errors = Iterator[ConfigError]
+
+
+def cross_check(folder: Folder, sources: Sources) -> Errors:
+    """Every check whose files are all there; a file with mistakes of its own is judged when they are mended."""
+    for parts, check in _CHECKS:
+        if all(part in sources for part in parts):
+            yield from check(folder, sources)
+
+
+def _wiring(folder: Folder, sources: Sources) -> Errors:
+    source, wiring = sources["wiring"], folder.wiring
+    yield from _variable(source, ("pepper_env",), wiring.pepper_env)
+    yield from _variable(source, ("store", "password_env"), wiring.store.password_env)
+    yield from _variable(source, ("intake", "token_env"), wiring.intake.token_env)
+    for name, provider in wiring.providers.items():
+        yield from _provider(source, ("providers", name), provider)
+    if not _TOPIC_PREFIX.fullmatch(wiring.kafka.topic_prefix):
+        expected = "only letters, digits, dots, dashes and underscores, at most 100"
+        yield source.error(("kafka", "topic_prefix"), shown(wiring.kafka.topic_prefix), expected)
+    yield from _dsn(source, wiring)
+
+
+def _dsn(source: Source, wiring: WiringConfig) -> Errors:
+    try:
+        parse_dsn(wiring.store.dsn)
+    except StoreError as error:
+        yield source.error(("store", "dsn"), "an address that cannot be used", str(error).removeprefix("store.dsn: "))
+
+
+def _provider(source: Source, loc: Loc, provider: ProviderConfig) -> Errors:
+    if provider.kind not in PROVIDER_KINDS:
+        yield source.error((*loc, "kind"), shown(provider.kind), did_you_mean(provider.kind, PROVIDER_KINDS))
+    elif provider.kind in _SELF_HOSTED and not provider.base_url:
+        yield source.error((*loc, "base_url"), "nothing", f"its address: {provider.kind} has none of its own")
+    yield from _one_secret(source, loc, provider, needed=True)
+    yield from _address(source, (*loc, "base_url"), provider.base_url)
+
+
+def _routes(folder: Folder, sources: Sources) -> Errors:
+    source, routes = sources["routes"], folder.routes
+    for name, channel in routes.channels.items():
+        yield from _channel(source, ("channels", name), channel)
+    yield from _route_channels(source, routes)
+
+
+def _channel(source: Source, loc: Loc, channel: ChannelConfig) -> Errors:
+    if channel.kind not in CHANNEL_KINDS:
+        yield source.error((*loc, "kind"), shown(channel.kind), did_you_mean(channel.kind, CHANNEL_KINDS))
+    elif channel.kind != "pagerduty" and not channel.target:
+        what = "a channel id, like C0123ABCD" if channel.kind == "slack" else "the URL to post to"
+        yield source.error((*loc, "target"), "nothing", what)
+    elif channel.kind == "webhook":
+        yield from _address(source, (*loc, "target"), channel.target)
+    yield from _one_secret(source, loc, channel, needed=channel.kind in {"slack", "pagerduty"})
+    yield from _address(source, (*loc, "base_url"), channel.base_url)
+
+
+def _route_channels(source: Source, routes: RoutesConfig) -> Errors:
+    for number, route in enumerate(routes.routes):
+        for index, channel in enumerate(route.channels):
+            if channel not in routes.channels:
+                loc = ("routes", number, "channels", index)
+                expected = did_you_mean(channel, routes.channels, otherwise="a name from `channels`:")
+                yield source.error(loc, shown(channel), expected)
+
+
+def _one_secret(source: Source, loc: Loc, owner: ChannelConfig | ProviderConfig, *, needed: bool) -> Errors:
+    yield from _variable(source, (*loc, "secret_env"), owner.secret_env)
+    if owner.secret_env and owner.secret_file:
+        yield source.error(
+            (*loc, "secret_file"), "a second place for the secret", "secret_env or secret_file, not both"
+        )
+    if needed and not owner.secret_env and not owner.secret_file:
+        yield source.error((*loc, "secret_env"), "nothing", "secret_env or secret_file: where its secret is")
+
+
+def _variable(source: Source, loc: Loc, name: str) -> Errors:
+    """Strict on purpose: a token pasted where its variable's name belongs is caught here, and not shown."""
+    digits = sum(letter.isdigit() for letter in name)
+    pasted = len(name) >= 20 and "_" not in name and digits >= 3
+    if name and (pasted or not _VARIABLE.fullmatch(name)):
+        expected = "the name of an environment variable: capital letters, digits and _, like SLACK_TOKEN"
+        yield source.error(loc, shown(name, loc=loc), expected)
+
+
+def _address(source: Source, loc: Loc, url: str) -> Errors:
+    if not url:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        yield source.error(loc, shown(url), "an address that begins with https:// or http://")
+
+
+def _keys(folder: Folder, sources: Sources) -> Errors:
+    source = sources["keys"]
+    first: dict[str, int] = {}
+    for number, key in enumerate(folder.keys.keys):
+        loc = ("keys", number, "key_id")
+        yield from _key_id(source, loc, key.key_id)
+        if key.key_id in first:
+            yield source.error(loc, f"{shown(key.key_id)} again", f"each key once (first on line {first[key.key_id]})")
+        first.setdefault(key.key_id, source.line(loc))
+
+
+def _key_id(source: Source, loc: Loc, key_id: str) -> Errors:
+    """A mistyped fingerprint would match no key, and quietly protect nothing."""
+    if key_id.startswith(VERSION) and not FINGERPRINT.fullmatch(key_id):
+        yield source.error(loc, shown(key_id), f"{VERSION} and 32 hex digits, in small letters")
+
+
+def _named_key_ids(
+    part: str, ids: Callable[[Folder], Iterator[tuple[Loc, str]]]
+) -> Callable[[Folder, Sources], Errors]:
+    def check(folder: Folder, sources: Sources) -> Errors:
+        for loc, key_id in ids(folder):
+            yield from _key_id(sources[part], loc, key_id)
+
+    return check
+
+
+def _acting_provider(folder: Folder, sources: Sources) -> Errors:
+    """A mode that acts needs somebody to act through, and the first theft is a bad moment to learn it."""
+    for number, key in enumerate(folder.keys.keys):
+        mode = folder.responses.mode_of(key.key_id, key.env)
+        if mode != "observe" and key.provider not in folder.wiring.providers:
+            known = did_you_mean(key.provider, folder.wiring.providers, otherwise="there are:")
+            expected = f"a name from `providers` in keyfuse.yaml, because the key's mode is {mode}; {known}"
+            yield sources["keys"].error(("keys", number, "provider"), shown(key.provider), expected)
+
+
+def _policies(folder: Folder, sources: Sources) -> Errors:
+    first: dict[str, int] = {}
+    for number, policy in enumerate(folder.policies.policies):
+        loc = ("policies", number, "name")
+        if policy.name in first:
+            found, line = f"{shown(policy.name)} again", first[policy.name]
+            yield sources["policies"].error(loc, found, f"a name of its own (first on line {line})")
+        first.setdefault(policy.name, sources["policies"].line(loc))
+
+
+def _responses(folder: Folder, sources: Sources) -> Errors:
+    responses: ResponsesConfig = folder.responses
+    if responses.retry.wait_initial_s > responses.retry.wait_max_s:
+        found = f"{responses.retry.wait_initial_s:g}"
+        expected = f"at most retry.wait_max_s, which is {responses.retry.wait_max_s:g}"
+        yield sources["responses"].error(("retry", "wait_initial_s"), found, expected)
+
+
+def _ids_of_policies(folder: Folder) -> Iterator[tuple[Loc, str]]:
+    for number, policy in enumerate(folder.policies.policies):
+        yield from ((("policies", number, "keys", index), key_id) for index, key_id in enumerate(policy.keys))
+
+
+def _ids_of_detectors(folder: Folder) -> Iterator[tuple[Loc, str]]:
+    yield from ((("keys", key_id), key_id) for key_id in folder.detectors.keys)
+
+
+def _ids_of_responses(folder: Folder) -> Iterator[tuple[Loc, str]]:
+    yield from ((("key_modes", key_id), key_id) for key_id in folder.responses.key_modes)
+    yield from ((("protected_keys", index), key_id) for index, key_id in enumerate(folder.responses.protected_keys))
+
+
+_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]], ...]] = (
+    (("wiring",), _wiring),
+    (("routes",), _routes),
+    (("keys",), _keys),
+    (("policies",), _policies),
+    (("responses",), _responses),
+    (("policies",), _named_key_ids("policies", _ids_of_policies)),
+    (("detectors",), _named_key_ids("detectors", _ids_of_detectors)),
+    (("responses",), _named_key_ids("responses", _ids_of_responses)),
+    (("keys", "responses", "wiring"), _acting_provider),
+)

@@ -1,0 +1,194 @@
+"""Each stage put together: its pure parts from the install, its edges from the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from alerting.channels.base import Channel
+from containment.providers.base import Provider
+from schemas.records import Step
+from service.install import Install, wall_ms
+from storage.store import Store
+from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArchive
+from streams.changelog import Changelog
+from streams.contain import ContainDeps, ContainStage
+from streams.decide import DecideStage
+from streams.decide_core import Decider
+from streams.faust_apps import Arrived, StageApp
+from streams.health import Health
+from streams.ingest import IngestLoop
+from streams.kafka import consumer
+from streams.metrics import Metrics
+from streams.notify import NotifyDeps, NotifyStage
+from streams.outbox import Outbox
+from streams.score import ScoreSettings, ScoreStage
+from streams.topics import StateTopic, Topic
+
+
+@dataclass
+class Edges:
+    """What all stages of one worker share."""
+
+    install: Install
+    bootstrap: str
+    producer: AIOKafkaProducer
+    outbox: Outbox
+    metrics: Metrics
+    health: Health
+
+    def group(self, stage: str) -> str:
+        return f"{self.install.topics.prefix}keyfuse-{stage}"
+
+    def changelog(self, topic: StateTopic) -> Changelog:
+        return Changelog(self.bootstrap, self.install.topics.state_name(topic), self.producer)
+
+    def failed(self, stage: str) -> Callable[[str], None]:
+        def note(words: str) -> None:
+            self.health.stage(stage, time.monotonic()).failed = words
+
+        return note
+
+
+async def ingest(edges: Edges) -> IngestLoop:
+    """Its consumer is started; the caller runs the loop and stops both."""
+    install, topics = edges.install, edges.install.topics
+    reader = consumer(edges.bootstrap, topics.name(Topic.RAW), edges.group("ingest"))
+    await reader.start()
+    edges.health.stage("ingest", time.monotonic())
+    return IngestLoop(
+        reader, edges.producer, install.parser(max_future_s=install.folder.detectors.time.max_future_s), topics,
+        metrics=edges.metrics, now_ms=wall_ms, stop_ratio=install.folder.wiring.dead_letter_stop_ratio,
+    )  # fmt: skip
+
+
+def _archive_deps(edges: Edges, store: Store, group: str) -> ArchiveDeps:
+    return ArchiveDeps(
+        bootstrap=edges.bootstrap, group=group, store=store, outbox=edges.outbox, metrics=edges.metrics,
+        progress=edges.health.stage("archive", time.monotonic()), now_s=time.monotonic, now_ms=wall_ms,
+        sleep=asyncio.sleep,
+    )  # fmt: skip
+
+
+async def usage_archive(edges: Edges, store: Store) -> UsageArchive:
+    """Frames → usage_events."""
+    name, group = edges.install.topics.name(Topic.FRAMES), edges.group("archive")
+    reader = consumer(edges.bootstrap, None, group, max_records=64)
+    await reader.start()
+    return UsageArchive(reader, name, _archive_deps(edges, store, group))
+
+
+async def record_archive(edges: Edges, store: Store) -> RecordArchive:
+    """Findings, incidents and the rest → their tables."""
+    names = {edges.install.topics.name(topic): topic for topic in RECORD_TOPICS}
+    group = edges.group("archive-records")
+    reader = consumer(edges.bootstrap, list(names), group)
+    await reader.start()
+    return RecordArchive(reader, names, _archive_deps(edges, store, group))
+
+
+def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
+    """Frames → findings."""
+    install, changelog = edges.install, edges.changelog(StateTopic.SCORE)
+    state = install.folder.wiring.state
+    progress = edges.health.stage("score", time.monotonic())
+    stage = ScoreStage(
+        new_core=install.new_core, store=changelog, outbox=edges.outbox, topics=install.topics,
+        ack=lambda ack: ack(), metrics=edges.metrics, progress=progress,
+        settings=ScoreSettings(shards=state.shards, rotation_s=state.rotation_s),
+    )  # fmt: skip
+
+    async def handle(frame: Arrived) -> None:
+        await stage.on_frame(
+            frame.partition, frame.offset, frame.value, frame.ack, now_s=time.monotonic(), now_ms=wall_ms()
+        )
+
+    async def tick() -> None:
+        await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
+
+    app = StageApp(
+        edges.group("score"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog, tick=tick,
+        tick_s=0.5, failed=edges.failed("score"),
+    )  # fmt: skip
+    return app, stage
+
+
+def decide(edges: Edges, offered: Mapping[str, Mapping[Step, bool]]) -> tuple[StageApp, DecideStage]:
+    """Findings, outcomes and requests → incidents and commands."""
+    install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
+    folder = install.folder
+    decider = Decider(folder.responses, folder.budgets, lambda provider: offered.get(provider, {}))
+    edges.health.stage("decide", time.monotonic())
+    stage = DecideStage(decider=lambda: decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics)
+
+    async def handle(record: Arrived) -> None:
+        await stage.on_record(record.topic, record.partition, record.offset, record.value, now_ms=wall_ms())
+        record.ack()
+        edges.health.stage("decide", 0).committed(time.monotonic())
+
+    names = [install.topics.name(topic) for topic in (Topic.FINDINGS, Topic.OUTCOMES, Topic.REQUESTS)]
+    app = StageApp(
+        edges.group("decide"), names, handle, stage.drop, changelog=changelog, restored=stage.restored,
+        tick=stage.tick, failed=edges.failed("decide"),
+    )  # fmt: skip
+    return app, stage
+
+
+def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, NotifyStage]:
+    """Incidents → channels."""
+    install, changelog = edges.install, edges.changelog(StateTopic.NOTIFY)
+    edges.health.stage("notify", time.monotonic())
+    stage = NotifyStage(
+        NotifyDeps(
+            routes=lambda: install.folder.routes,
+            channels=channels,
+            store=changelog,
+            load=changelog.load,
+            metrics=edges.metrics,
+            now_ms=wall_ms,
+            sleep=asyncio.sleep,
+        )
+    )
+
+    async def handle(record: Arrived) -> None:
+        stage.on_incident(record.partition, record.value, done=record.ack)
+
+    app = StageApp(
+        edges.group("notify"), [install.topics.name(Topic.INCIDENTS)], handle, lambda: None, changelog=changelog,
+        failed=edges.failed("notify"),
+    )  # fmt: skip
+    return app, stage
+
+
+def contain(edges: Edges, providers: Mapping[str, Provider]) -> tuple[StageApp, ContainStage]:
+    """Commands → providers."""
+    install, changelog = edges.install, edges.changelog(StateTopic.CONTAIN)
+    responses = install.folder.responses
+    edges.health.stage("contain", time.monotonic())
+    stage = ContainStage(
+        ContainDeps(
+            responses=lambda: responses,
+            providers=providers,
+            store=changelog,
+            outbox=edges.outbox,
+            metrics=edges.metrics,
+            now_ms=wall_ms,
+            sleep=asyncio.sleep,
+            freeze_file=Path(responses.freeze_file),
+            known_keys=lambda: len(install.folder.keys.keys),
+        )
+    )
+
+    async def handle(record: Arrived) -> None:
+        await stage.on_record(record.value, done=record.ack)
+
+    app = StageApp(
+        edges.group("contain"), [install.topics.name(Topic.COMMANDS)], handle, lambda: None, changelog=changelog,
+        failed=edges.failed("contain"),
+    )  # fmt: skip
+    return app, stage

@@ -1,0 +1,65 @@
+"""`keyfuse up` and `keyfuse worker`: until a signal says otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+from service.errors import UserError
+from service.install import Install, Running
+from service.logs import configure_logging
+from service.tansu import BrokerError, Tansu
+from service.worker import ROLES, Worker
+from streams.errors import BrokerDown
+
+log = structlog.get_logger()
+
+
+def main(config: Path, *, roles: Sequence[str] = ROLES) -> None:
+    """Everything in one process, or the roles named."""
+    configure_logging()
+    install = Install.open(config)
+    if Running.find(install.data_dir) is not None and tuple(roles) == ROLES:
+        raise UserError(f"something runs in {install.data_dir} already; stop it first")
+    asyncio.run(_run(install, roles))
+
+
+async def _run(install: Install, roles: Sequence[str]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stop.set)
+    try:
+        async with broker(install, roles) as bootstrap:
+            worker = Worker(install, bootstrap, roles)
+            await worker.start()
+            if tuple(roles) == ROLES:
+                Running(bootstrap, worker.url, os.getpid()).write(install.data_dir)
+            mode = install.folder.responses.mode
+            log.info("keyfuse is up", roles=",".join(roles), intake=worker.url, kafka=bootstrap, mode=mode)
+            await stop.wait()
+            log.info("stopping")
+            await worker.stop()
+    except (BrokerDown, BrokerError) as error:
+        raise UserError(str(error)) from error
+    finally:
+        Running.path(install.data_dir).unlink(missing_ok=True)
+
+
+@asynccontextmanager
+async def broker(install: Install, roles: Sequence[str]) -> AsyncIterator[str]:
+    """The configured broker's address, or an embedded one for as long as the context lasts."""
+    bootstrap = install.folder.wiring.kafka.bootstrap
+    if bootstrap != "embedded":
+        yield bootstrap
+        return
+    if tuple(roles) != ROLES:
+        raise UserError("roles need a broker that several processes reach: set kafka.bootstrap in keyfuse.yaml")
+    async with Tansu(log_path=install.data_dir / "tansu.log") as tansu:
+        yield tansu.bootstrap

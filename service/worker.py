@@ -1,0 +1,203 @@
+"""One process: some or all stages, started in order, watched, stopped cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import structlog
+import uvicorn
+from faust import App
+
+from service import stages
+from service.errors import UserError
+from service.http_app import create_app
+from service.install import Install, wall_ms
+from service.query_commands import StoreAnswers
+from service.setup_commands import connect
+from sources.acceptance import Acceptor
+from sources.http_intake import create_intake
+from storage.migrate import migrate
+from storage.store import Store
+from streams.errors import PoisonedInput
+from streams.faust_apps import StageApp, new_app
+from streams.health import Health
+from streams.kafka import create_topics, producer, wait_for_broker
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.publish import Publisher
+from streams.stats import follow_stats
+from streams.topics import Topic
+
+ROLES: Final = ("ingest", "archive", "score", "decide", "notify", "contain", "http")
+_STORE_ROLES: Final = frozenset({"archive", "http"})
+_RESTARTS: Final = 5
+log = structlog.get_logger()
+
+
+class _Server(uvicorn.Server):
+    """Signals are the worker's business: uvicorn's own handlers would end the process before the stages have."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Worker:
+    """Start it, wait, stop it. `stages_of` gives tests and the demo a look inside."""
+
+    def __init__(self, install: Install, bootstrap: str, roles: Iterable[str] = ROLES) -> None:
+        self.install = install
+        self.bootstrap = bootstrap
+        self.roles = tuple(roles)
+        unknown = set(self.roles) - set(ROLES)
+        if unknown:
+            raise UserError(f"--role {', '.join(sorted(unknown))}: expected some of {', '.join(ROLES)}")
+        self.metrics = Metrics()
+        self.health = Health()
+        self.store: Store | None = None
+        self.url = ""
+        self.score: Any = None
+        self._stopping = False
+        self._apps: list[App] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closers: list[Callable[[], Awaitable[Any]]] = []
+
+    async def start(self) -> None:
+        """Returns when every stage reads."""
+        install = self.install
+        await wait_for_broker(self.bootstrap)
+        factor = install.folder.wiring.kafka.replication_factor
+        await create_topics(self.bootstrap, install.topics.specs(), replication_factor=factor)
+        sender = producer(self.bootstrap, linger_ms=2)
+        await sender.start()
+        self._closers.append(sender.stop)
+        edges = stages.Edges(install, self.bootstrap, sender, Outbox(sender, install.topics), self.metrics, self.health)
+        if _STORE_ROLES & set(self.roles):
+            self.store = connect(install.folder.wiring, install)
+            migrate(self.store, retention_days=install.folder.wiring.store.retention_days)
+        await self._start_apps(edges)
+        await self._start_loops(edges)
+        if "http" in self.roles:
+            await self._serve(Publisher(sender, install.topics.name(Topic.RAW)))
+        self.health.ready = True
+
+    async def stop(self) -> None:
+        """In the order of the flow, so that what is in flight gets through; never longer than it must."""
+        self._stopping = True
+        self.health.ready = False
+        for closer in reversed(self._closers[1:]):
+            await closer()
+        await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for closer in self._closers[:1]:
+            await closer()
+        if self.store is not None:
+            await asyncio.to_thread(self.store.close)
+
+    async def _start_apps(self, edges: stages.Edges) -> None:
+        install, chosen, listeners = self.install, list[StageApp](), list[Any]()
+        if "score" in self.roles:
+            app, self.score = stages.score(edges)
+            chosen.append(app)
+        if "decide" in self.roles:
+            app, decide = stages.decide(edges, install.offered())
+            chosen.append(app)
+            listeners.append(decide.on_stats)
+        if "notify" in self.roles:
+            channels = install.channels()
+            app, notify = stages.notify(edges, channels)
+            chosen.append(app)
+            notify.start()
+            self._closers += [notify.stop, *(channel.close for channel in channels.values())]
+        if "contain" in self.roles:
+            providers = install.providers()
+            app, contain = stages.contain(edges, providers)
+            chosen.append(app)
+            listeners.append(contain.on_stats)
+            self._closers += [provider.close for provider in providers.values()]
+        self._apps = [new_app(app, self.bootstrap) for app in chosen]
+        await asyncio.gather(*(app.start() for app in self._apps))
+        if listeners:
+            name = install.topics.name(Topic.STATS)
+            self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, lambda: self._stopping))
+
+    async def _start_loops(self, edges: stages.Edges) -> None:
+        if "ingest" in self.roles:
+            loop = await stages.ingest(edges)
+            self._closers.append(self._ender("ingest", loop, self._run("ingest", loop.run)))
+        if "archive" in self.roles and self.store is not None:
+            for archive in (
+                await stages.usage_archive(edges, self.store),
+                await stages.record_archive(edges, self.store),
+            ):
+                self._closers.append(self._ender("archive", archive, self._run("archive", archive.run)))
+
+    def _ender(self, name: str, loop: Any, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:  # noqa: ANN401 - any of three loops
+        async def end() -> None:
+            loop.stop()
+            done, _ = await asyncio.wait([task], timeout=5)
+            if not done:
+                log.warning("stage did not end in time; what it had not acknowledged comes again", stage=name)
+                task.cancel()
+            await loop.close()
+
+        return end
+
+    def _run(self, name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._keep_running(name, loop), name=name)
+        self._tasks.append(task)
+        return task
+
+    async def _keep_running(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        """A loop that fails starts again a few times; then the stage counts as stopped and `/healthz` says why."""
+        for restart in range(_RESTARTS):
+            try:
+                await loop()
+            except PoisonedInput as error:
+                self.health.stage(name, time.monotonic()).failed = str(error)
+                log.error("stage stopped", stage=name, why=str(error))  # noqa: TRY400 - the sentence says it all
+                return
+            except Exception as error:  # the boundary that keeps one stage's failure from the others
+                log.exception("stage failed", stage=name, restart=restart)
+                self.metrics.inc("keyfuse_retries_total", where=name)
+                self.health.stage(name, time.monotonic()).failed = f"{type(error).__name__}: {error}"
+                await asyncio.sleep(2**restart)
+                self.health.stage(name, time.monotonic()).failed = ""
+            else:
+                return
+        self.health.stage(name, time.monotonic()).failed = f"failed {_RESTARTS} times; see the log"
+
+    async def _serve(self, publish: Publisher) -> None:
+        install, intake = self.install, self.install.folder.wiring.intake
+        token = install.intake_token()
+        acceptor = Acceptor(
+            fingerprinter=install.fingerprinter(), max_future_s=install.folder.detectors.time.max_future_s
+        )
+        router = create_intake(
+            publish=publish, acceptor=acceptor, token=token, max_body_bytes=intake.max_body_bytes, now_ms=wall_ms
+        )
+        app = create_app(
+            intake=router, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic, token=token,
+            answers=StoreAnswers(self.store) if self.store else None,
+        )  # fmt: skip
+        config = uvicorn.Config(app, host=intake.host, port=intake.port, log_config=None, lifespan="off")
+        server = _Server(config)
+        task = asyncio.create_task(server.serve(), name="http")
+        while not server.started:
+            if task.done():
+                raise UserError(f"cannot listen on {intake.host}:{intake.port}: is another `keyfuse up` running?")
+            await asyncio.sleep(0.02)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://{intake.host}:{port}"
+
+        async def end() -> None:
+            server.should_exit = True
+            await task
+
+        self._closers.append(end)

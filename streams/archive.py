@@ -1,0 +1,224 @@
+"""Frames and records → the store. Batches with edges fixed before the insert: see storage/archive.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from pydantic import ValidationError
+
+from schemas.frame import decode_frame
+from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Outcome
+from storage.archive import Commit, PartitionArchive
+from storage.archiving import resume, write
+from storage.errors import Unreachable
+from storage.rows import record_row
+from storage.store import Store
+from streams.health import StageProgress
+from streams.metrics import Metrics
+from streams.outbox import Outbox
+from streams.topics import Topic
+
+_PAUSES_S: Final = (0.2, 1.0, 5.0, 15.0)
+_RECORDS: Final[dict[Topic, type[Finding | Incident | Command | Outcome | AuditRow | DeadLetter]]] = {
+    Topic.FINDINGS: Finding,
+    Topic.INCIDENTS: Incident,
+    Topic.COMMANDS: Command,
+    Topic.OUTCOMES: Outcome,
+    Topic.AUDIT: AuditRow,
+    Topic.DEAD: DeadLetter,
+}
+RECORD_TOPICS: Final = tuple(_RECORDS)
+T = TypeVar("T")
+Lost = (CommitFailedError, IllegalStateError)  # the partition has a new owner, who goes on from the last commit
+
+
+@dataclass(frozen=True)
+class ArchiveDeps:
+    """What both loops work with."""
+
+    bootstrap: str
+    group: str
+    store: Store
+    outbox: Outbox
+    metrics: Metrics
+    progress: StageProgress
+    now_s: Callable[[], float]
+    now_ms: Callable[[], int]
+    sleep: Callable[[float], Awaitable[None]]
+
+
+async def patiently(deps: ArchiveDeps, blocking: Callable[[], T]) -> T:
+    """Run a store call in a thread until the store answers: nothing is acknowledged meanwhile, so nothing is lost."""
+    tries = 0
+    while True:
+        try:
+            return await asyncio.to_thread(blocking)
+        except Unreachable as error:
+            deps.progress.waiting = str(error)
+            deps.metrics.inc("keyfuse_retries_total", where="store")
+            await deps.sleep(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
+            tries += 1
+        finally:
+            if tries == 0:
+                deps.progress.waiting = ""
+
+
+class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
+    """`usage.frames` → `usage_events`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, topic: str, deps: ArchiveDeps) -> None:
+        self._consumer = consumer
+        self._topic = topic
+        self._deps = deps
+        self._archives: dict[TopicPartition, PartitionArchive] = {}
+        self._stopping = False
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        self._archives.clear()
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """Archives are resumed at their first record."""
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        self._consumer.subscribe([self._topic], listener=self)
+        while not self._stopping:
+            fetched = await self._consumer.getmany(timeout_ms=200, max_records=64)
+            for tp, records in fetched.items():
+                archive = self._archives.get(tp) or await self._resume(tp)
+                for record in records:
+                    await self._add(archive, record)
+            for tp, archive in list(self._archives.items()):
+                if archive.ready(self._deps.now_s()):
+                    await self._flush(tp, archive)
+            waiting = sum(archive.waiting_rows for archive in self._archives.values())
+            self._deps.metrics.set("keyfuse_archive_pending_rows", waiting)
+            self._deps.progress.lag_records = waiting
+
+    async def _resume(self, tp: TopicPartition) -> PartitionArchive:
+        offset, metadata = await committed(self._deps.bootstrap, self._deps.group, tp)
+        archive = await patiently(
+            self._deps,
+            lambda: resume(
+                self._deps.store,
+                self._topic,
+                tp.partition,
+                offset=offset,
+                metadata=metadata,
+                now_ms=self._deps.now_ms(),
+            ),
+        )
+        self._archives[tp] = archive
+        return archive
+
+    async def _add(self, archive: PartitionArchive, record: ConsumerRecord) -> None:
+        try:
+            archive.add(record.offset, decode_frame(record.value), now_s=self._deps.now_s())
+        except ValueError:
+            archive.add(record.offset, None, now_s=self._deps.now_s())  # the score stage tells that it is dead
+
+    async def _flush(self, tp: TopicPartition, archive: PartitionArchive) -> None:
+        try:
+            await self._commit(tp, archive.intent())
+            batch = await patiently(self._deps, lambda: write(self._deps.store, archive))
+            await self._commit(tp, archive.done())
+        except Lost:
+            self._archives.pop(tp, None)
+            return
+        self._deps.metrics.inc("keyfuse_archive_rows_total", batch.table.num_rows)
+        self._deps.progress.committed(self._deps.now_s())
+
+    async def _commit(self, tp: TopicPartition, commit: Commit) -> None:
+        offsets = {tp: OffsetAndMetadata(commit.offset, commit.metadata)}
+        for pause_s in (*_PAUSES_S, None):
+            try:
+                await self._consumer.commit(offsets)
+            except Lost:
+                raise
+            except KafkaError:
+                if pause_s is None:
+                    raise
+                await self._deps.sleep(pause_s)
+            else:
+                return
+
+
+class RecordArchive:
+    """Findings, incidents, commands, outcomes, audit and dead letters → their tables. Ids make repeats harmless."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, names: dict[str, Topic], deps: ArchiveDeps) -> None:
+        self._consumer = consumer
+        self._names = names
+        self._deps = deps
+        self._stopping = False
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def close(self) -> None:
+        await self._consumer.stop()
+
+    async def run(self) -> None:
+        """Until `stop`."""
+        while not self._stopping:
+            fetched = await self._consumer.getmany(timeout_ms=500, max_records=1000)
+            tables: dict[str, list[dict[str, Any]]] = {}
+            for records in fetched.values():
+                for record in records:
+                    for table, row in await self._row(record):
+                        tables.setdefault(table, []).append(row)
+            for table, rows in tables.items():
+                await patiently(self._deps, lambda table=table, rows=rows: self._insert(table, rows))  # type: ignore[misc]
+            if fetched:
+                await self._commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
+
+    def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
+        self._deps.store.insert_records(table, rows)
+
+    async def _row(self, record: ConsumerRecord) -> list[tuple[str, dict[str, Any]]]:
+        topic = self._names[record.topic]
+        if topic is Topic.COMMANDS and b'"type":"request"' in record.value:
+            return []  # a freeze: the contain stage writes its audit row
+        try:
+            return [record_row(_RECORDS[topic].from_bytes(record.value))]
+        except ValidationError:
+            dead = DeadLetter(
+                topic=record.topic, partition=record.partition, offset=record.offset, index=-1,
+                reason=DeadReason.BAD_RECORD, bytes=len(record.value), at_ms=self._deps.now_ms(),
+            )  # fmt: skip
+            if topic is not Topic.DEAD:  # a bad dead letter would make another for ever
+                await self._deps.outbox.send(Topic.DEAD, [(record.topic, dead)])
+            return []
+
+    async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        try:
+            await self._consumer.commit(offsets)
+        except Lost:
+            return
+        except KafkaError:
+            self._deps.metrics.inc("keyfuse_retries_total", where="archive_commit")  # the next commit covers this one
+
+
+async def committed(bootstrap: str, group: str, tp: TopicPartition) -> tuple[int, str]:
+    """The group's committed offset and metadata; (0, "") when there is none."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(group, partitions=[tp])
+    finally:
+        await admin.close()
+    found = offsets.get(tp)
+    return (found.offset, found.metadata or "") if found is not None and found.offset >= 0 else (0, "")

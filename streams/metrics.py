@@ -1,0 +1,255 @@
+"""All metrics of Keyfuse: a closed list of names, so that mypy refuses a misspelt one, each with what a rise means.
+
+`python -m streams.metrics` prints docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Final, Literal, get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.registry import Collector
+
+from schemas.records import DeadReason, Family, IncidentState, Severity
+
+CounterName = Literal[
+    "keyfuse_events_ingested_total",
+    "keyfuse_dead_letters_total",
+    "keyfuse_frames_total",
+    "keyfuse_events_scored_total",
+    "keyfuse_events_duplicate_total",
+    "keyfuse_findings_total",
+    "keyfuse_incidents_total",
+    "keyfuse_commands_total",
+    "keyfuse_deliveries_total",
+    "keyfuse_archive_rows_total",
+    "keyfuse_checkpoint_bytes_total",
+    "keyfuse_config_errors_total",
+    "keyfuse_usd_observed_total",
+    "keyfuse_intake_requests_total",
+    "keyfuse_retries_total",
+]
+GaugeName = Literal[
+    "keyfuse_incidents_open",
+    "keyfuse_archive_pending_rows",
+    "keyfuse_stage_lag_records",
+    "keyfuse_stage_last_commit_age_seconds",
+    "keyfuse_checkpoint_age_seconds",
+    "keyfuse_keys_known",
+    "keyfuse_keys_active",
+    "keyfuse_frozen",
+]
+HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
+MetricName = CounterName | GaugeName | HistogramName
+
+_FINDING_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_COMMAND_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+@dataclass(frozen=True)
+class Def:
+    """One metric: what it counts, in which unit, and what the person on call should think when it rises."""
+
+    unit: str
+    means: str
+    rise: str
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)  # label -> its values; none: not a closed list
+    buckets: tuple[float, ...] = ()  # of a histogram
+    ages: bool = False  # a gauge that grows by itself from the moment it is set
+
+
+COUNTERS: Final[dict[CounterName, Def]] = {
+    "keyfuse_events_ingested_total": Def(
+        "events", "Usage events taken into frames.", "More traffic. No rise at all while keys are in use: no producer."
+    ),
+    "keyfuse_dead_letters_total": Def(
+        "records",
+        "Records that could not be taken, by reason.",
+        "A producer sends what Keyfuse cannot read: that use is not watched. See the dead-letter topic for where.",
+        labels={"reason": tuple(DeadReason)},
+    ),
+    "keyfuse_frames_total": Def("frames", "Frames written.", "More traffic; faster than events means small batches."),
+    "keyfuse_events_scored_total": Def(
+        "events", "Usage events folded and scored.", "Should follow the ingested events; falling behind is lag."
+    ),
+    "keyfuse_events_duplicate_total": Def(
+        "events",
+        "Events seen before and not counted again: replayed by Keyfuse itself, or retried by their producer.",
+        "replay: a restart or rebalance, harmless. retry: a producer has trouble delivering.",
+        labels={"kind": ("replay", "retry")},
+    ),
+    "keyfuse_findings_total": Def(
+        "findings",
+        "Statements of detectors, by family and severity.",
+        "Something unusual, or a detector too strict. Many keys at once: suspect a shared cause before a theft.",
+        labels={"family": get_args(Family), "severity": get_args(Severity)},
+    ),
+    "keyfuse_incidents_total": Def(
+        "transitions",
+        "Transitions of incidents, by the state they came to.",
+        "Look at the open ones. A rise of false_positive: thresholds too strict.",
+        labels={"state": get_args(IncidentState)},
+    ),
+    "keyfuse_commands_total": Def(
+        "commands",
+        "Orders to contain or restore, by step and state.",
+        "irrevocable: a provider could not be made to obey; a person must act now. refused: a safety rule held.",
+        labels={"step": (), "state": ()},
+    ),
+    "keyfuse_deliveries_total": Def(
+        "deliveries",
+        "Messages to channels, by result: delivered, or why not.",
+        "Anything but delivered: people may not be told. Check the channel's secret and status page.",
+        labels={"channel": (), "result": ()},
+    ),
+    "keyfuse_archive_rows_total": Def("rows", "Rows written to the store.", "More traffic."),
+    "keyfuse_checkpoint_bytes_total": Def(
+        "bytes", "Size of the checkpoints written.", "More keys or more changed shards; costs broker disk."
+    ),
+    "keyfuse_config_errors_total": Def(
+        "reloads", "Times the folder was found invalid.", "Somebody's change is not in force. Run `keyfuse check`."
+    ),
+    "keyfuse_usd_observed_total": Def("USD", "Spend seen.", "The bill of the providers, nearly; compare with theirs."),
+    "keyfuse_intake_requests_total": Def(
+        "requests",
+        "HTTP intake, by status code.",
+        "401: a wrong token. 413: bodies too large. 5xx: the broker does not take records, producers should retry.",
+        labels={"code": ()},
+    ),
+    "keyfuse_retries_total": Def(
+        "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}
+    ),
+}
+
+GAUGES: Final[dict[GaugeName, Def]] = {
+    "keyfuse_incidents_open": Def("incidents", "Incidents not yet closed.", "People have work, or nobody closes them."),
+    "keyfuse_archive_pending_rows": Def(
+        "rows", "Rows read and not yet stored.", "The store is slow or down. Nothing is lost: Kafka keeps them."
+    ),
+    "keyfuse_stage_lag_records": Def(
+        "records",
+        "Records between a stage and the end of its topic.",
+        "The stage is too slow: findings come late. Add workers, up to one for each partition.",
+        labels={"stage": ()},
+    ),
+    "keyfuse_stage_last_commit_age_seconds": Def(
+        "seconds",
+        "Since the stage last finished and committed work.",
+        "With traffic: the stage is stuck. Restarting it loses nothing.",
+        labels={"stage": ()},
+        ages=True,
+    ),
+    "keyfuse_checkpoint_age_seconds": Def(
+        "seconds", "Since the last checkpoint.", "A restart would take longer: it replays from there.", ages=True
+    ),
+    "keyfuse_keys_known": Def("keys", "Keys with state.", "New keys; a sudden jump may be forged key ids."),
+    "keyfuse_keys_active": Def("keys", "Keys used within the last hour of event time.", "More keys in use."),
+    "keyfuse_frozen": Def("0 or 1", "Automatic steps are frozen.", "1: nothing is cut automatically until unfrozen."),
+}
+
+HISTOGRAMS: Final[dict[HistogramName, Def]] = {
+    "keyfuse_command_seconds": Def(
+        "seconds",
+        "From the order until the provider really refused (or took) the key.",
+        "A provider answers slowly; loss goes on meanwhile.",
+        buckets=_COMMAND_BUCKETS,
+    ),
+    "keyfuse_event_to_finding_seconds": Def(
+        "seconds", "From taking the event to its finding.", "Lag, or a slow broker.", buckets=_FINDING_BUCKETS
+    ),
+}
+
+
+class Metrics:
+    """The metrics of one process or test, on a registry of their own. Label values are given by name."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._registry = CollectorRegistry()
+        self._counters: dict[CounterName, Counter] = {
+            name: Counter(name, d.means, tuple(d.labels), registry=self._registry) for name, d in COUNTERS.items()
+        }
+        self._gauges: dict[GaugeName, Gauge] = {
+            name: Gauge(name, d.means, tuple(d.labels), registry=self._registry) for name, d in GAUGES.items()
+        }
+        self._histograms: dict[HistogramName, Histogram] = {
+            name: Histogram(name, d.means, tuple(d.labels), registry=self._registry, buckets=d.buckets)
+            for name, d in HISTOGRAMS.items()
+        }
+        self._start_closed_labels_at_zero()
+
+    def inc(self, name: CounterName, value: float = 1, /, **labels: str) -> None:
+        """Count. Raises ValueError when a label is missing or unknown, or the value is negative."""
+        counter = self._counters[name]
+        (counter.labels(**labels) if labels else counter).inc(value)
+
+    def set(self, name: GaugeName, value: float, /, **labels: str) -> None:
+        """What it is now. The value of an age is how old it is now; from then on it ages by itself."""
+        gauge = self._gauges[name]
+        child = gauge.labels(**labels) if labels else gauge
+        if GAUGES[name].ages:
+            born_s = self._now_s() - value
+            child.set_function(lambda: self._now_s() - born_s)
+        else:
+            child.set(value)
+
+    def observe(self, name: HistogramName, value: float, /, **labels: str) -> None:
+        """One measured value, in the metric's unit."""
+        histogram = self._histograms[name]
+        (histogram.labels(**labels) if labels else histogram).observe(value)
+
+    def render(self) -> bytes:
+        """Prometheus' text format, without the `_created` series that nobody asks for."""
+        return generate_latest(_WithoutCreated(self._registry))
+
+    def _start_closed_labels_at_zero(self) -> None:
+        """A series that appears with its first event hides that event from rate()."""
+        for name, d in COUNTERS.items():
+            if d.labels and all(d.labels.values()):
+                for values in product(*d.labels.values()):
+                    self._counters[name].labels(*values)
+
+
+class _WithoutCreated(Collector):
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
+
+
+def render_docs() -> str:
+    """docs/metrics.md."""
+    head = [
+        "# Metrics",
+        "",
+        "<!-- Made by `python -m streams.metrics`; a test keeps it true. -->",
+        "",
+        "Every process serves them in Prometheus' text format at `/metrics`. Nothing here holds a key or a secret.",
+        "",
+        "| metric | kind | unit | labels | what it is | what a rise means |",
+        "|---|---|---|---|---|---|",
+    ]
+    tables: tuple[tuple[str, Iterable[tuple[str, Def]]], ...] = (
+        ("counter", COUNTERS.items()),
+        ("gauge", GAUGES.items()),
+        ("histogram", HISTOGRAMS.items()),
+    )
+    rows = [_row(name, kind, d) for kind, table in tables for name, d in table]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _row(name: str, kind: str, d: Def) -> str:
+    labels = "; ".join(f"`{label}`: {', '.join(v)}" if v else f"`{label}`" for label, v in d.labels.items())
+    return f"| `{name}` | {kind} | {d.unit} | {labels} | {d.means} | {d.rise} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_docs())

@@ -1,0 +1,245 @@
+"""The smallest worker on Faust that loses nothing: what the engine tests hold the engine's settings against.
+
+As a program (`python -m tests.integration.faust_engine BOOTSTRAP PREFIX`) it counts the records of each partition,
+checkpoints the count, acknowledges, and says each step as one JSON line, so that a test can kill it anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, EventT, StreamT
+
+PARTITIONS = 4
+CHECKPOINT_EVERY = 5
+SESSION_TIMEOUT_S = 2.0  # a killed worker's partitions are free after this; 30 s in production
+
+
+class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust fixes 1500 ms. Tansu answers a waiting fetch only after half of that; 20 ms make it 6 ms at the median.
+        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
+        return consumer
+
+
+class _Consumer(driver.Consumer):  # type: ignore[misc]
+    """Commits what was declared done, and nothing that follows from Faust's own list of acknowledged offsets.
+
+    That list can commit past a record that was never processed (a guard `> 1` where one missing record needs `>= 1`).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._done: dict[TP, int] = {}
+
+    def done(self, tp: TP, next_offset: int) -> None:
+        """All before `next_offset` is processed for good; the next commit may say so."""
+        self._done[tp] = max(next_offset, self._done.get(tp, 0))
+
+    def _new_consumer_thread(self) -> _ConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _filter_tps_with_pending_acks(self, topics: Iterable[object] | None = None) -> Iterable[TP]:
+        return [tp for tp in self._done if topics is None or tp in topics or tp.topic in topics]
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._done.get(tp)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super().on_partitions_revoked(revoked)
+        for tp in revoked:
+            self._done.pop(tp, None)
+
+
+class _Transport(driver.Transport):  # type: ignore[misc]
+    Consumer = _Consumer
+
+
+class Engine(faust.App):  # type: ignore[misc]
+    """A Faust app with the settings that hold on both brokers."""
+
+    def __init__(
+        self,
+        app_id: str,
+        bootstrap: str,
+        *,
+        embedded: bool,
+        session_timeout_s: float = 30.0,
+        replication_factor: int = 1,
+    ) -> None:
+        self.fetch_max_wait_ms = 20 if embedded else 500
+        super().__init__(
+            app_id,
+            broker=f"kafka://{bootstrap}",
+            store="memory://",
+            processing_guarantee="at_least_once",
+            autodiscover=False,
+            web_enabled=False,
+            topic_allow_declare=False,  # topics are made explicitly, before
+            topic_disable_leader=True,
+            topic_replication_factor=replication_factor,
+            table_standby_replicas=0,
+            # Waiting for held-back messages would block each rebalance and each stop.
+            stream_wait_empty=False,
+            stream_recovery_delay=0.0,
+            stream_buffer_maxsize=16,  # frames of 400 KB: 6 MB, not 1.6 GB
+            broker_commit_interval=0.5,
+            # Tansu lets a new member wait for half the session timeout, and keeps one that left for all of it.
+            broker_session_timeout=session_timeout_s,
+            broker_heartbeat_interval=session_timeout_s / 4,
+            broker_rebalance_timeout=3.0 if embedded else 60.0,
+            broker_request_timeout=40.0,
+            broker_max_poll_interval=120.0,
+            consumer_max_fetch_size=4 * 2**20,
+            producer_acks=-1,
+            producer_max_request_size=4 * 2**20,
+            producer_request_timeout=30.0,
+        )
+
+    def _new_transport(self) -> _Transport:
+        return _Transport(self.conf.broker_consumer, self, loop=self.loop)
+
+    def bytes_topic(self, *names: str) -> Any:
+        """Topics whose records are bytes, untouched."""
+        return self.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+
+class HoleError(RuntimeError):
+    """A record was skipped on its way to the agent. Start again from the last commit."""
+
+
+async def without_holes(stream: StreamT[bytes], consumer: _Consumer) -> AsyncIterator[EventT[bytes]]:
+    """The events of `stream`, in the order of their offsets; a skipped one raises, before anything after it is used.
+
+    Raises:
+        HoleError: an offset is missing that the broker still has.
+    """
+    expected: dict[tuple[TP, int], int] = {}
+    async for event in stream.noack().events():
+        message = event.message
+        position = (message.tp, message.generation_id)
+        if position not in expected:
+            earliest = (await consumer.earliest_offsets(message.tp))[message.tp]
+            expected[position] = max(consumer._committed_offset[message.tp] or 0, earliest)
+        if message.offset > expected[position]:
+            raise HoleError(f"{message.tp}: {message.offset} came where {expected[position]} was expected")
+        expected[position] = message.offset + 1
+        yield event
+
+
+async def create_topics(bootstrap: str, topics: Mapping[str, int], **config: str) -> None:
+    """Make topics with that many partitions, one replica each."""
+    async with admin(bootstrap) as client:
+        await client.create_topics([NewTopic(name, count, 1, topic_configs=config) for name, count in topics.items()])
+
+
+@asynccontextmanager
+async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A started admin client."""
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def committed(bootstrap: str, group: str, topic: str, *, partitions: int = PARTITIONS) -> dict[int, int]:
+    """Committed offset by partition, without those that have none."""
+    # Tansu cannot answer "all partitions", so they are named.
+    wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
+    async with admin(bootstrap) as client:
+        offsets = await client.list_consumer_group_offsets(group, partitions=wanted)
+    return {tp.partition: found.offset for tp, found in offsets.items() if found.offset >= 0}
+
+
+async def read_all(bootstrap: str, topic: str, partition: int) -> list[tuple[bytes | None, bytes | None]]:
+    """Key and value of each record in a partition now, oldest first: how a checkpoint is loaded."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    tp, records = TopicPartition(topic, partition), []
+    try:
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        # Tansu's end offset stands in the middle of the last batch; its fetch answers carry the true high watermark.
+        while await consumer.position(tp) < max(end, consumer.highwater(tp) or 0):
+            for batch in (await consumer.getmany(timeout_ms=500)).values():
+                records.extend((record.key, record.value) for record in batch)
+    finally:
+        await consumer.stop()
+    return records
+
+
+@dataclass
+class Count:
+    """The state of one partition."""
+
+    records: int = 0
+    highest: int = -1
+    since_checkpoint: int = 0
+
+    def fold(self, offset: int) -> None:
+        """Count one record, once."""
+        if offset > self.highest:
+            self.records, self.highest = self.records + 1, offset
+            self.since_checkpoint += 1
+
+
+def counting_app(bootstrap: str, prefix: str, *, embedded: bool) -> Engine:
+    """Counts `<prefix>source` by partition, with checkpoints in `<prefix>checkpoint`."""
+    app = Engine(f"{prefix}count", bootstrap, embedded=embedded, session_timeout_s=SESSION_TIMEOUT_S)
+    source, checkpoint = app.bytes_topic(f"{prefix}source"), app.bytes_topic(f"{prefix}checkpoint")
+    counts: dict[tuple[int, int], Count] = {}
+
+    @app.agent(source, concurrency=1)  # type: ignore[untyped-decorator]
+    async def count(stream: StreamT[bytes]) -> None:
+        async for event in without_holes(stream, app.consumer):
+            message = event.message
+            state = counts.get((message.generation_id, message.partition))
+            if state is None:
+                state = await _load(bootstrap, f"{prefix}checkpoint", message.partition)
+                counts[message.generation_id, message.partition] = state
+            state.fold(message.offset)
+            if state.since_checkpoint >= CHECKPOINT_EVERY:
+                value = json.dumps([state.records, state.highest]).encode()
+                await (await checkpoint.send(key=b"count", value=value, partition=message.partition))
+                app.consumer.done(message.tp, state.highest + 1)
+                state.since_checkpoint = 0
+                _say(partition=message.partition, records=state.records, highest=state.highest)
+
+    return app
+
+
+async def _load(bootstrap: str, topic: str, partition: int) -> Count:
+    last = dict(await read_all(bootstrap, topic, partition)).get(b"count")
+    return Count(*json.loads(last)) if last is not None else Count()
+
+
+def _say(**fact: int) -> None:
+    sys.stdout.write(json.dumps(fact) + "\n")
+    sys.stdout.flush()
+
+
+async def _main(bootstrap: str, prefix: str, embedded: str) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    app = counting_app(bootstrap, prefix, embedded=embedded == "tansu")
+    await app.start()
+    await stop.wait()
+    await app.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))

@@ -1,0 +1,307 @@
+"""What the service relies on in Faust and aiokafka, on both brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from types import SimpleNamespace
+from typing import Self
+
+import faust
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
+from faust.types import TP, EventT, StreamT
+
+from tests.brokers import ROOT, Broker
+from tests.integration.faust_engine import (
+    CHECKPOINT_EVERY,
+    PARTITIONS,
+    SESSION_TIMEOUT_S,
+    Engine,
+    HoleError,
+    admin,
+    committed,
+    create_topics,
+    read_all,
+    without_holes,
+)
+
+PATIENCE_S = 30.0
+
+
+def engine(broker: Broker, app_id: str) -> Engine:
+    return Engine(app_id, broker.bootstrap, embedded=broker.name == "tansu", session_timeout_s=SESSION_TIMEOUT_S)
+
+
+@asynccontextmanager
+async def started(app: Engine) -> AsyncIterator[Engine]:
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.stop()
+
+
+@asynccontextmanager
+async def producer(broker: Broker) -> AsyncIterator[AIOKafkaProducer]:
+    client = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all")
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.stop()
+
+
+async def produce(broker: Broker, topic: str, *, each: int, partitions: int = PARTITIONS) -> None:
+    async with producer(broker) as client:
+        for number in range(each):
+            for partition in range(partitions):
+                await client.send_and_wait(topic, b"%d" % number, partition=partition)
+
+
+async def until_committed(broker: Broker, group: str, topic: str, offsets: dict[int, int]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while await committed(broker.bootstrap, group, topic) != offsets:
+            await asyncio.sleep(0.05)
+
+
+def collecting(app: Engine, *topics: str, name: str) -> asyncio.Queue[EventT[bytes]]:
+    events: asyncio.Queue[EventT[bytes]] = asyncio.Queue()
+
+    @app.agent(app.bytes_topic(*topics), name=name, concurrency=1)  # type: ignore[untyped-decorator]
+    async def collect(stream: StreamT[bytes]) -> None:
+        async for event in without_holes(stream, app.consumer):
+            await events.put(event)
+
+    return events
+
+
+async def take(events: asyncio.Queue[EventT[bytes]], number: int) -> list[EventT[bytes]]:
+    async with asyncio.timeout(PATIENCE_S):
+        return [await events.get() for _ in range(number)]
+
+
+async def test_what_is_done_is_committed_and_the_rest_comes_again_after_a_restart(broker: Broker, prefix: str) -> None:
+    topic, group = f"{prefix}source", f"{prefix}app"
+    await create_topics(broker.bootstrap, {topic: 1})
+    await produce(broker, topic, each=5, partitions=1)
+    first = engine(broker, group)
+    events = collecting(first, topic, name=group)
+    async with started(first):
+        await take(events, 5)
+        first.consumer.done(TP(topic, 0), 3)
+        await until_committed(broker, group, topic, {0: 3})
+
+    again = engine(broker, group)
+    events = collecting(again, topic, name=group)
+    async with started(again):
+        assert [event.message.offset for event in await take(events, 2)] == [3, 4]
+
+
+async def test_stopping_commits_what_is_done_and_does_not_wait_for_the_rest(broker: Broker, prefix: str) -> None:
+    topic, group = f"{prefix}source", f"{prefix}app"
+    await create_topics(broker.bootstrap, {topic: 1})
+    await produce(broker, topic, each=4, partitions=1)
+    app = engine(broker, group)
+    events = collecting(app, topic, name=group)
+    held = []
+    async with started(app):
+        held += await take(events, 4)
+        app.consumer.done(TP(topic, 0), 2)
+    assert len(held) == 4
+    assert await committed(broker.bootstrap, group, topic) == {0: 2}
+
+
+async def test_sending_tells_where_the_record_was_written(broker: Broker, prefix: str) -> None:
+    topic = f"{prefix}out"
+    await create_topics(broker.bootstrap, {topic: 2, f"{prefix}in": 1})
+    app = engine(broker, f"{prefix}app")
+    collecting(app, f"{prefix}in", name=prefix)
+    async with started(app):
+        written = [await (await app.bytes_topic(topic).send(value=b"x", partition=1)) for _ in range(3)]
+    assert [(place.partition, place.offset) for place in written] == [(1, 0), (1, 1), (1, 2)]
+
+
+async def test_one_process_runs_two_apps_and_one_agent_reads_two_topics(broker: Broker, prefix: str) -> None:
+    topics = {f"{prefix}a": 2, f"{prefix}b": 1}
+    await create_topics(broker.bootstrap, topics)
+    apps = [engine(broker, f"{prefix}{name}") for name in ("one", "two")]
+    queues = [collecting(app, *topics, name=app.conf.id) for app in apps]
+    for topic, partitions in topics.items():
+        await produce(broker, topic, each=1, partitions=partitions)
+    async with started(apps[0]), started(apps[1]):
+        for events in queues:
+            places = {(event.message.topic, event.message.partition) for event in await take(events, 3)}
+            assert places == {(f"{prefix}a", 0), (f"{prefix}a", 1), (f"{prefix}b", 0)}
+
+
+async def test_a_service_of_the_app_reads_batches_and_commits_by_itself(broker: Broker, prefix: str) -> None:
+    topic, group = f"{prefix}raw", f"{prefix}ingest"
+    await create_topics(broker.bootstrap, {topic: 1, f"{prefix}in": 1})
+    await produce(broker, topic, each=10, partitions=1)
+    app = engine(broker, f"{prefix}app")
+    collecting(app, f"{prefix}in", name=prefix)
+
+    @app.service  # type: ignore[untyped-decorator]
+    class Ingest(faust.Service):  # type: ignore[misc]
+        async def on_start(self) -> None:
+            self.consumer = _reader(broker, topic, group)
+            await self.consumer.start()
+
+        @faust.Service.task  # type: ignore[untyped-decorator]
+        async def run(self) -> None:
+            while not self.should_stop:
+                for tp, records in (await self.consumer.getmany(timeout_ms=100, max_records=4)).items():
+                    await self.consumer.commit({tp: records[-1].offset + 1})
+
+        async def on_stop(self) -> None:
+            await self.consumer.stop()
+
+    async with started(app):
+        await until_committed(broker, group, topic, {0: 10})
+
+
+def _reader(broker: Broker, topic: str, group: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=broker.bootstrap,
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=2000,
+        heartbeat_interval_ms=500,
+        fetch_max_wait_ms=20,
+    )
+
+
+async def test_a_note_on_a_commit_comes_back_from_kafka_and_is_dropped_by_tansu(broker: Broker, prefix: str) -> None:
+    topic, group = f"{prefix}source", f"{prefix}group"
+    await create_topics(broker.bootstrap, {topic: 1})
+    await produce(broker, topic, each=3, partitions=1)
+    tp, consumer = TopicPartition(topic, 0), _reader(broker, topic, group)
+    await consumer.start()
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            await consumer.getone()
+        await consumer.commit({tp: OffsetAndMetadata(2, "batch 0-500")})
+    finally:
+        await consumer.stop()
+    async with admin(broker.bootstrap) as client:
+        kept = (await client.list_consumer_group_offsets(group, partitions=[tp]))[tp]
+    assert kept.offset == 2
+    assert kept.metadata == {"kafka": "batch 0-500", "tansu": ""}[broker.name]
+
+
+async def test_a_checkpoint_topic_is_read_to_its_very_end(broker: Broker, prefix: str) -> None:
+    topic = f"{prefix}checkpoint"
+    await create_topics(broker.bootstrap, {topic: 1}, **{"cleanup.policy": "compact"})
+    assert await read_all(broker.bootstrap, topic, 0) == []
+    async with producer(broker) as client:
+        await client.send_and_wait(topic, b"first", key=b"k")
+        one_batch = client.create_batch()
+        for number in range(5):
+            one_batch.append(key=b"k", value=b"%d" % number, timestamp=None)
+        await (await client.send_batch(one_batch, topic, partition=0))
+    assert [value for _, value in await read_all(broker.bootstrap, topic, 0)] == [b"first", *b"0 1 2 3 4".split()]
+
+
+class Delivery:
+    """A stream that delivers these (generation, offset) of one partition, and the consumer behind it."""
+
+    def __init__(self, *events: tuple[int, int], committed: int | None, earliest: int = 0) -> None:
+        self._events = events
+        self._earliest = earliest
+        self._committed_offset = {TP("usage", 0): committed}
+
+    def noack(self) -> Self:
+        return self
+
+    async def events(self) -> AsyncIterator[SimpleNamespace]:
+        for generation, offset in self._events:
+            message = SimpleNamespace(tp=TP("usage", 0), offset=offset, generation_id=generation)
+            yield SimpleNamespace(message=message)
+
+    async def earliest_offsets(self, *tps: TP) -> dict[TP, int]:
+        return dict.fromkeys(tps, self._earliest)
+
+
+@pytest.mark.parametrize(
+    ("delivery", "used", "hole"),
+    [
+        pytest.param(Delivery((1, 0), (1, 1), committed=None), [0, 1], None, id="a new group starts at the beginning"),
+        pytest.param(Delivery((1, 1), (1, 2), committed=None), [], "1 came where 0", id="the first is skipped"),
+        pytest.param(Delivery((1, 5), (1, 7), committed=5), [5], "7 came where 6", id="one in the middle is skipped"),
+        pytest.param(Delivery((1, 6), committed=5), [], "6 came where 5", id="the first after a restart is skipped"),
+        pytest.param(Delivery((1, 9), (1, 10), committed=5, earliest=9), [9, 10], None, id="retention took some"),
+        pytest.param(Delivery((1, 5), (2, 5), (2, 6), committed=5), [5, 5, 6], None, id="a rebalance replays"),
+        pytest.param(Delivery((1, 5), (2, 6), committed=5), [5], "6 came where 5", id="skipped after a rebalance"),
+    ],
+)
+async def test_a_skipped_record_is_noticed_before_anything_after_it_is_used(
+    delivery: Delivery, used: list[int], hole: str | None
+) -> None:
+    seen: list[int] = []
+
+    async def use() -> None:
+        async for event in without_holes(delivery, delivery):  # type: ignore[arg-type]
+            seen.append(event.message.offset)  # noqa: PERF401 - what was used before it raised is the point
+
+    with nullcontext() if hole is None else pytest.raises(HoleError, match=hole):
+        await use()
+    assert seen == used
+
+
+class CountingWorker:
+    """The counting program as a process that can be killed."""
+
+    def __init__(self, broker: Broker, prefix: str) -> None:
+        self._arguments = ("-m", "tests.integration.faust_engine", broker.bootstrap, prefix, broker.name)
+        self.last: dict[int, dict[str, int]] = {}
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, *self._arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+        )
+
+    async def hear(self) -> dict[str, int]:
+        assert self._process.stdout is not None
+        async with asyncio.timeout(PATIENCE_S):
+            line = await self._process.stdout.readline()
+        assert line, "the worker ended"
+        fact: dict[str, int] = json.loads(line)
+        self.last[fact["partition"]] = fact
+        return fact
+
+    async def kill(self) -> None:
+        self._process.kill()
+        await self._process.communicate()
+
+
+async def test_a_killed_worker_continues_its_counts_and_none_is_lost_or_doubled(broker: Broker, prefix: str) -> None:
+    source = f"{prefix}source"
+    await create_topics(broker.bootstrap, {source: PARTITIONS, f"{prefix}checkpoint": PARTITIONS})
+    for life in (1, 2, 3):
+        # Not a multiple of the checkpoint interval: each life ends with counted records that no checkpoint covers.
+        await produce(broker, source, each=CHECKPOINT_EVERY + 2)
+        worker, covered = CountingWorker(broker, prefix), (life * (CHECKPOINT_EVERY + 2)) // CHECKPOINT_EVERY
+        await worker.start()
+        try:
+            while set(worker.last) != set(range(PARTITIONS)) or any(
+                fact["records"] < covered * CHECKPOINT_EVERY for fact in worker.last.values()
+            ):
+                fact = await worker.hear()
+                assert fact["records"] == fact["highest"] + 1
+        finally:
+            await worker.kill()
+        assert {fact["records"] for fact in worker.last.values()} == {covered * CHECKPOINT_EVERY}
+
+
+async def test_the_fetch_wait_reaches_the_client(broker: Broker, prefix: str) -> None:
+    await create_topics(broker.bootstrap, {f"{prefix}in": 1})
+    app = engine(broker, f"{prefix}app")
+    collecting(app, f"{prefix}in", name=prefix)
+    async with started(app):
+        assert app.consumer._thread._consumer._fetcher._fetch_max_wait_ms == {"tansu": 20, "kafka": 500}[broker.name]

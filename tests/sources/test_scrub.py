@@ -1,0 +1,86 @@
+"""What may be carried on: the coarse sieve lets no secret through that the fine one knows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from schemas import redact
+from schemas.event import MAX_TEXT
+from sources import scrub
+from sources.cells import Doubt
+from sources.limits import LIMITS, Limits
+from sources.texts import TextMemo
+from tests.sources.events import PROVIDER_KEY, fingerprinter
+
+RULES = redact._RULES
+
+
+@pytest.mark.parametrize("rule", RULES, ids=[f"rule-{n}" for n in range(len(RULES))])
+def test_the_sieve_holds_every_kind_of_secret(rule: str) -> None:
+    @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.from_regex(rule), st.text(st.characters(codec="utf-8"), max_size=3))
+    def drawn(example: str, before: str) -> None:
+        value = before + example
+        assume(redact.looks_secret(value))
+        assert scrub.suspects([value]) == [value]
+
+    drawn()
+
+
+def test_the_sieve_lets_usual_names_pass() -> None:
+    usual = [
+        "req-0123456789abcdef",
+        "chatcmpl-979d5210-aafb-4977-95ce-ab47c285119d",
+        "task-979d5210-aafb-4977-95ce-ab47c285119d",
+        "msg_01XFDUDYJgAACzvnptvVoYEL",
+        "openai-python/1.50.0",
+        "/v1/chat/completions",
+        "fp1:0123456789abcdef0123456789abcdef",
+        "f" * 64,
+        "",
+    ]
+    assert scrub.suspects(usual) == []
+
+
+def test_a_secret_given_as_a_name_becomes_its_fingerprint() -> None:
+    known = fingerprinter()
+    assert scrub.named(PROVIDER_KEY, known) == known.of(PROVIDER_KEY)
+    assert scrub.named(known.of(PROVIDER_KEY), known) == known.of(PROVIDER_KEY)
+    assert scrub.named("batch-eval", known) == "batch-eval"
+
+
+def test_hidden_text_still_fits_a_text_field() -> None:
+    assert len(scrub.text(f"{PROVIDER_KEY} " * 10)) <= MAX_TEXT
+    assert not re.search(PROVIDER_KEY, scrub.text(PROVIDER_KEY))
+
+
+@pytest.mark.parametrize("values", [["a", 1], ["a", None], [["a"]], ["a" * 9], [""], ["a\x00"]])
+def test_a_memo_doubts_what_is_not_fit(values: list[object]) -> None:
+    memo = TextMemo(scrub.text, Limits(1, 8, optional=False))
+    with pytest.raises(Doubt):
+        memo.clean(values)
+    assert memo.clean(["a", "b", "a"]) == ["a", "b", "a"]
+
+
+def test_a_memo_remembers_what_it_changed() -> None:
+    asked: list[str] = []
+
+    def shout(value: str) -> str:
+        asked.append(value)
+        return value.upper()
+
+    memo = TextMemo(shout, Limits(1, 8), screened=False)
+    assert memo.clean(["a", None, "b", "B"]) == ["A", None, "B", "B"]
+    assert memo.clean(["b", "a", "a"]) == ["B", "A", "A"]
+    assert sorted(asked) == ["B", "a", "b"]
+
+
+def test_limits_are_those_of_the_event_model() -> None:
+    assert LIMITS["status"] == Limits(0, 999, 200)
+    assert LIMITS["requests"] == Limits(1, 10**9, 1)
+    assert LIMITS["model"] == Limits(1, 256, optional=False)
+    assert LIMITS["asn"] == Limits(0, 2**32 - 1)
