@@ -91,6 +91,8 @@ def translated(password: SecretStr | None = None) -> Iterator[None]:
         if secret and secret in str(error):
             raise _ours(error, str(error).replace(secret, "<secret>")) from None  # the cause would print it
         raise _ours(error, str(error)) from error
+    except pa.ArrowInvalid as error:
+        raise Unreachable("the store's answer was cut short") from error
     except OSError as error:  # the socket, or no room for the embedded driver's spool file
         raise Unreachable(f"the store does not answer: {error}") from error
 

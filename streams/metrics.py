@@ -51,6 +51,16 @@ _FINDING_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30,
 _COMMAND_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
+_HEAD: Final = """# Metrics
+
+<!-- Made by `python -m streams.metrics`; a test keeps it true. -->
+
+Every process serves them in Prometheus' text format at `/metrics`. Nothing here holds a key or a secret.
+
+| metric | kind | unit | labels | what it is | what a rise means |
+|---|---|---|---|---|---|"""
+
+
 @dataclass(frozen=True)
 class Def:
     """One metric: what it counts, in which unit, and what the person on call should think when it rises."""
@@ -210,9 +220,8 @@ class Metrics:
     def _start_closed_labels_at_zero(self) -> None:
         """A series that appears with its first event hides that event from rate()."""
         for name, d in COUNTERS.items():
-            if d.labels and all(d.labels.values()):
-                for values in product(*d.labels.values()):
-                    self._counters[name].labels(*values)
+            for values in product(*d.labels.values()) if d.labels else ():  # none where a label is open
+                self._counters[name].labels(*values)
 
 
 class _WithoutCreated(Collector):
@@ -227,23 +236,10 @@ class _WithoutCreated(Collector):
 
 def render_docs() -> str:
     """docs/metrics.md."""
-    head = [
-        "# Metrics",
-        "",
-        "<!-- Made by `python -m streams.metrics`; a test keeps it true. -->",
-        "",
-        "Every process serves them in Prometheus' text format at `/metrics`. Nothing here holds a key or a secret.",
-        "",
-        "| metric | kind | unit | labels | what it is | what a rise means |",
-        "|---|---|---|---|---|---|",
-    ]
-    tables: tuple[tuple[str, Iterable[tuple[str, Def]]], ...] = (
-        ("counter", COUNTERS.items()),
-        ("gauge", GAUGES.items()),
-        ("histogram", HISTOGRAMS.items()),
-    )
-    rows = [_row(name, kind, d) for kind, table in tables for name, d in table]
-    return "\n".join([*head, *rows]) + "\n"
+    rows = [_row(name, "counter", d) for name, d in COUNTERS.items()]
+    rows += [_row(name, "gauge", d) for name, d in GAUGES.items()]
+    rows += [_row(name, "histogram", d) for name, d in HISTOGRAMS.items()]
+    return "\n".join([_HEAD, *rows]) + "\n"
 
 
 def _row(name: str, kind: str, d: Def) -> str:

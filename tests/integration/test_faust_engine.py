@@ -305,3 +305,36 @@ async def test_the_fetch_wait_reaches_the_client(broker: Broker, prefix: str) ->
     collecting(app, f"{prefix}in", name=prefix)
     async with started(app):
         assert app.consumer._thread._consumer._fetcher._fetch_max_wait_ms == {"tansu": 20, "kafka": 500}[broker.name]
+
+
+async def test_two_workers_share_the_counting_and_survive_the_death_of_one(broker: Broker, prefix: str) -> None:
+    source = f"{prefix}source"
+    await create_topics(broker.bootstrap, {source: PARTITIONS, f"{prefix}checkpoint": PARTITIONS})
+    workers = [CountingWorker(broker, prefix) for _ in range(2)]
+    for alive, produced in ((workers[:1], 1), (workers, 2), (workers[1:], 3)):
+        await produce(broker, source, each=CHECKPOINT_EVERY)
+        if alive == workers[1:]:
+            await workers[0].kill()
+        else:
+            await alive[-1].start()
+        # Only what a checkpoint covers is said, whoever says it.
+        await until_counted(alive, produced * CHECKPOINT_EVERY)
+    await workers[1].kill()
+
+
+async def until_counted(workers: list[CountingWorker], records: int) -> None:
+    counted: dict[int, int] = {}
+    listeners = {asyncio.create_task(worker.hear()): worker for worker in workers}
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(counted) < PARTITIONS or min(counted.values()) < records:
+                heard, _ = await asyncio.wait(listeners, return_when=asyncio.FIRST_COMPLETED)
+                for task in heard:
+                    fact = task.result()
+                    assert fact["records"] == fact["highest"] + 1
+                    counted[fact["partition"]] = max(fact["records"], counted.get(fact["partition"], 0))
+                    listeners[asyncio.create_task(listeners[task].hear())] = listeners.pop(task)
+    finally:
+        for task in listeners:
+            task.cancel()
+        await asyncio.gather(*listeners, return_exceptions=True)

@@ -303,6 +303,7 @@ def test_a_flood_of_mistakes_stays_readable(tmp_path: Path) -> None:
         ({"keyfuse": f"providers:\n  openai:\n    kind: openai\n    secret: {SECRET}\n"}, "keyfuse.yaml:4"),
         ({"keyfuse": "store:\n  dsn: clickhouse://kf:hunter2222@ch/db\n"}, "keyfuse.yaml:2"),
         ({"keys": f"keys:\n- key_id: {SECRET}\n  provider: openai\n"}, "keys.yaml:2"),
+        ({"detectors": f"keys:\n  {SECRET}: {{usd_per_min: 1}}\n"}, "detectors.yaml:2"),
         ({"detectors": f"keys:\n  {SECRET}: {{usd_per_min: -1}}\n"}, "detectors.yaml:2"),
         ({"responses": f"key_modes:\n  {SECRET}: nothing\n"}, "responses.yaml:2"),
         ({"responses": f"protected_keys:\n- [{SECRET}]\n"}, "responses.yaml:2"),
