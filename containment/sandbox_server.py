@@ -137,6 +137,7 @@ def create_sandbox(
     """
     sandbox = Sandbox(now, propagation_s)
     app = FastAPI(title="Keyfuse sandbox provider", openapi_url=None)
+    app.state.sandbox = sandbox  # whoever runs it in the same process may call without a socket
 
     def guard(authorization: Annotated[str, Header()] = "") -> None:
         wanted = admin_token and f"Bearer {admin_token.get_secret_value()}"

@@ -1,7 +1,8 @@
 """From a raw score to -log10 of the chance that a healthy key reaches it within a 10-minute block.
 
 Each cohort counts the block maxima of its keys by raw score. A built-in prior stands in until there are enough, and
-beyond the data the tail is taken as exponential.
+beyond the data the tail is taken as exponential, but never lighter than that of the changes every healthy key makes
+now and then (a new model, another office, a launch): quiet weeks do not prove that these never come.
 """
 
 from __future__ import annotations
@@ -17,16 +18,23 @@ BIN: Final = 0.1
 BINS: Final = 120
 _PRIOR_BLOCKS: Final = 300.0
 _PRIOR: Final = ((0.03, 0.32), (0.03, 0.32), (0.04, 0.62), (0.05, 0.75))  # (chance above 0, e-folding) by family
+_CHANGE: Final = ((1e-4, 1.2), (1e-4, 2.0), (1e-3, 1.2), (1e-3, 2.0))  # (chance, e-folding) of such changes by family
 _TAIL_FROM: Final = 0.01  # the tail begins where one block in a hundred gets
 _E_FOLD_BOUNDS: Final = (0.15, 2.0)
 HALF_LIFE_BLOCKS: Final = 4032  # four weeks
 _EDGES: Final = np.arange(BINS + 1) * BIN
 
 
+def _exponential(chances_and_folds: tuple[tuple[float, float], ...]) -> Array:
+    """[family, edge] chance of reaching each edge."""
+    chance, fold = np.array(chances_and_folds).T
+    falling: Array = chance[:, None] * np.exp(-_EDGES / fold[:, None])
+    return falling
+
+
 def prior_survival() -> Array:
     """[family, edge]: chance that a block maximum reaches each edge, before any data."""
-    chance, fold = np.array(_PRIOR).T
-    survival = chance[:, None] * np.exp(-_EDGES / fold[:, None])
+    survival = np.maximum(_exponential(_PRIOR), _exponential(_CHANGE))
     survival[:, 0] = 1.0
     return survival
 
@@ -51,7 +59,8 @@ def table(counts: Array) -> Array:
     beyond = np.where(np.arange(BINS + 1) > start, survival, 0.0).sum(axis=-1, keepdims=True)
     fold = np.clip(BIN * (beyond / at_start + 0.5), *_E_FOLD_BOUNDS)
     tail = at_start * np.exp(-(_EDGES - start * BIN) / fold)
-    scores: Array = -np.log10(np.where(np.arange(BINS + 1) > start, np.maximum(tail, 1e-30), survival))
+    fitted = np.where(np.arange(BINS + 1) > start, tail, survival)
+    scores: Array = -np.log10(np.maximum(fitted, _exponential(_CHANGE)))
     return np.maximum.accumulate(scores, axis=-1)
 
 

@@ -18,7 +18,7 @@ from detectors.state import Array, State
 from schemas.config.detectors import DetectorsConfig
 from schemas.records import Family, Finding, Severity, stable_id
 
-_CRITICAL_ABOVE: Final = 1.5  # this far above its threshold a score is critical: thirty times rarer
+_CRITICAL_ABOVE: Final = 1.0  # this far above its threshold a score is critical: ten times rarer
 _CRITICAL_USD_PER_MIN: Final = 5.0  # or this much spend above the usual
 _WORSE_SCORE: Final = 1.0  # ten times rarer
 _WORSE_RATIO: Final = 10.0
@@ -150,7 +150,7 @@ class Judge:
         )  # fmt: skip
 
     def _severity(self, what: Statement, score: float, excess_usd_per_min: float) -> Severity:
-        """Critical: a breached limit, a score thirty times rarer than its threshold, or much money at once.
+        """Critical: a breached limit, a score ten times rarer than its threshold, or much money at once.
 
         Cohort findings only inform; drift and models warn.
         """

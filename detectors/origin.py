@@ -37,7 +37,6 @@ _FOUNDING_WINDOWS: Final = 6  # what a key shows in its first active blocks is w
 _MEMORY: Final = 0.999  # per active block
 _PSEUDO_REQUESTS: Final = 3.0  # one request from elsewhere is not yet a share
 _SURPRISE_CAP: Final = 3.0
-_GROWN_UP: Final = 6.0
 _SLOW_AGING: Final = 8  # while alarmed, a new value ages this many times more slowly
 
 
@@ -50,7 +49,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     >>> at = dict(windows=300, requests=9000, row_requests=50)
     >>> both = [step(state, closing(country=c, **at), DetectorSettings()) for c in (49, 7)]
     >>> [round(float(raw[0]), 2) for _, raw in both]
-    [0.0, 2.29]
+    [0.0, 2.34]
     """
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():
@@ -61,7 +60,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     new["org_at"] = close.second.astype("i4")
     for kind in range(3):
         _count(new, close, kind)
-    raw = (surprise(new) * _share(new)).sum(axis=1) * close.windows / (close.windows + _GROWN_UP)
+    raw = (surprise(new) * _share(new)).sum(axis=1)
     return new, np.where(close.requests >= settings.origin.min_requests, raw, 0.0)
 
 

@@ -18,6 +18,7 @@ from schemas.config.detectors import DetectorsConfig
 
 MAX_COHORTS: Final = 128  # the first is shared by all that come too late for one of their own
 TAIL_BLOCKS: Final = 36  # a key's peaks above the cap count once in six hours: one incident is one observation
+_BELIEF_BLOCKS: Final = 10_000.0  # blocks a cohort must have seen until a peak above the cap counts in full
 _SAMPLES: Final = 512
 _PRIOR_PEAKS: Final = np.array([60, 200, 1000, 3000, 100e3, 300e3, 1.5e6, 5e6, 0.3, 1.0, 4.0, 12.0])
 _PRIOR_KEYS: Final = 20.0
@@ -95,7 +96,14 @@ class Population:
         self.forest.learn(number, samples)
 
     def _count(self, number: int, family: int, raw: Array) -> None:
-        self._counts[number, family] += np.bincount(calibration.bins_of(raw), minlength=calibration.BINS)
+        """Add block maxima to the cohort's. In a cohort that has seen little, one incident must not prove that such
+        things are normal: what is above the cap counts less.
+        """
+        counts = self._counts[number, family]
+        belief = min(1.0, float(counts.sum()) / _BELIEF_BLOCKS)
+        high = raw > (LEARN_CAPS[family] if family < len(LEARN_CAPS) else np.inf)
+        weight = np.where(high, belief, 1.0)
+        counts += np.bincount(calibration.bins_of(raw), weight, minlength=calibration.BINS)
 
     def _prior(self) -> Array:
         """[cohort, window] log(typical maximum + c): the built-in one until keys of the cohort are grown up."""

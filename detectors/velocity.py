@@ -22,7 +22,7 @@ FLOOR: Final = np.array([10, 20, 60, 150, 20e3, 40e3, 120e3, 300e3, 0.05, 0.1, 0
 FIELDS: Final[Fields] = {
     "vel_now": ("f4", (12,)),  # greatest sums within this block
     "vel_top": ("f4", (12,)),  # decayed maxima of the blocks before
-    "vel_hour": ("f4", (24,)),  # usual USD per 10 minutes by hour of day, UTC
+    "vel_hour": ("f2", (24,)),  # usual USD per 10 minutes by hour of day, UTC
     "vel_hour_n": ("u1", (24,)),  # blocks that made it up, saturating
     "vel_mean": ("f4", ()),  # usual USD per minute while active
 }
@@ -32,6 +32,7 @@ _RISE: Final = 4.0  # how many times a maximum may grow in a healthy block
 _RISE_ALARMED: Final = 1.5  # and in an alarmed one
 _HOUR_MIN_N: Final = 12
 _HOUR_CAP: Final = 3.0
+_HOUR_MOST_USD: Final = 60_000.0  # what two bytes can hold
 _USD_PER_TOKEN: Final = 1e-6  # a low price: what tokens without a known price are taken to cost at least
 
 
@@ -102,7 +103,8 @@ def _learn(state: State, close: Close, decay: float) -> State:
 def _learn_hour(new: State, at: Array, hour: Array, usd_10m: Array) -> None:
     n = new["vel_hour_n"][at, hour].astype("f8")
     weight = np.maximum(1 / (n + 1), 0.1)
-    new["vel_hour"][at, hour] += weight * (usd_10m - new["vel_hour"][at, hour])
+    usual = new["vel_hour"][at, hour].astype("f8")
+    new["vel_hour"][at, hour] = usual + weight * (np.minimum(usd_10m, _HOUR_MOST_USD) - usual)
     new["vel_hour_n"][at, hour] = np.minimum(n + 1, 255)
 
 
@@ -110,7 +112,7 @@ def _hour_ratio(state: State, close: Close) -> Array:
     """How much above the usual of this hour and its neighbours, as a capped log; 0 while little is known."""
     near = (close.block // 6 + np.array([-1, 0, 1])) % 24
     known = state["vel_hour_n"][:, near].max(axis=1) >= _HOUR_MIN_N
-    usual = state["vel_hour"][:, near].max(axis=1)
+    usual = state["vel_hour"][:, near].max(axis=1).astype("f8")
     ratio = np.log((close.sums[:, USD_10M] + FLOOR[USD_10M]) / (usual + FLOOR[USD_10M]))
     capped: Array = np.where(known, np.clip(ratio, 0.0, _HOUR_CAP), 0.0)
     return capped

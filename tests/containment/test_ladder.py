@@ -195,7 +195,8 @@ def test_the_reason_says_what_it_costs(money: dict[str, float], ending: str) -> 
         ("disable", "prod", False, "keyfuse", (), 1, False),
         ("disable", "prod", False, "keyfuse", ("ann",), 1, True),
         ("disable", "prod", False, "ann", (), 1, True),
-        ("restore", "prod", False, "ann", (), 1, True),
+        ("restore", "prod", False, "ann", (), 0, True),
+        ("restore", "prod", False, "keyfuse", (), 0, True),  # undoing a cut that came too late
         ("revoke", "dev", False, "keyfuse", (), 1, False),
         ("revoke", "dev", False, "keyfuse", ("ann",), 1, True),
         ("revoke", "prod", False, "keyfuse", ("ann",), 2, False),

@@ -10,31 +10,32 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
+from faust.types.transports import TPorTopicSet
 
 PARTITIONS = 4
 CHECKPOINT_EVERY = 5
 SESSION_TIMEOUT_S = 2.0  # a killed worker's partitions are free after this; 30 s in production
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         # Faust fixes 1500 ms. Tansu answers a waiting fetch only after half of that; 20 ms make it 6 ms at the median.
-        consumer._fetch_max_wait_ms = self.app.fetch_max_wait_ms
+        consumer._fetch_max_wait_ms = cast("Engine", self.app).fetch_max_wait_ms
         return consumer
 
 
-class _Consumer(driver.Consumer):  # type: ignore[misc]
+class GuardedConsumer(driver.Consumer):
     """Commits what was declared done, and nothing that follows from Faust's own list of acknowledged offsets.
 
     That list can commit past a record that was never processed (a guard `> 1` where one missing record needs `>= 1`).
@@ -51,8 +52,8 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    def _filter_tps_with_pending_acks(self, topics: Iterable[object] | None = None) -> Iterable[TP]:
-        return [tp for tp in self._done if topics is None or tp in topics or tp.topic in topics]
+    def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
+        return (tp for tp in self._done if topics is None or tp in topics or tp.topic in topics)
 
     def _new_offset(self, tp: TP) -> int | None:
         return self._done.get(tp)
@@ -63,11 +64,11 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
             self._done.pop(tp, None)
 
 
-class _Transport(driver.Transport):  # type: ignore[misc]
-    Consumer = _Consumer
+class _Transport(driver.Transport):
+    Consumer = GuardedConsumer
 
 
-class Engine(faust.App):  # type: ignore[misc]
+class Engine(faust.App):
     """A Faust app with the settings that hold on both brokers."""
 
     def __init__(
@@ -111,6 +112,11 @@ class Engine(faust.App):  # type: ignore[misc]
     def _new_transport(self) -> _Transport:
         return _Transport(self.conf.broker_consumer, self, loop=self.loop)
 
+    @property
+    def guarded_consumer(self) -> GuardedConsumer:
+        """The consumer; its `done` decides what is committed."""
+        return cast("GuardedConsumer", self.consumer)
+
     def bytes_topic(self, *names: str) -> Any:
         """Topics whose records are bytes, untouched."""
         return self.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
@@ -120,14 +126,14 @@ class HoleError(RuntimeError):
     """A record was skipped on its way to the agent. Start again from the last commit."""
 
 
-async def without_holes(stream: StreamT[bytes], consumer: _Consumer) -> AsyncIterator[EventT[bytes]]:
+async def without_holes(stream: StreamT[bytes], consumer: GuardedConsumer) -> AsyncIterator[EventT[bytes]]:
     """The events of `stream`, in the order of their offsets; a skipped one raises, before anything after it is used.
 
     Raises:
         HoleError: an offset is missing that the broker still has.
     """
-    expected: dict[tuple[TP, int], int] = {}
-    async for event in stream.noack().events():
+    expected: dict[tuple[TP, int | None], int] = {}
+    async for event in cast("faust.Stream[bytes]", stream).noack().events():
         message = event.message
         position = (message.tp, message.generation_id)
         if position not in expected:
@@ -169,7 +175,8 @@ async def read_all(bootstrap: str, topic: str, partition: int) -> list[tuple[byt
     """Key and value of each record in a partition now, oldest first: how a checkpoint is loaded."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
     await consumer.start()
-    tp, records = TopicPartition(topic, partition), []
+    tp = TopicPartition(topic, partition)
+    records: list[tuple[bytes | None, bytes | None]] = []
     try:
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
@@ -201,11 +208,11 @@ def counting_app(bootstrap: str, prefix: str, *, embedded: bool) -> Engine:
     """Counts `<prefix>source` by partition, with checkpoints in `<prefix>checkpoint`."""
     app = Engine(f"{prefix}count", bootstrap, embedded=embedded, session_timeout_s=SESSION_TIMEOUT_S)
     source, checkpoint = app.bytes_topic(f"{prefix}source"), app.bytes_topic(f"{prefix}checkpoint")
-    counts: dict[tuple[int, int], Count] = {}
+    counts: dict[tuple[int | None, int], Count] = {}
 
-    @app.agent(source, concurrency=1)  # type: ignore[untyped-decorator]
+    @app.agent(source, concurrency=1)
     async def count(stream: StreamT[bytes]) -> None:
-        async for event in without_holes(stream, app.consumer):
+        async for event in without_holes(stream, app.guarded_consumer):
             message = event.message
             state = counts.get((message.generation_id, message.partition))
             if state is None:
@@ -215,7 +222,7 @@ def counting_app(bootstrap: str, prefix: str, *, embedded: bool) -> Engine:
             if state.since_checkpoint >= CHECKPOINT_EVERY:
                 value = json.dumps([state.records, state.highest]).encode()
                 await (await checkpoint.send(key=b"count", value=value, partition=message.partition))
-                app.consumer.done(message.tp, state.highest + 1)
+                app.guarded_consumer.done(message.tp, state.highest + 1)
                 state.since_checkpoint = 0
                 _say(partition=message.partition, records=state.records, highest=state.highest)
 

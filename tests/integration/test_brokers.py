@@ -38,7 +38,7 @@ async def until_refused(bootstrap: str) -> None:
         while True:
             try:
                 _, writer = await asyncio.open_connection(host, int(port))
-            except ConnectionRefusedError:
+            except ConnectionError:  # refused, or reset while it was closing
                 return
             writer.close()
             await writer.wait_closed()

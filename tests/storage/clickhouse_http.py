@@ -21,7 +21,7 @@ class ClickHouseHttp:
     """A server in a thread. `lose_answers` breaks the connection after the work is done, that many times."""
 
     def __init__(self, path: str) -> None:
-        self._connection: Any = chdb.connect(path)
+        self._connection: Any = chdb.connect(path)  # type: ignore[no-untyped-call] # it ships no types
         self._lock = Lock()
         self.lose_answers = 0
         self.settings_of_inserts: list[dict[str, str]] = []

@@ -1,0 +1,156 @@
+"""What every detector promises, asked of every detector module that is found."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import numpy as np
+import pytest
+
+import detectors
+from detectors import codec, fold
+from detectors.examples import NOW_S, blank, closing
+from detectors.rings import WINDOWS
+from schemas.config.detectors import DetectorsConfig
+
+MODULES = [importlib.import_module(f"detectors.{info.name}") for info in pkgutil.iter_modules(detectors.__path__)]
+DETECTORS = [module for module in MODULES if hasattr(module, "FAMILY") and hasattr(module, "step")]
+SETTINGS = DetectorsConfig()
+SCORING = [module for module in DETECTORS if module.FAMILY != "cohort"]
+"""The cohort detector's raw score only says that an evaluation is due; its forest gives the score."""
+each = pytest.mark.parametrize("detector", DETECTORS, ids=lambda module: module.FAMILY)
+
+each_scoring = pytest.mark.parametrize("detector", SCORING, ids=lambda module: module.FAMILY)
+
+
+def use(level: float, keys: int = 3, **given):
+    """A second of steady use, `level` times a modest one, from one place with one model."""
+    scales = {"10s": 1, "1m": 6, "10m": 60, "1h": 360}
+    amounts = {"requests": 2.0, "tokens": 1500.0, "usd": 0.001}
+    sums = {name: level * amounts[name.split("_")[0]] * scales[name.split("_")[1]] for name in WINDOWS}
+    plain = {"model": 5, "network": 6, "country": 7, "agent": 8, "cost_usd": 0.001 * level, "cap": 20.0}
+    return closing(keys=keys, **{**sums, **plain, **given})
+
+
+def lived(detector, blocks: int = 400):
+    """State after days of steady use, and the block that follows."""
+    state = blank(detector.FIELDS, 3)
+    for block in range(blocks):
+        wobble = 1 + 0.3 * np.sin(block)
+        at = {"block": NOW_S // 600 + block, "second": NOW_S + 600 * block}
+        state, _ = detector.step(state, use(wobble, elapsed=min(block, 1), windows=block, **at), SETTINGS)
+    return state, {"block": NOW_S // 600 + blocks, "second": NOW_S + 600 * blocks, "windows": blocks}
+
+
+def same(left, right) -> bool:
+    return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
+
+
+def test_all_families_of_this_package_are_found():
+    assert {module.FAMILY for module in DETECTORS} == set(fold.detectors_in_force(SETTINGS)) == {
+        "policy", "velocity", "mix", "origin", "drift", "cohort",
+    }  # fmt: skip
+
+
+@each
+def test_a_step_changes_nothing_it_was_given(detector):
+    state, now = lived(detector, 5)
+    before = {name: values.copy() for name, values in state.items()}
+    close = use(50.0, elapsed=1, model=99, network=98, **now)
+    rows = close.rows.copy()
+
+    detector.step(state, close, SETTINGS)
+
+    assert same(state, before)
+    assert np.array_equal(close.rows, rows)
+
+
+@each
+def test_state_keeps_its_declared_types_and_shapes(detector):
+    state, _ = lived(detector, 3)
+
+    assert {name: (values.dtype.str[1:], values.shape[1:]) for name, values in state.items()} == dict(detector.FIELDS)
+
+
+@each
+def test_state_survives_the_codec(detector):
+    state, now = lived(detector, 20)
+    _, restored = codec.decode(codec.encode({}, state))
+    close = use(9.0, elapsed=1, model=99, country=44, **now)
+
+    live_state, live_raw = detector.step(state, close, SETTINGS)
+    again_state, again_raw = detector.step(restored, close, SETTINGS)
+
+    assert same(live_state, again_state)
+    assert np.array_equal(live_raw, again_raw)
+
+
+@each_scoring
+def test_a_key_of_steady_use_is_quiet(detector):
+    state, now = lived(detector)
+
+    _, raw = detector.step(state, use(1.0, **now), SETTINGS)
+
+    assert (raw < 0.35).all()
+
+
+@each_scoring
+def test_a_key_that_rested_a_week_is_quiet(detector):
+    state, now = lived(detector)
+    later = {"block": now["block"] + 1008, "second": now["second"] + 604_800, "windows": 401}
+
+    _, raw = detector.step(state, use(1.0, elapsed=1008, **later), SETTINGS)
+
+    assert (raw < 1.0).all()
+
+
+@each
+@pytest.mark.parametrize("level", [0.0, 1e-9, 1e9])
+def test_extreme_use_does_not_break_it(detector, level):
+    """1e9 times a modest use is 1.5e12 tokens in ten seconds."""
+    state, now = lived(detector, 30)
+
+    for block in range(3):
+        at = {"block": now["block"] + block, "second": now["second"] + 600 * block, "windows": 30 + block}
+        state, raw = detector.step(state, use(level, elapsed=1, row_requests=10**9, **at), SETTINGS)
+        assert np.isfinite(raw).all()
+
+    assert all(np.isfinite(values).all() for values in state.values())
+
+
+@each
+def test_the_same_history_gives_the_same_scores(detector):
+    (first, now), (second, _) = lived(detector, 30), lived(detector, 30)
+    close = use(7.0, model=99, **now)
+
+    assert np.array_equal(detector.step(first, close, SETTINGS)[1], detector.step(second, close, SETTINGS)[1])
+
+
+@each
+def test_keys_do_not_see_each_other(detector):
+    """A key's score is the same whoever else is closed in the same wave."""
+    state, now = lived(detector, 30)
+    crowd = use(7.0, keys=3, model=99, network=98, elapsed=1, **now)
+    alone = use(7.0, keys=1, model=99, network=98, elapsed=1, **now)
+    mine = {name: values[:1] for name, values in state.items()}
+
+    assert detector.step(state, crowd, SETTINGS)[1][0] == detector.step(mine, alone, SETTINGS)[1][0]
+
+
+@pytest.mark.parametrize(
+    ("family", "attack"),
+    [
+        ("policy", {"usd_1m": 21.0}),
+        ("velocity", {"usd_1m": 5.0}),
+        ("mix", {"model": 99, "cost_usd": 3.0}),
+        ("origin", {"network": 98, "country": 97, "row_requests": 50}),
+    ],
+)
+def test_a_theft_is_loud(family, attack):
+    detector = next(module for module in DETECTORS if family == module.FAMILY)
+    state, now = lived(detector)
+
+    _, raw = detector.step(state, use(1.0, **{**now, **attack}), SETTINGS)
+
+    assert (raw > {"policy": 1.0, "velocity": 2.5, "mix": 2.5, "origin": 4.0}[family]).all()
