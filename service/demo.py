@@ -147,7 +147,7 @@ async def _warm_up(events: Any, until_ms: int, sender: Any, topic: str, bill: Bi
     raise RuntimeError("the scenario has no theft")
 
 
-async def _theft(  # noqa: PLR0913 - the world of one theft
+async def _theft(
     held: Any,
     events: Any,
     start_ms: int,
@@ -155,7 +155,7 @@ async def _theft(  # noqa: PLR0913 - the world of one theft
     topic: str,
     world: Any,
     bill: Bill,
-    screen: Screen,  # noqa: ANN401 - as above
+    screen: Screen,
 ) -> None:
     """In real time until the key is cut and has been refused for a while."""
     worker, watch, sandbox = world

@@ -34,11 +34,23 @@ def wall_ms() -> int:
 
 @dataclass
 class Install:
-    """Everything that configuration decides. Reload by building a new one."""
+    """Everything that configuration decides."""
 
     folder: Folder
     config_dir: Path
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def __post_init__(self) -> None:
+        self._read(self.folder)
+
+    def reload(self, folder: Folder) -> None:
+        """Take a new, valid folder. What is wired at the start (broker, store, channels, providers) stays."""
+        self.folder = folder
+        self._read(folder)
+
+    def _read(self, folder: Folder) -> None:
+        self.registry = Registry(folder.keys)
+        self.policies = Policies(folder.policies)
 
     @classmethod
     def open(cls, config_dir: Path) -> Install:
@@ -70,14 +82,10 @@ class Install:
     def parser(self, *, max_future_s: int | None = None) -> BatchParser:
         return BatchParser(fingerprinter=self.fingerprinter(), prices=PriceBook(), max_future_s=max_future_s)
 
-    def registry(self) -> Registry:
-        return Registry(self.folder.keys)
-
     def new_core(self, partition: int) -> ScoreCore:
-        policies = Policies(self.folder.policies)
         return ScoreCore(
             self.folder.detectors, partition=partition, shards=self.folder.wiring.state.shards,
-            facts_of=self.registry().facts_of, forbidden=policies.forbidden,
+            facts_of=self.facts_of, forbidden=self.forbidden,
         )  # fmt: skip
 
     def offered(self) -> dict[str, Mapping[Step, bool]]:
@@ -85,7 +93,10 @@ class Install:
         return {name: steps_of_kind(provider.kind) for name, provider in self.folder.wiring.providers.items()}
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
-        return self.registry().facts_of(key_id)
+        return self.registry.facts_of(key_id)
+
+    def forbidden(self, key_id: str, facts: KeyFacts, model: str) -> str | None:
+        return self.policies.forbidden(key_id, facts, model)
 
     def channels(self) -> dict[str, Channel]:
         """Built from routes.yaml; a missing secret is a clear error."""

@@ -19,7 +19,7 @@ class LocalServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """uvicorn's own handlers would end the process before the stages have."""
+        """Uvicorn's own handlers would end the process before the stages have."""
         yield
 
     async def start(self) -> str:

@@ -121,10 +121,12 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
 def decide(edges: Edges, offered: Mapping[str, Mapping[Step, bool]]) -> tuple[StageApp, DecideStage]:
     """Findings, outcomes and requests → incidents and commands."""
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
-    folder = install.folder
-    decider = Decider(folder.responses, folder.budgets, lambda provider: offered.get(provider, {}))
+
+    def decider() -> Decider:
+        return Decider(install.folder.responses, install.folder.budgets, lambda provider: offered.get(provider, {}))
+
     edges.health.stage("decide", time.monotonic())
-    stage = DecideStage(decider=lambda: decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics)
+    stage = DecideStage(decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics)
 
     async def handle(record: Arrived) -> None:
         await stage.on_record(record.topic, record.partition, record.offset, record.value, now_ms=wall_ms())
@@ -168,18 +170,17 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
 def contain(edges: Edges, providers: Mapping[str, Provider]) -> tuple[StageApp, ContainStage]:
     """Commands → providers."""
     install, changelog = edges.install, edges.changelog(StateTopic.CONTAIN)
-    responses = install.folder.responses
     edges.health.stage("contain", time.monotonic())
     stage = ContainStage(
         ContainDeps(
-            responses=lambda: responses,
+            responses=lambda: install.folder.responses,
             providers=providers,
             store=changelog,
             outbox=edges.outbox,
             metrics=edges.metrics,
             now_ms=wall_ms,
             sleep=asyncio.sleep,
-            freeze_file=Path(responses.freeze_file),
+            freeze_file=Path(install.folder.responses.freeze_file),
             known_keys=lambda: len(install.folder.keys.keys),
         )
     )

@@ -11,11 +11,13 @@ import structlog
 from faust import App
 
 from service import stages
+from service.config_tree import Folder
 from service.errors import UserError
 from service.http_app import create_app
 from service.install import Install, wall_ms
 from service.local_server import LocalServer
 from service.query_commands import StoreAnswers
+from service.reload import follow_folder
 from service.setup_commands import connect
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
@@ -74,6 +76,8 @@ class Worker:
         await self._start_loops(edges)
         if "http" in self.roles:
             await self._serve(Publisher(sender, install.topics.name(Topic.RAW)))
+        stopping = lambda: self._stopping  # noqa: E731 - one word for one thought
+        self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=stopping))
         self.health.ready = True
 
     async def stop(self) -> None:
@@ -90,6 +94,10 @@ class Worker:
             await closer()
         if self.store is not None:
             await asyncio.to_thread(self.store.close)
+
+    def _reloaded(self, folder: Folder) -> None:
+        for core in self.score.cores() if self.score else ():
+            core.reconfigure(folder.detectors)
 
     async def _start_apps(self, edges: stages.Edges) -> None:
         install, chosen, listeners = self.install, list[StageApp](), list[Any]()

@@ -126,9 +126,10 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _add(self, archive: PartitionArchive, record: ConsumerRecord) -> None:
         try:
-            archive.add(record.offset, decode_frame(record.value), now_s=self._deps.now_s())
+            frame = decode_frame(record.value)
         except ValueError:
-            archive.add(record.offset, None, now_s=self._deps.now_s())  # the score stage tells that it is dead
+            frame = None  # the score stage tells that it is dead
+        archive.add(record.offset, frame, now_s=self._deps.now_s())
 
     async def _flush(self, tp: TopicPartition, archive: PartitionArchive) -> None:
         try:

@@ -62,7 +62,8 @@ class ContainStage:
         self._deps = deps
         self._stats: dict[int, PartitionStats] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._waiting: dict[str, list[Callable[[], object]]] = {}  # command_id -> whom to tell that it has ended
+        self._waiting: dict[str, list[Callable[[], object]]] = {}  # order -> whom to tell that it has ended
+        self._one_at_a_time: dict[str, asyncio.Lock] = {}  # by key: a cut and its undoing do not overlap
 
     def on_stats(self, stats: PartitionStats) -> None:
         self._stats[stats.partition] = stats
@@ -74,17 +75,18 @@ class ContainStage:
             done()
             return
         command = Command.from_bytes(value)
-        if command.command_id in self._waiting:
-            self._waiting[command.command_id].append(done)  # read again after a rebalance, while it runs
+        order = _order(command)
+        if order in self._waiting:
+            self._waiting[order].append(done)  # read again after a rebalance, while it runs
             return
         outcome = self._last_word(command)
         if outcome is None:
             outcome = await self._judge(command)
         if outcome is not None:
-            await self._conclude(outcome)
+            await self._conclude(order, outcome)
             done()
             return
-        self._waiting[command.command_id] = [done]
+        self._waiting[order] = [done]
         task = asyncio.create_task(self._run(command))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -97,7 +99,7 @@ class ContainStage:
         return self._deps.freeze_file.exists() or self._ledger().frozen is not None
 
     def _last_word(self, command: Command) -> Outcome | None:
-        stored = self._deps.store.get(_outcome_key(command))
+        stored = self._deps.store.get(_outcome_key(_order(command)))
         outcome = Outcome.from_bytes(stored) if stored else None
         return outcome if outcome and outcome.state in FINAL else None
 
@@ -129,8 +131,14 @@ class ContainStage:
         return None
 
     async def _run(self, command: Command) -> None:
+        async with self._one_at_a_time.setdefault(command.key_id, asyncio.Lock()):
+            await self._execute(command)
+        for done in self._waiting.pop(_order(command)):
+            done()
+
+    async def _execute(self, command: Command) -> None:
         deps = self._deps
-        pre_key = f"pre:{command.command_id}".encode()
+        pre_key = f"pre:{_order(command)}".encode()
         outcome = await execute(
             command, deps.providers[command.facts.provider],
             pre_state=self._read(pre_key) or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
@@ -138,9 +146,7 @@ class ContainStage:
             undo=self._read(_cuts_key(command)),
         )  # fmt: skip
         await self._remember(command, outcome, self._read(pre_key))
-        await self._conclude(outcome)
-        for done in self._waiting.pop(command.command_id):
-            done()
+        await self._conclude(_order(command), outcome)
 
     async def _remember(self, command: Command, outcome: Outcome, pre_state: dict[str, Any]) -> None:
         """What a restore has to undo, and which key is to be left alone for a while."""
@@ -160,11 +166,11 @@ class ContainStage:
     async def _write(self, key: bytes, value: dict[Any, Any]) -> None:
         await self._deps.store.put(0, key, orjson.dumps(value))
 
-    async def _conclude(self, outcome: Outcome) -> None:
+    async def _conclude(self, order: str, outcome: Outcome) -> None:
         deps = self._deps
         await self._audit(_audit_row(outcome, deps.now_ms()))
         await deps.outbox.send(Topic.OUTCOMES, [(outcome.key_id, outcome)])
-        await deps.store.put(0, f"outcome:{outcome.command_id}".encode(), outcome.to_bytes())
+        await deps.store.put(0, _outcome_key(order), outcome.to_bytes())
         deps.metrics.inc("keyfuse_commands_total", step=outcome.step, state=outcome.state.value)
         if outcome.seconds_to_effective is not None:
             deps.metrics.observe("keyfuse_command_seconds", outcome.seconds_to_effective)
@@ -222,8 +228,13 @@ class ContainStage:
         return sum(stats.active_keys for stats in self._stats.values())
 
 
-def _outcome_key(command: Command) -> bytes:
-    return f"outcome:{command.command_id}".encode()
+def _order(command: Command) -> str:
+    """One order of a command: the same step may be ordered again later, for the key was given back meanwhile."""
+    return f"{command.command_id}@{command.at_ms}"
+
+
+def _outcome_key(order: str) -> bytes:
+    return f"outcome:{order}".encode()
 
 
 def _cuts_key(command: Command) -> bytes:

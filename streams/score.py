@@ -48,6 +48,7 @@ class _Partition:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     unacked: deque[tuple[int, int, Any]] = field(default_factory=deque)  # (offset, clock after it, message)
     last_frame_s: float = 0.0
+    last_frame_clock_s: int = 0
     last_step_s: float = 0.0
     last_stats_s: float = 0.0
 
@@ -109,14 +110,15 @@ class ScoreStage:
             await self._tell(findings)
             state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
         state.unacked.append((offset, state.core.clock_s, message))
-        state.last_frame_s = now_s
+        state.last_frame_s, state.last_frame_clock_s = now_s, state.core.clock_s
         await self._step(partition, state, now_s)
 
     async def tick(self, *, now_s: float, now_ms: int) -> None:
         """Without traffic the clock still moves, so that the last second is judged and silence is seen."""
         for partition, state in list(self._partitions.items()):
-            if now_s - state.last_frame_s > self._settings.idle_s and state.core.clock_s:
-                await self._tell(state.core.advance(state.core.clock_s + 1))
+            idle_s = now_s - state.last_frame_s - self._settings.idle_s
+            if idle_s > 0 and state.core.clock_s:
+                await self._tell(state.core.advance(state.last_frame_clock_s + 1 + int(idle_s)))
                 state.checkpoint.touched(dirty=state.core.dirty_shards())
             await self._step(partition, state, now_s)
             if now_s - state.last_stats_s >= _STATS_EVERY_S:
@@ -137,7 +139,7 @@ class ScoreStage:
                 if data is not None:
                     core.import_shard(shard, data)
             core.clock_s = int(clock)  # the clock at the acknowledged frame: all before it is covered
-        state = _Partition(core, last_frame_s=now_s, last_step_s=now_s)
+        state = _Partition(core, last_frame_s=now_s, last_frame_clock_s=core.clock_s, last_step_s=now_s)
         self._partitions[partition] = state
         return state
 

@@ -1,0 +1,39 @@
+"""Hot reload: a changed folder is taken when it is valid; when not, the old one stays and the errors are told once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from service.config_errors import ConfigErrors
+from service.config_folder import FolderWatch
+from service.config_tree import Folder
+from service.install import Install
+from streams.metrics import Metrics
+
+_EVERY_S = 2.0
+log = structlog.get_logger()
+
+
+async def follow_folder(
+    install: Install, metrics: Metrics, *, changed: Callable[[Folder], None], stopping: Callable[[], bool]
+) -> None:
+    """Look every two seconds, off the event loop: ten thousand keys take a second to read."""
+    if not Path(install.config_dir).is_dir():
+        return
+    watch = await asyncio.to_thread(FolderWatch, install.config_dir)
+    while not stopping():
+        await asyncio.sleep(_EVERY_S)
+        found = await asyncio.to_thread(watch.poll)
+        if isinstance(found, ConfigErrors):
+            metrics.inc("keyfuse_config_errors_total")
+            log.error("configuration not taken; the one before stays in force", errors=str(found))
+        elif found is not None:
+            if found.wiring != install.folder.wiring or found.routes.channels != install.folder.routes.channels:
+                log.warning("keyfuse.yaml and channels take effect at the next start")
+            install.reload(found)
+            changed(found)
+            log.info("configuration reloaded", folder=str(install.config_dir))
