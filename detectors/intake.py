@@ -50,7 +50,9 @@ def beyond(covered: Array, shards: Array, partitions: Array, coords: Array) -> A
     if _rises(partitions, coords):
         np.maximum.at(covered, (shards, partitions), coords)
         return fresh
-    for at, (shard, partition, coord) in enumerate(zip(shards.tolist(), partitions.tolist(), coords.tolist(), strict=True)):
+    for at, (shard, partition, coord) in enumerate(
+        zip(shards.tolist(), partitions.tolist(), coords.tolist(), strict=True)
+    ):
         fresh[at] = coord > covered[shard, partition]
         covered[shard, partition] = max(covered[shard, partition], coord)
     return fresh
@@ -76,7 +78,9 @@ class Intake:
         at, ids = codes(frame, "key_id")
         known = self._book.slot_of
         slots = np.array([known.get(key_id, -1) for key_id in ids], np.int64)
-        shards = self._book.columns["shard"][slots].astype(np.int64) if len(self._book.ids) else np.zeros(len(ids), "i8")
+        shards = (
+            self._book.columns["shard"][slots].astype(np.int64) if len(self._book.ids) else np.zeros(len(ids), "i8")
+        )
         for place in np.flatnonzero(slots < 0).tolist():
             shards[place] = shard_of(ids[place], self._book.shards)
         return at, ids, slots, shards

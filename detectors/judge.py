@@ -58,7 +58,9 @@ class Judge:
             best = np.maximum(best, score)
             floor = calibration.threshold(getattr(self.settings, family).alarm_per_key_week)
             for at in np.flatnonzero((score >= floor) & (raw > 0) & tell & due).tolist():
-                told += self._say(cast(Statement, family), wave, population, at=at, score=float(score[at]), raw=float(raw[at]))
+                told += self._say(
+                    cast(Statement, family), wave, population, at=at, score=float(score[at]), raw=float(raw[at])
+                )
         self._book.columns["score"][wave.slots] = best
         return told + self._certain(wave, population, due) + self._drift(wave, population, due)
 

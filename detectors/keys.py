@@ -87,6 +87,11 @@ class KeyBook:
     def columns(self) -> dict[str, Array]:
         return self._table.columns
 
+    @property
+    def row_bytes(self) -> int:
+        """Bytes per key besides its state."""
+        return self._table.row_bytes
+
     def add(self, key_id: str, row_facts: KeyFacts) -> int:
         """A slot for a new key; `row_facts` is what its first row says, used where the registry is silent."""
         slot = self.slot_of[key_id] = len(self.ids)

@@ -130,7 +130,9 @@ def explain(state: State, close: Close, name_of: Callable[[int], str], at: int) 
         "observed": float(share[lead]), "expected": float((news + 1) / (blocks + 2)), "window_s": _FADE_S,
         "ratio": float(share[lead] * (blocks + 2) / (news + 1)), "new": ", ".join(KINDS[kind][0] for kind in kinds),
     }  # fmt: skip
-    return Told("new_origin", f"comes from {joined}, {percent(float(share[lead]))} of its latest requests; {had}", evidence)
+    return Told(
+        "new_origin", f"comes from {joined}, {percent(float(share[lead]))} of its latest requests; {had}", evidence
+    )
 
 
 def _example(state: State, close: Close, name_of: Callable[[int], str], *, at: int, kind: int) -> str:

@@ -24,6 +24,7 @@ from service.config_folder import Folder, load_folder
 from service.secrets import create_pepper, load_pepper, resolve
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
+from streams.kafka import EMBEDDED, Timing
 from streams.topics import Topics
 
 
@@ -60,6 +61,11 @@ class Install:
     @property
     def data_dir(self) -> Path:
         return Path(self.folder.wiring.data_dir)
+
+    @property
+    def timing(self) -> Timing:
+        kafka = self.folder.wiring.kafka
+        return EMBEDDED if kafka.bootstrap == "embedded" else Timing(kafka.session_timeout_s, kafka.fetch_wait_ms)
 
     @property
     def topics(self) -> Topics:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from streams.decide_core import Decider
 from streams.faust_apps import Arrived, StageApp
 from streams.health import Health
 from streams.ingest import IngestLoop
-from streams.kafka import consumer
+from streams.kafka import Timing, consumer
 from streams.metrics import Metrics
 from streams.notify import NotifyDeps, NotifyStage
 from streams.outbox import Outbox
@@ -41,6 +41,7 @@ class Edges:
     outbox: Outbox
     metrics: Metrics
     health: Health
+    timing: Timing
 
     def group(self, stage: str) -> str:
         return f"{self.install.topics.prefix}keyfuse-{stage}"
@@ -48,17 +49,11 @@ class Edges:
     def changelog(self, topic: StateTopic) -> Changelog:
         return Changelog(self.bootstrap, self.install.topics.state_name(topic), self.producer)
 
-    def failed(self, stage: str) -> Callable[[str], None]:
-        def note(words: str) -> None:
-            self.health.stage(stage, time.monotonic()).failed = words
-
-        return note
-
 
 async def ingest(edges: Edges) -> IngestLoop:
     """Its consumer is started; the caller runs the loop and stops both."""
     install, topics = edges.install, edges.install.topics
-    reader = consumer(edges.bootstrap, topics.name(Topic.RAW), edges.group("ingest"))
+    reader = consumer(edges.bootstrap, topics.name(Topic.RAW), edges.group("ingest"), timing=edges.timing)
     await reader.start()
     edges.health.stage("ingest", time.monotonic())
     return IngestLoop(
@@ -78,7 +73,7 @@ def _archive_deps(edges: Edges, store: Store, group: str) -> ArchiveDeps:
 async def usage_archive(edges: Edges, store: Store) -> UsageArchive:
     """Frames → usage_events."""
     name, group = edges.install.topics.name(Topic.FRAMES), edges.group("archive")
-    reader = consumer(edges.bootstrap, None, group, max_records=64)
+    reader = consumer(edges.bootstrap, None, group, timing=edges.timing, max_records=64)
     await reader.start()
     return UsageArchive(reader, name, _archive_deps(edges, store, group))
 
@@ -87,7 +82,7 @@ async def record_archive(edges: Edges, store: Store) -> RecordArchive:
     """Findings, incidents and the rest → their tables."""
     names = {edges.install.topics.name(topic): topic for topic in RECORD_TOPICS}
     group = edges.group("archive-records")
-    reader = consumer(edges.bootstrap, list(names), group)
+    reader = consumer(edges.bootstrap, list(names), group, timing=edges.timing)
     await reader.start()
     return RecordArchive(reader, names, _archive_deps(edges, store, group))
 
@@ -113,7 +108,7 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
 
     app = StageApp(
         edges.group("score"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog, tick=tick,
-        tick_s=0.5, failed=edges.failed("score"),
+        tick_s=0.5
     )  # fmt: skip
     return app, stage
 
@@ -136,7 +131,7 @@ def decide(edges: Edges, offered: Mapping[str, Mapping[Step, bool]]) -> tuple[St
     names = [install.topics.name(topic) for topic in (Topic.FINDINGS, Topic.OUTCOMES, Topic.REQUESTS)]
     app = StageApp(
         edges.group("decide"), names, handle, stage.drop, changelog=changelog, restored=stage.restored,
-        tick=stage.tick, failed=edges.failed("decide"),
+        tick=stage.tick
     )  # fmt: skip
     return app, stage
 
@@ -161,8 +156,7 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
         stage.on_incident(record.partition, record.value, done=record.ack)
 
     app = StageApp(
-        edges.group("notify"), [install.topics.name(Topic.INCIDENTS)], handle, lambda: None, changelog=changelog,
-        failed=edges.failed("notify"),
+        edges.group("notify"), [install.topics.name(Topic.INCIDENTS)], handle, lambda: None, changelog=changelog
     )  # fmt: skip
     return app, stage
 
@@ -189,7 +183,6 @@ def contain(edges: Edges, providers: Mapping[str, Provider]) -> tuple[StageApp, 
         await stage.on_record(record.value, done=record.ack)
 
     app = StageApp(
-        edges.group("contain"), [install.topics.name(Topic.COMMANDS)], handle, lambda: None, changelog=changelog,
-        failed=edges.failed("contain"),
+        edges.group("contain"), [install.topics.name(Topic.COMMANDS)], handle, lambda: None, changelog=changelog
     )  # fmt: skip
     return app, stage

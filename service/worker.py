@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import structlog
-from faust import App
 
 from service import stages
+from service.app_keeper import AppKeeper
 from service.config_tree import Folder
 from service.errors import UserError
 from service.http_app import create_app
@@ -24,7 +24,7 @@ from sources.http_intake import create_intake
 from storage.migrate import migrate
 from storage.store import Store
 from streams.errors import PoisonedInput
-from streams.faust_apps import StageApp, new_app
+from streams.faust_apps import StageApp
 from streams.health import Health
 from streams.kafka import create_topics, producer, wait_for_broker
 from streams.metrics import Metrics
@@ -55,7 +55,7 @@ class Worker:
         self.url = ""
         self.score: Any = None
         self._stopping = False
-        self._apps: list[App] = []
+        self._apps: list[AppKeeper] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[Any]]] = []
 
@@ -68,7 +68,9 @@ class Worker:
         sender = producer(self.bootstrap, linger_ms=2)
         await sender.start()
         self._closers.append(sender.stop)
-        edges = stages.Edges(install, self.bootstrap, sender, Outbox(sender, install.topics), self.metrics, self.health)
+        edges = stages.Edges(
+            install, self.bootstrap, sender, Outbox(sender, install.topics), self.metrics, self.health, install.timing
+        )
         if _STORE_ROLES & set(self.roles):
             self.store = connect(install.folder.wiring, install)
             migrate(self.store, retention_days=install.folder.wiring.store.retention_days)
@@ -76,8 +78,7 @@ class Worker:
         await self._start_loops(edges)
         if "http" in self.roles:
             await self._serve(Publisher(sender, install.topics.name(Topic.RAW)))
-        stopping = lambda: self._stopping  # noqa: E731 - one word for one thought
-        self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=stopping))
+        self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         self.health.ready = True
 
     async def stop(self) -> None:
@@ -95,36 +96,43 @@ class Worker:
         if self.store is not None:
             await asyncio.to_thread(self.store.close)
 
+    def _ending(self) -> bool:
+        return self._stopping
+
     def _reloaded(self, folder: Folder) -> None:
         for core in self.score.cores() if self.score else ():
             core.reconfigure(folder.detectors)
 
     async def _start_apps(self, edges: stages.Edges) -> None:
-        install, chosen, listeners = self.install, list[StageApp](), list[Any]()
+        install, chosen, listeners = self.install, list[tuple[str, StageApp]](), list[Any]()
         if "score" in self.roles:
             app, self.score = stages.score(edges)
-            chosen.append(app)
+            chosen.append(("score", app))
         if "decide" in self.roles:
             app, decide = stages.decide(edges, install.offered())
-            chosen.append(app)
+            chosen.append(("decide", app))
             listeners.append(decide.on_stats)
         if "notify" in self.roles:
             channels = install.channels()
             app, notify = stages.notify(edges, channels)
-            chosen.append(app)
+            chosen.append(("notify", app))
             notify.start()
             self._closers += [notify.stop, *(channel.close for channel in channels.values())]
         if "contain" in self.roles:
             providers = install.providers()
             app, contain = stages.contain(edges, providers)
-            chosen.append(app)
+            chosen.append(("contain", app))
             listeners.append(contain.on_stats)
             self._closers += [provider.close for provider in providers.values()]
-        self._apps = [new_app(app, self.bootstrap) for app in chosen]
+        self._apps = [self._keeper(name, app) for name, app in chosen]
         await asyncio.gather(*(app.start() for app in self._apps))
         if listeners:
             name = install.topics.name(Topic.STATS)
-            self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, lambda: self._stopping))
+            self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, self._ending))
+
+    def _keeper(self, name: str, app: StageApp) -> AppKeeper:
+        progress = self.health.stage(name, time.monotonic())
+        return AppKeeper(app, self.bootstrap, timing=self.install.timing, progress=progress, now_s=time.monotonic)
 
     async def _start_loops(self, edges: stages.Edges) -> None:
         if "ingest" in self.roles:

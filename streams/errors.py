@@ -2,6 +2,7 @@
 
 StreamError
 ├── BrokerDown      the broker does not answer: wait and try again
+├── Hole            a record was skipped on its way to a stage: start again at the last commit
 ├── PoisonedInput   too many bad records at once: a person must look before more is dead-lettered
 └── StateMismatch   a checkpoint that this version cannot read
 """
@@ -13,6 +14,10 @@ class StreamError(Exception):
 
 class BrokerDown(StreamError):
     """The broker does not answer."""
+
+
+class Hole(StreamError):
+    """A record was skipped on its way to a stage."""
 
 
 class PoisonedInput(StreamError):

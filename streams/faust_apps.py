@@ -1,21 +1,22 @@
-"""The only module that knows Faust: one app, one agent, one consumer group for each stage. See docs/adr/0002."""
+"""Stages on Faust: one app, one agent, one consumer group for each. See docs/adr/0002-faust-behind-register.md."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-import faust
 import structlog
-from aiokafka import TopicPartition
+from faust.types import TP
 
+from streams.acks import Acks
 from streams.changelog import Changelog
-from streams.kafka import MAX_RECORD_BYTES
+from streams.errors import Hole
+from streams.faust_engine import Engine
+from streams.kafka import Timing
 
 log = structlog.get_logger()
-_REBALANCE_S: Final = 3.0  # Tansu answers a join only after it
 
 
 @dataclass(frozen=True)
@@ -41,60 +42,40 @@ class StageApp:
     restored: Callable[[int, Mapping[bytes, bytes]], None] | None = None
     tick: Callable[[], Awaitable[None]] | None = None
     tick_s: float = 1.0
-    failed: Callable[[str], None] | None = None
 
 
-def new_app(stage: StageApp, bootstrap: str) -> faust.App:
-    """A Faust app around one stage: at least once, concurrency 1, acknowledged by the stage and by nobody else."""
-    app = faust.App(
-        stage.name,
-        broker=f"kafka://{bootstrap}",
-        store="memory://",
-        datadir=None,
-        web_enabled=False,
-        autodiscover=False,
-        processing_guarantee="at_least_once",
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        topic_replication_factor=1,
-        broker_rebalance_timeout=_REBALANCE_S,
-        broker_session_timeout=6.0,
-        broker_heartbeat_interval=1.0,
-        broker_request_timeout=20.0,
-        broker_commit_interval=0.5,
-        stream_wait_empty=False,
-        stream_recovery_delay=0.0,
-        stream_buffer_maxsize=64,
-        table_standby_replicas=0,
-        producer_acks=-1,
-        producer_max_request_size=MAX_RECORD_BYTES,
-        consumer_max_fetch_size=MAX_RECORD_BYTES,
-    )
-    source = app.topic(*stage.topics, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    guard = _Order(stage)
-    app.agent(source, concurrency=1, name=stage.name)(guard.read(app))
-    app.on_partitions_assigned.connect(guard.on_assigned)  # type: ignore[arg-type]  # looser than typed
-    app.on_partitions_revoked.connect(guard.on_revoked)  # type: ignore[arg-type]  # likewise
-    app.timer(stage.tick_s)(guard.tick)
+def new_app(stage: StageApp, bootstrap: str, *, timing: Timing, broke: Callable[[str], None]) -> Engine:
+    """A Faust app around one stage: at least once, concurrency 1, committed when the stage says so.
+
+    `broke` is called once when a record could not be handled: nothing behind it is handled by this app, so that the
+    next one starts at it again.
+    """
+    app = Engine(stage.name, bootstrap, timing=timing)
+    reader = _Reader(stage, app, broke)
+    app.agent(app.bytes_topic(*stage.topics), concurrency=1, name=stage.name)(reader.read)
+    app.on_partitions_assigned.connect(reader.on_assigned)  # type: ignore[arg-type]  # looser than typed
+    app.on_partitions_revoked.connect(reader.on_revoked)  # type: ignore[arg-type]  # likewise
+    app.timer(stage.tick_s)(reader.tick)
     return app
 
 
-class _Order:
-    """Hands records on in the order of their offsets, each once per assignment.
+class _Reader:
+    """Hands records on, in the order of their offsets and without holes, and tells Faust what is done."""
 
-    Records that were buffered before a rebalance may still come after it. A record that jumps ahead would make the
-    state look newer than it is, so it is left alone: Faust reads again from the committed offset.
-    """
-
-    def __init__(self, stage: StageApp) -> None:
+    def __init__(self, stage: StageApp, app: Engine, broke: Callable[[str], None]) -> None:
         self._stage = stage
-        self._next: dict[TopicPartition, int] = {}
+        self._app = app
+        self._broke = broke
+        self._broken = False
+        self._expected: dict[tuple[TP, int | None], int] = {}
+        self._acks: dict[TP, Acks] = {}
         self._assigned: set[int] = set()
         self._loading = asyncio.Lock()
 
     async def on_revoked(self, _sender: Any, _partitions: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal
         self._assigned.clear()
-        self._next.clear()
+        self._expected.clear()
+        self._acks.clear()
         self._stage.forget()
         if self._stage.changelog is not None:
             self._stage.changelog.drop()
@@ -104,44 +85,64 @@ class _Order:
         self._assigned = {tp.partition for tp in partitions if tp.topic in self._stage.topics}
 
     async def tick(self) -> None:
-        for partition in sorted(self._assigned):
-            await self._load(partition)
-        if self._stage.tick is not None:
-            await self._stage.tick()
+        """Faust's timer: state is loaded also where no record comes."""
+        if self._broken:
+            return
+        try:
+            for partition in sorted(self._assigned):
+                await self._load(partition)
+            if self._stage.tick is not None:
+                await self._stage.tick()
+        except Exception as error:  # the boundary to Faust, which would log and go on
+            self._give_up(error)
+
+    async def read(self, stream: Any) -> None:  # noqa: ANN401 - Faust's stream
+        """The agent."""
+        async for event in stream.noack().events():
+            if self._broken:
+                continue
+            try:
+                await self._one(event.message)
+            except Exception as error:  # Faust would restart the agent behind this record
+                self._give_up(error)
+
+    async def _one(self, message: Any) -> None:  # noqa: ANN401 - Faust's message
+        tp = message.tp
+        await self._check_order(message)
+        acks = self._acks.setdefault(tp, Acks())
+        acks.came(message.offset)
+        value, message.value, message.key = message.value, None, None  # coordinates stay, payloads go
+        offset, consumer = message.offset, self._app.guarded_consumer
+
+        def ack() -> None:
+            if self._acks.get(tp) is acks:  # else it was reassigned, and comes again
+                consumer.done(tp, acks.ended(offset))
+
+        await self._load(tp.partition)
+        await self._stage.handle(Arrived(tp.topic, tp.partition, offset, value, ack))
+
+    async def _check_order(self, message: Any) -> None:  # noqa: ANN401 - Faust's message
+        """A record that was skipped on its way here must not be passed: it would be committed with what follows."""
+        position = (message.tp, message.generation_id)
+        if position not in self._expected:
+            consumer = self._app.guarded_consumer
+            earliest = (await consumer.earliest_offsets(message.tp))[message.tp]
+            self._expected[position] = max(consumer.resumed_at(message.tp), earliest)
+        if message.offset > self._expected[position]:
+            raise Hole(f"{message.tp}: {message.offset} came where {self._expected[position]} was expected")
+        self._expected[position] = message.offset + 1
 
     async def _load(self, partition: int) -> None:
         changelog = self._stage.changelog
-        if changelog is not None and not changelog.loaded(partition):
-            async with self._loading:
+        if changelog is None or changelog.loaded(partition):
+            return
+        async with self._loading:
+            if not changelog.loaded(partition):
                 await changelog.load(partition)
                 if self._stage.restored is not None:
                     self._stage.restored(partition, changelog.items(partition))
 
-    def read(self, app: faust.App) -> Callable[[Any], Awaitable[None]]:
-        async def agent(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
-            async for event in stream.noack().events():
-                await self._one(app, event.message)
-
-        return agent
-
-    async def _one(self, app: faust.App, message: Any) -> None:  # noqa: ANN401 - Faust's message
-        tp = TopicPartition(message.topic, message.partition)
-        committed = getattr(app.consumer, "_committed_offset", {}).get(message.tp)  # the offset it resumed from
-        expected = self._next.get(tp, committed if committed is not None else message.offset)
-        if message.offset > expected and tp not in self._next and committed is not None:
-            log.warning("record left alone: it jumps ahead", stage=self._stage.name, got=message.offset, want=expected)
-            return
-        self._next[tp] = message.offset + 1
-        value, message.value, message.key = message.value, None, None  # coordinates stay, payloads go
-        arrived = Arrived(tp.topic, tp.partition, message.offset, value, lambda: app.consumer.ack(message))
-        try:
-            await self._load(tp.partition)
-            await self._stage.handle(arrived)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            # Faust would log it, restart the agent and go on behind this record: the stage stops instead.
-            if self._stage.failed is not None:
-                self._stage.failed(f"{type(error).__name__}: {error}")
-            log.exception("stage stopped", stage=self._stage.name, topic=tp.topic, offset=message.offset)
-            raise
+    def _give_up(self, error: Exception) -> None:
+        self._broken = True
+        log.error("stage broke", stage=self._stage.name, why=f"{type(error).__name__}: {error}", exc_info=error)
+        self._broke(f"{type(error).__name__}: {error}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -14,6 +15,18 @@ from streams.errors import BrokerDown
 from streams.topics import TopicSpec
 
 MAX_RECORD_BYTES: Final = 6_000_000  # a 5 MB intake body with its envelope
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How patient the group members are with each other, and the fetches with the broker."""
+
+    session_timeout_s: float = 10.0  # a killed worker's partitions are free after this
+    fetch_wait_ms: int = 100  # how long an empty fetch may hang
+
+
+# Tansu lets a new member wait for half the session timeout and answers a waiting fetch late.
+EMBEDDED: Final = Timing(session_timeout_s=2.0, fetch_wait_ms=20)
 _TOPIC_CONFIG: Final = {"max.message.bytes": str(MAX_RECORD_BYTES)}
 
 
@@ -41,7 +54,7 @@ def _new_topic(spec: TopicSpec, replication_factor: int) -> NewTopic:
 
 
 def consumer(
-    bootstrap: str, topics: str | list[str] | None, group: str, *, max_records: int = 5000
+    bootstrap: str, topics: str | list[str] | None, group: str, *, timing: Timing, max_records: int = 5000
 ) -> AIOKafkaConsumer:
     """Reads from the group's committed offset, or from the beginning; the caller commits after success.
 
@@ -57,9 +70,10 @@ def consumer(
         max_poll_records=max_records,
         fetch_max_bytes=32_000_000,
         max_partition_fetch_bytes=8_000_000,
-        session_timeout_ms=15_000,
-        heartbeat_interval_ms=1_000,
-        rebalance_timeout_ms=5_000,
+        fetch_max_wait_ms=timing.fetch_wait_ms,
+        session_timeout_ms=int(timing.session_timeout_s * 1000),
+        heartbeat_interval_ms=int(timing.session_timeout_s * 250),
+        rebalance_timeout_ms=max(3000, int(timing.session_timeout_s * 1000)),
         metadata_max_age_ms=30_000,
     )
 

@@ -24,7 +24,7 @@ each = pytest.mark.parametrize("detector", DETECTORS, ids=lambda module: module.
 each_scoring = pytest.mark.parametrize("detector", SCORING, ids=lambda module: module.FAMILY)
 
 
-def use(level: float, keys: int = 3, **given):
+def use(level: float, keys: int = 3, **given: Any) -> XX:
     """A second of steady use, `level` times a modest one, from one place with one model."""
     scales = {"10s": 1, "1m": 6, "10m": 60, "1h": 360}
     amounts = {"requests": 2.0, "tokens": 1500.0, "usd": 0.001}
@@ -33,7 +33,7 @@ def use(level: float, keys: int = 3, **given):
     return closing(keys=keys, **{**sums, **plain, **given})
 
 
-def lived(detector, blocks: int = 400):
+def lived(detector: ModuleType, blocks: int = 400) -> XX:
     """State after days of steady use, and the block that follows."""
     state = blank(detector.FIELDS, 3)
     for block in range(blocks):
@@ -43,18 +43,18 @@ def lived(detector, blocks: int = 400):
     return state, {"block": NOW_S // 600 + blocks, "second": NOW_S + 600 * blocks, "windows": blocks}
 
 
-def same(left, right) -> bool:
+def same(left: State, right: State) -> bool:
     return left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 
 
-def test_all_families_of_this_package_are_found():
+def test_all_families_of_this_package_are_found() -> None:
     assert {module.FAMILY for module in DETECTORS} == set(fold.detectors_in_force(SETTINGS)) == {
         "policy", "velocity", "mix", "origin", "drift", "cohort",
     }  # fmt: skip
 
 
 @each
-def test_a_step_changes_nothing_it_was_given(detector):
+def test_a_step_changes_nothing_it_was_given(detector: ModuleType) -> None:
     state, now = lived(detector, 5)
     before = {name: values.copy() for name, values in state.items()}
     close = use(50.0, elapsed=1, model=99, network=98, **now)
@@ -67,14 +67,14 @@ def test_a_step_changes_nothing_it_was_given(detector):
 
 
 @each
-def test_state_keeps_its_declared_types_and_shapes(detector):
+def test_state_keeps_its_declared_types_and_shapes(detector: ModuleType) -> None:
     state, _ = lived(detector, 3)
 
     assert {name: (values.dtype.str[1:], values.shape[1:]) for name, values in state.items()} == dict(detector.FIELDS)
 
 
 @each
-def test_state_survives_the_codec(detector):
+def test_state_survives_the_codec(detector: ModuleType) -> None:
     state, now = lived(detector, 20)
     _, restored = codec.decode(codec.encode({}, state))
     close = use(9.0, elapsed=1, model=99, country=44, **now)
@@ -87,7 +87,7 @@ def test_state_survives_the_codec(detector):
 
 
 @each_scoring
-def test_a_key_of_steady_use_is_quiet(detector):
+def test_a_key_of_steady_use_is_quiet(detector: ModuleType) -> None:
     state, now = lived(detector)
 
     _, raw = detector.step(state, use(1.0, **now), SETTINGS)
@@ -96,7 +96,7 @@ def test_a_key_of_steady_use_is_quiet(detector):
 
 
 @each_scoring
-def test_a_key_that_rested_a_week_is_quiet(detector):
+def test_a_key_that_rested_a_week_is_quiet(detector: ModuleType) -> None:
     state, now = lived(detector)
     later = {"block": now["block"] + 1008, "second": now["second"] + 604_800, "windows": 401}
 
@@ -107,7 +107,7 @@ def test_a_key_that_rested_a_week_is_quiet(detector):
 
 @each
 @pytest.mark.parametrize("level", [0.0, 1e-9, 1e9])
-def test_extreme_use_does_not_break_it(detector, level):
+def test_extreme_use_does_not_break_it(detector: ModuleType, level: float) -> None:
     """1e9 times a modest use is 1.5e12 tokens in ten seconds."""
     state, now = lived(detector, 30)
 
@@ -120,7 +120,7 @@ def test_extreme_use_does_not_break_it(detector, level):
 
 
 @each
-def test_the_same_history_gives_the_same_scores(detector):
+def test_the_same_history_gives_the_same_scores(detector: ModuleType) -> None:
     (first, now), (second, _) = lived(detector, 30), lived(detector, 30)
     close = use(7.0, model=99, **now)
 
@@ -128,7 +128,7 @@ def test_the_same_history_gives_the_same_scores(detector):
 
 
 @each
-def test_keys_do_not_see_each_other(detector):
+def test_keys_do_not_see_each_other(detector: ModuleType) -> None:
     """A key's score is the same whoever else is closed in the same wave."""
     state, now = lived(detector, 30)
     crowd = use(7.0, keys=3, model=99, network=98, elapsed=1, **now)
@@ -147,7 +147,7 @@ def test_keys_do_not_see_each_other(detector):
         ("origin", {"network": 98, "country": 97, "row_requests": 50}),
     ],
 )
-def test_a_theft_is_loud(family, attack):
+def test_a_theft_is_loud(family: str, attack: dict[str, Any]) -> None:
     detector = next(module for module in DETECTORS if family == module.FAMILY)
     state, now = lived(detector)
 

@@ -16,7 +16,7 @@ from tests.detectors.history import cut, everything, history, new_core, run
 CUTS = st.lists(st.integers(1, 399), max_size=25)
 
 
-def test_the_histories_say_something_in_every_family():
+def test_the_histories_say_something_in_every_family() -> None:
     """Otherwise the properties below would compare silence with silence."""
     told = Counter(finding.family for seed in range(6) for finding in run(new_core(), [history(seed, 1200)]))
 
@@ -25,7 +25,7 @@ def test_the_histories_say_something_in_every_family():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), places=CUTS)
-def test_frame_cuts_cannot_be_seen(seed, places):
+def test_frame_cuts_cannot_be_seen(seed: int, places: list[int]) -> None:
     rows = history(seed)
     whole, parts = new_core(), new_core()
 
@@ -35,7 +35,7 @@ def test_frame_cuts_cannot_be_seen(seed, places):
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), places=CUTS)
-def test_every_row_alone_equals_all_rows_at_once(seed, places):
+def test_every_row_alone_equals_all_rows_at_once(seed: int, places: list[int]) -> None:
     rows = history(seed, 150)
 
     assert run(new_core(), [rows]) == run(new_core(), cut(rows, list(range(1, 150))))
@@ -69,7 +69,7 @@ class Store:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000), places=CUTS, data=st.data())
-def test_a_crash_and_replay_change_nothing(seed, places, data):
+def test_a_crash_and_replay_change_nothing(seed: int, places: list[int], data: st.DataObject) -> None:
     frames = cut(history(seed), [*places, 100, 200, 300])
     undisturbed, core, store = new_core(), new_core(), Store()
     expected = run(undisturbed, frames)
@@ -88,7 +88,7 @@ def test_a_crash_and_replay_change_nothing(seed, places, data):
     assert everything(restored) == everything(undisturbed)
 
 
-def test_frames_read_twice_count_once():
+def test_frames_read_twice_count_once() -> None:
     rows = history(3)
     once, twice = new_core(), new_core()
     run(once, [rows])
@@ -101,7 +101,7 @@ def test_frames_read_twice_count_once():
     assert everything(once) == everything(twice)
 
 
-def test_a_lost_idle_tick_loses_no_finding():
+def test_a_lost_idle_tick_loses_no_finding() -> None:
     """Ticks of the wall clock are not in the topic: rows after them must still be judged after a crash."""
     from detectors.examples import NOW_S
     from tests.detectors.build import frame
@@ -122,7 +122,7 @@ def test_a_lost_idle_tick_loses_no_finding():
 
 
 @pytest.mark.parametrize("shard", [0, 3])
-def test_a_shard_is_refused_in_the_place_of_another(shard):
+def test_a_shard_is_refused_in_the_place_of_another(shard: int) -> None:
     core = new_core()
     run(core, [history(1)])
 

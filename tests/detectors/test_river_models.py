@@ -19,11 +19,9 @@ from detectors.river_models import MIN_INSTANCES, Forest, page_hinkley
     delta=st.floats(0, 0.5),
     threshold=st.floats(0.5, 15),
 )
-def test_page_hinkley_steps_as_river_does(values, shift, delta, threshold):
+def test_page_hinkley_steps_as_river_does(values: list[float], shift: float, delta: float, threshold: float) -> None:
     stream = [*values, *(value + shift for value in values)]
-    river = PageHinkley(
-        min_instances=MIN_INSTANCES, delta=delta, threshold=threshold, alpha=1 - 0.0001, mode="up"
-    )
+    river = PageHinkley(min_instances=MIN_INSTANCES, delta=delta, threshold=threshold, alpha=1 - 0.0001, mode="up")
     state = np.zeros((1, 4))
 
     for value in stream:
@@ -36,7 +34,7 @@ def test_page_hinkley_steps_as_river_does(values, shift, delta, threshold):
             assert state[0, 2] == pytest.approx(total_before_reset, abs=1e-9)
 
 
-def river_forest(samples) -> HalfSpaceTrees:
+def river_forest(samples: Array) -> HalfSpaceTrees:
     model = HalfSpaceTrees(n_trees=4, height=5, window_size=20, seed=1)
     model.learn_one(dict.fromkeys(names(samples), 0.0))
     for tree in model.trees:
@@ -48,12 +46,12 @@ def river_forest(samples) -> HalfSpaceTrees:
     return model
 
 
-def names(samples) -> list[str]:
+def names(samples: Array) -> list[str]:
     return [f"f{number:02d}" for number in range(samples.shape[1])]
 
 
 @pytest.mark.parametrize("learned", [5, 20, 47, 90])
-def test_a_forest_scores_as_river_does(learned):
+def test_a_forest_scores_as_river_does(learned: int) -> None:
     rng = np.random.default_rng(learned)
     samples, asked = rng.beta(2, 5, (learned, 3)), rng.random((200, 3))
     forest = Forest(features=3, n_trees=4, height=5, window=20)
@@ -68,7 +66,7 @@ def test_a_forest_scores_as_river_does(learned):
     assert forest.ready(np.array([0, 1])).tolist() == [False, learned >= 20]
 
 
-def test_a_restored_forest_scores_and_learns_identically():
+def test_a_restored_forest_scores_and_learns_identically() -> None:
     rng = np.random.default_rng(4)
     samples, more, asked = rng.random((33, 3)), rng.random((30, 3)), rng.random((50, 3))
     forest, restored = (Forest(features=3, n_trees=4, height=5, window=20) for _ in range(2))
@@ -85,8 +83,11 @@ def test_a_restored_forest_scores_and_learns_identically():
     assert restored.score(member, asked).tolist() == forest.score(member, asked).tolist()
 
 
-def test_masses_of_another_shape_are_left_aside():
-    small, large = Forest(features=2, n_trees=2, height=3, window=10), Forest(features=2, n_trees=3, height=3, window=10)
+def test_masses_of_another_shape_are_left_aside() -> None:
+    small, large = (
+        Forest(features=2, n_trees=2, height=3, window=10),
+        Forest(features=2, n_trees=3, height=3, window=10),
+    )
     small.grow_to(1)
     large.grow_to(1)
     small.learn(0, np.full((10, 2), 0.5))

@@ -16,7 +16,7 @@ def new_core() -> ScoreCore:
     return ScoreCore(DetectorsConfig(), partition=0)
 
 
-def episodes(findings, family: str) -> int:
+def episodes(findings: list[Finding], family: str) -> int:
     """Findings of one key within six hours are one episode."""
     last: dict[str, int] = {}
     count = 0
@@ -28,7 +28,7 @@ def episodes(findings, family: str) -> int:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_clean_week_of_twenty_keys_wakes_hardly_anybody(seed):
+def test_a_clean_week_of_twenty_keys_wakes_hardly_anybody(seed: int) -> None:
     told = play(new_core(), healthy(seed, keys=20, days=7))
 
     assert episodes(told, "velocity") <= 5
@@ -36,7 +36,7 @@ def test_a_clean_week_of_twenty_keys_wakes_hardly_anybody(seed):
     assert not any(finding.certain for finding in told)
 
 
-def test_a_theft_is_told_by_two_families_within_twenty_seconds():
+def test_a_theft_is_told_by_two_families_within_twenty_seconds() -> None:
     core, learned = new_core(), healthy(3, keys=8, days=4)
     play(core, learned)
     start = NOW_S + 4 * DAY_S + 3600.0
@@ -51,7 +51,7 @@ def test_a_theft_is_told_by_two_families_within_twenty_seconds():
     assert all(families[f"k{key:02d}"] & {"mix", "origin"} for key in range(8))
 
 
-def test_a_finding_explains_itself():
+def test_a_finding_explains_itself() -> None:
     core = new_core()
     play(core, healthy(3, keys=2, days=4))
 
@@ -69,7 +69,7 @@ def test_a_finding_explains_itself():
     assert all("\n" not in finding.reason for finding in told)
 
 
-def test_a_theft_does_not_teach_the_key_that_theft_is_normal():
+def test_a_theft_does_not_teach_the_key_that_theft_is_normal() -> None:
     """An hour of theft still alarms at its end."""
     core = new_core()
     play(core, healthy(4, keys=3, days=4))
@@ -81,21 +81,21 @@ def test_a_theft_does_not_teach_the_key_that_theft_is_normal():
     assert all(last[family] > 3400 for family in ("velocity", "mix", "origin"))
 
 
-def test_a_new_key_of_modest_steady_use_is_quiet():
+def test_a_new_key_of_modest_steady_use_is_quiet() -> None:
     core = new_core()
     steady = [{"ts_s": NOW_S + 5.0 * n, "key_id": "new", "cost_usd": 0.004} for n in range(1440)]
 
     assert play(core, steady) == []
 
 
-def test_a_new_key_stolen_at_once_is_told():
+def test_a_new_key_stolen_at_once_is_told() -> None:
     """No history of its own: the allowance of its cohort is the measure."""
     told = play(new_core(), theft(0, NOW_S, seconds=120, per_s=8, cost_usd=0.2))
 
     assert any(finding.family == "velocity" and "allowance as a new key" in finding.reason for finding in told)
 
 
-def test_a_slow_ramp_is_told_as_drift():
+def test_a_slow_ramp_is_told_as_drift() -> None:
     """Two percent more in each window, nothing sudden: what follows the key follows the ramp too."""
     core = new_core()
     events = []
@@ -112,7 +112,7 @@ def test_a_slow_ramp_is_told_as_drift():
     assert 3 < (first / 1000 - NOW_S) / DAY_S < 4.5
 
 
-def test_cohort_findings_only_inform():
+def test_cohort_findings_only_inform() -> None:
     core = ScoreCore(
         DetectorsConfig.model_validate({"cohort": {"alarm_per_key_week": 900, "window_samples": 10}}), partition=0
     )

@@ -10,116 +10,22 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT, StreamT
-from faust.types.transports import TPorTopicSet
+
+from streams.faust_engine import Engine, GuardedConsumer
+from streams.kafka import Timing
 
 PARTITIONS = 4
 CHECKPOINT_EVERY = 5
 SESSION_TIMEOUT_S = 2.0  # a killed worker's partitions are free after this; 30 s in production
-
-
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: driver.Transport) -> AIOKafkaConsumer:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust fixes 1500 ms. Tansu answers a waiting fetch only after half of that; 20 ms make it 6 ms at the median.
-        consumer._fetch_max_wait_ms = cast("Engine", self.app).fetch_max_wait_ms
-        return consumer
-
-
-class GuardedConsumer(driver.Consumer):
-    """Commits what was declared done, and nothing that follows from Faust's own list of acknowledged offsets.
-
-    That list can commit past a record that was never processed (a guard `> 1` where one missing record needs `>= 1`).
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._done: dict[TP, int] = {}
-
-    def done(self, tp: TP, next_offset: int) -> None:
-        """All before `next_offset` is processed for good; the next commit may say so."""
-        self._done[tp] = max(next_offset, self._done.get(tp, 0))
-
-    def _new_consumer_thread(self) -> _ConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-    def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
-        return (tp for tp in self._done if topics is None or tp in topics or tp.topic in topics)
-
-    def _new_offset(self, tp: TP) -> int | None:
-        return self._done.get(tp)
-
-    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        await super().on_partitions_revoked(revoked)
-        for tp in revoked:
-            self._done.pop(tp, None)
-
-
-class _Transport(driver.Transport):
-    Consumer = GuardedConsumer
-
-
-class Engine(faust.App):
-    """A Faust app with the settings that hold on both brokers."""
-
-    def __init__(
-        self,
-        app_id: str,
-        bootstrap: str,
-        *,
-        embedded: bool,
-        session_timeout_s: float = 30.0,
-        replication_factor: int = 1,
-    ) -> None:
-        self.fetch_max_wait_ms = 20 if embedded else 500
-        super().__init__(
-            app_id,
-            broker=f"kafka://{bootstrap}",
-            store="memory://",
-            processing_guarantee="at_least_once",
-            autodiscover=False,
-            web_enabled=False,
-            topic_allow_declare=False,  # topics are made explicitly, before
-            topic_disable_leader=True,
-            topic_replication_factor=replication_factor,
-            table_standby_replicas=0,
-            # Waiting for held-back messages would block each rebalance and each stop.
-            stream_wait_empty=False,
-            stream_recovery_delay=0.0,
-            stream_buffer_maxsize=16,  # frames of 400 KB: 6 MB, not 1.6 GB
-            broker_commit_interval=0.5,
-            # Tansu lets a new member wait for half the session timeout, and keeps one that left for all of it.
-            broker_session_timeout=session_timeout_s,
-            broker_heartbeat_interval=session_timeout_s / 4,
-            broker_rebalance_timeout=3.0 if embedded else 60.0,
-            broker_request_timeout=40.0,
-            broker_max_poll_interval=120.0,
-            consumer_max_fetch_size=4 * 2**20,
-            producer_acks=-1,
-            producer_max_request_size=4 * 2**20,
-            producer_request_timeout=30.0,
-        )
-
-    def _new_transport(self) -> _Transport:
-        return _Transport(self.conf.broker_consumer, self, loop=self.loop)
-
-    @property
-    def guarded_consumer(self) -> GuardedConsumer:
-        """The consumer; its `done` decides what is committed."""
-        return cast("GuardedConsumer", self.consumer)
-
-    def bytes_topic(self, *names: str) -> Any:
-        """Topics whose records are bytes, untouched."""
-        return self.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
 
 class HoleError(RuntimeError):
@@ -206,7 +112,7 @@ class Count:
 
 def counting_app(bootstrap: str, prefix: str, *, embedded: bool) -> Engine:
     """Counts `<prefix>source` by partition, with checkpoints in `<prefix>checkpoint`."""
-    app = Engine(f"{prefix}count", bootstrap, embedded=embedded, session_timeout_s=SESSION_TIMEOUT_S)
+    app = Engine(f"{prefix}count", bootstrap, timing=Timing(SESSION_TIMEOUT_S, 20 if embedded else 500))
     source, checkpoint = app.bytes_topic(f"{prefix}source"), app.bytes_topic(f"{prefix}checkpoint")
     counts: dict[tuple[int | None, int], Count] = {}
 

@@ -15,12 +15,13 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
 from faust.types import TP, EventT, StreamT
 
+from streams.faust_engine import Engine
+from streams.kafka import Timing
 from tests.brokers import ROOT, Broker
 from tests.integration.faust_engine import (
     CHECKPOINT_EVERY,
     PARTITIONS,
     SESSION_TIMEOUT_S,
-    Engine,
     HoleError,
     admin,
     committed,
@@ -33,7 +34,7 @@ PATIENCE_S = 30.0
 
 
 def engine(broker: Broker, app_id: str) -> Engine:
-    return Engine(app_id, broker.bootstrap, embedded=broker.name == "tansu", session_timeout_s=SESSION_TIMEOUT_S)
+    return Engine(app_id, broker.bootstrap, timing=Timing(SESSION_TIMEOUT_S, 20 if broker.name == "tansu" else 500))
 
 
 @asynccontextmanager

@@ -1,0 +1,72 @@
+"""Keeps one stage's Faust app running: a broken app is replaced by a new one, which starts at the last commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from streams.faust_apps import StageApp, new_app
+from streams.faust_engine import Engine
+from streams.health import StageProgress
+from streams.kafka import Timing
+
+_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+log = structlog.get_logger()
+
+
+class AppKeeper:
+    """Start it, stop it; restarts in between are its own business and are shown in the stage's health."""
+
+    def __init__(
+        self,
+        stage: StageApp,
+        bootstrap: str,
+        *,
+        timing: Timing,
+        progress: StageProgress,
+        now_s: Callable[[], float],
+    ) -> None:
+        self._stage = stage
+        self._bootstrap = bootstrap
+        self._timing = timing
+        self._progress = progress
+        self._now_s = now_s
+        self._app: Engine | None = None
+        self._restarting: asyncio.Task[None] | None = None
+        self._restarts = 0
+        self._stopping = False
+
+    async def start(self) -> None:
+        self._app = new_app(self._stage, self._bootstrap, timing=self._timing, broke=self._broke)
+        await self._app.start()
+
+    async def stop(self) -> None:
+        self._stopping = True
+        if self._restarting is not None:
+            self._restarting.cancel()
+            await asyncio.gather(self._restarting, return_exceptions=True)
+        await self._stop_app()
+
+    def _broke(self, why: str) -> None:
+        if not self._stopping and (self._restarting is None or self._restarting.done()):
+            self._restarting = asyncio.create_task(self._restart(why), name=f"restart {self._stage.name}")
+
+    async def _restart(self, why: str) -> None:
+        """Bounded pauses, not bounded tries: a stage that stays down is told by its health, and a person comes."""
+        self._progress.failed = why
+        pause_s = _PAUSES_S[min(self._restarts, len(_PAUSES_S) - 1)]
+        self._restarts += 1
+        log.warning("stage restarts", stage=self._stage.name, why=why, pause_s=pause_s)
+        await self._stop_app()
+        await asyncio.sleep(pause_s)
+        self._stage.forget()
+        await self.start()
+        self._progress.failed = ""
+
+    async def _stop_app(self) -> None:
+        app, self._app = self._app, None
+        if app is not None:
+            await app.stop()
