@@ -17,7 +17,7 @@ from detectors.state import Array
 BIN: Final = 0.1
 BINS: Final = 120
 _PRIOR_BLOCKS: Final = 300.0
-_PRIOR: Final = ((0.03, 0.32), (0.03, 0.32), (0.04, 0.62), (0.05, 0.75))  # (chance above 0, e-folding) by family
+_PRIOR: Final = ((0.02, 0.25), (0.03, 0.32), (0.04, 0.62), (0.05, 0.75))  # (chance above 0, e-folding) by family
 _CHANGE: Final = ((1e-4, 1.2), (1e-4, 2.0), (1e-3, 1.2), (1e-3, 2.0))  # (chance, e-folding) of such changes by family
 _TAIL_FROM: Final = 0.01  # the tail begins where one block in a hundred gets
 _E_FOLD_BOUNDS: Final = (0.15, 2.0)

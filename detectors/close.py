@@ -13,7 +13,7 @@ CALIBRATED: Final = ("velocity", "mix", "origin", "cohort")
 """Families whose raw scores are turned into probabilities; the order of all arrays with one column per family."""
 PEAKED: Final = CALIBRATED[:3]
 """Of these the key itself remembers the highest raw score of its block: they depend on its own rows alone."""
-LEARN_CAPS: Final = (1.4, 0.7, 2.0)
+LEARN_CAPS: Final = (1.0, 0.7, 2.0)
 """Raw score above which a block counts as alarmed and is learned with caution. Fixed, never calibrated: what a key
 learns may depend only on its own rows, so that shards restored at different moments agree."""
 

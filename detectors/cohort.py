@@ -11,7 +11,6 @@ import numpy as np
 
 from detectors.close import Close, Told
 from detectors.explain import number
-from detectors.rings import WINDOWS
 from detectors.river_models import Forest
 from detectors.state import Array, Fields, State
 from schemas.config.detectors import DetectorSettings
@@ -29,7 +28,7 @@ FIELDS: Final[Fields] = {
 }
 
 
-def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
+def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State, Array]:
     """Raw score: 1 where the key is due for an evaluation, which is once a minute; `opinion` gives the score.
 
     >>> from detectors.examples import blank, closing
@@ -57,7 +56,8 @@ def features(sums: Array) -> Array:
          sums[:, 1] * per_request), axis=1,
     )  # fmt: skip
     scaled = (np.log(np.maximum(raw, 1e-12)) - _LOW) / (_HIGH - _LOW)
-    return np.clip(scaled, 0.0, 1.0).astype("f4")
+    clipped: Array = np.clip(scaled, 0.0, 1.0).astype("f4")
+    return clipped
 
 
 def opinion(forest: Forest, cohort: Array, samples: Array) -> Array:

@@ -1,8 +1,8 @@
 """The score core: frames of one Kafka partition in, findings out, and the state as shards that survive crashes.
 
-What it says depends on the rows and their order alone: not on how they were cut into frames, not on a crash and
-replay in between. `docs/adr` tells why; in short: rows of a second wait until the clock has passed it and are folded
-at once, sums are of integers, shared models change only between 10-minute blocks.
+What it says depends on the rows and their order alone: not on how they were cut into frames, not on a crash and a
+replay in between. Three habits make it so. Rows of a second wait until the clock has passed it and are then folded at
+once. Sums are of integers. What keys share changes only between 10-minute blocks, from the keys' own states.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class KeyUse(NamedTuple):
     score: float  # highest calibrated score at its last close
 
 
-def _unregistered(key_id: str) -> KeyFacts | None:
+def _unregistered(_key_id: str) -> KeyFacts | None:
     return None
 
 
-def _allowed(key_id: str, facts: KeyFacts, model: str) -> str | None:
+def _allowed(_key_id: str, _facts: KeyFacts, _model: str) -> str | None:
     return None
 
 
@@ -97,8 +97,8 @@ class ScoreCore:
         shard = shards[at]
         kept = intake.beyond(self.covered, shard, partitions, coords)
         seconds = np.maximum(clock, self.floor[shard])
+        self._touch(shard[kept])
         kept = self._without_retries(frame, kept, shard, seconds)
-        self._touch(shard)
         if not kept.all():
             frame, at, seconds = frame.filter(pa.array(kept)), at[kept], seconds[kept]
         if frame.num_rows:
@@ -149,15 +149,15 @@ class ScoreCore:
 
     def _ripe(self) -> Array:
         """Take the waiting rows whose second has passed; leave the rest."""
+        if all((part[r.SECOND] >= self.clock_s).all() for part in self.pending):
+            if sum(part.shape[1] for part in self.pending) > _COMPACT_ABOVE:
+                self.pending = [r.compact(np.concatenate(self.pending, axis=1))]
+            return r.empty()
         waiting = self.pending[0] if len(self.pending) == 1 else np.concatenate((r.empty(), *self.pending), axis=1)
         ripe = waiting[r.SECOND] < self.clock_s
         if ripe.all():
             self.pending = []
             return waiting
-        if not ripe.any():
-            if waiting.shape[1] > _COMPACT_ABOVE:
-                self.pending = [r.compact(waiting)]
-            return r.empty()
         self.pending = [waiting[:, ~ripe]]
         return waiting[:, ripe]
 
@@ -217,7 +217,10 @@ class ScoreCore:
         slots = np.arange(self.known_keys)
         seen, score = columns["key_seen"][slots].tolist(), self.book.columns["score"][slots].tolist()
         sums = self._sums(slots)[:, [1, 5, 9, 11]].tolist()
-        return [KeyUse(key, *use, at, s) for key, use, at, s in zip(self.book.ids, sums, seen, score, strict=True)]
+        return [
+            KeyUse(key, requests, tokens, minute, hour, at, worst)
+            for key, (requests, tokens, minute, hour), at, worst in zip(self.book.ids, sums, seen, score, strict=True)
+        ]
 
     def _sums(self, slots: Array) -> Array:
         """Window sums as of the clock for a rising list of slots; idle keys are zero without a look at their rings."""

@@ -19,8 +19,8 @@ def blank(fields: Fields, keys: int = 1) -> State:
     return {name: np.zeros((keys, *shape), dtype) for name, (dtype, shape) in fields.items()}
 
 
-def closing(*, keys: int = 1, block: int = NOW_S // 600, **given: Any) -> Close:
-    """One second of `keys` like keys: window sums, `model`, `network`, `country`, `cost_usd`, `row_requests` by name."""
+def closing(*, keys: int = 1, block: int = NOW_S // 600, **given: Any) -> Close:  # noqa: ANN401 - sums are numbers, the rest are what rows hold
+    """One second of `keys` like keys: window sums, `model`, `network`, `country`, `cost_usd`, `row_requests`."""
     sums = np.zeros((keys, 12))
     for name in WINDOWS:
         sums[:, WINDOWS.index(name)] = given.get(name, 0.0)
@@ -35,6 +35,7 @@ def closing(*, keys: int = 1, block: int = NOW_S // 600, **given: Any) -> Close:
     return Close(
         second=np.full(keys, given.get("second", NOW_S)), block=block, elapsed=np.full(keys, given.get("elapsed", 0)),
         windows=np.full(keys, given.get("windows", 100)), requests=np.full(keys, given.get("requests", 1000)),
-        sums=sums, caps=np.full((keys, 3), given.get("cap", np.inf)), ended_peak=np.full((keys, 3), given.get("peak", 0.0)),
+        sums=sums, caps=np.full((keys, 3), given.get("cap", np.inf)),
+        ended_peak=np.full((keys, 3), given.get("peak", 0.0)),
         salt=np.arange(keys, dtype="u8") * np.uint64(7), rows=rows,
     )  # fmt: skip

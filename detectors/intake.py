@@ -1,4 +1,4 @@
-"""A frame's columns as integers: which key, which clock second, which hashed texts. Duplicates of its own replay fall."""
+"""A frame's columns as integers: which key, which second, which hashed texts; and which rows were folded before."""
 
 from __future__ import annotations
 

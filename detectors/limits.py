@@ -31,7 +31,7 @@ def observed(sums: Array) -> Array:
     return np.stack((sums[:, 9], sums[:, 11], sums[:, 0] / 10), axis=1)
 
 
-def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
+def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State, Array]:
     """How many times the strictest limit is used up; more than 1 is a breach."""
     return state, (observed(close.sums) / close.caps).max(axis=1)
 

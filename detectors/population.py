@@ -23,6 +23,7 @@ _SAMPLES: Final = 512
 _PRIOR_PEAKS: Final = np.array([60, 200, 1000, 3000, 100e3, 300e3, 1.5e6, 5e6, 0.3, 1.0, 4.0, 12.0])
 _PRIOR_KEYS: Final = 20.0
 _PRIOR_RATE: Final = 0.02
+_TYPICAL: Final = 0.75  # a young key is allowed what this share of grown-up keys keep within
 _MATURE: Final = {"velocity": 36, "mix": 12, "origin": 12, "cohort": 0}
 
 
@@ -83,7 +84,7 @@ class Population:
         tops = np.log(columns["vel_top"][slots[windows >= _MATURE["velocity"]]] + velocity.FLOOR)
         if len(tops):
             rate = max(_PRIOR_RATE, 1 / (self._typical_keys[number] / max(len(tops), 1) + 1))
-            self._typical[number] += rate * (np.quantile(tops, 0.9, axis=0) - self._typical[number])
+            self._typical[number] += rate * (np.quantile(tops, _TYPICAL, axis=0) - self._typical[number])
             self._typical_keys[number] = min(self._typical_keys[number] + len(tops), 1e6)
         if self._settings.cohort.enabled:
             self._learn_forest(number, columns["coh_x"][slots].astype("f8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -43,7 +44,7 @@ class RetryFilter:
             return self._look(values, 0)
         found: list[int] = []
         cuts = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist(), len(values)]
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in pairwise(cuts):
             self._turn(int(seconds[start]))
             found += self._look(values[start:end], start)
         return found

@@ -47,7 +47,7 @@ class Forest:
         self.shape: Final = (n_trees, 2 ** (height + 1) - 1)
         self._names = [f"f{number:02d}" for number in range(features)]
         self._n_trees, self._height, self._window = n_trees, height, window
-        self._models: list[HalfSpaceTrees] = []
+        self._models: list[Any] = []
         self._nodes: list[list[list[Any]]] = []
         self._masses = np.zeros((0, *self.shape))
         self._ready = np.zeros(0, bool)
@@ -111,8 +111,8 @@ class Forest:
         self._masses[cohort] = [[node.r_mass for node in nodes] for nodes in self._nodes[cohort]]
         self._ready[cohort] = True
 
-    def _blank(self) -> HalfSpaceTrees:
-        model = HalfSpaceTrees(n_trees=self._n_trees, height=self._height, window_size=self._window, seed=1)
+    def _blank(self) -> Any:  # noqa: ANN401 - River ships no types
+        model: Any = HalfSpaceTrees(n_trees=self._n_trees, height=self._height, window_size=self._window, seed=1)
         model.learn_one(dict.fromkeys(self._names, 0.0))  # River builds its trees with the first sample
         for tree in model.trees:
             for node in _heap_order(tree, self._height):

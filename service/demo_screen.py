@@ -116,8 +116,8 @@ def sentence(record: Record) -> str:
         case Outcome():
             took = f" after {record.seconds_to_effective:.2f} s" if record.seconds_to_effective is not None else ""
             return f"outcome   {record.step:9} {record.state.value}{took}: {record.detail or record.rule}"
-        case AuditRow() if record.action in ("probe", "read_back"):
-            return f"verify    {record.action:9} {record.detail.get('answer', record.result)}"
+        case AuditRow() if record.action.endswith((".probe", ".read_back")):
+            return f"verify    {record.action.rsplit('.', 1)[-1]:9} {record.detail.get('answer', record.result)}"
         case _:
             return ""
 

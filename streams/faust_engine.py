@@ -1,4 +1,4 @@
-"""Faust as we need it: commits only what was declared done, and fetches without waiting. Measured on Kafka and Tansu."""
+"""Faust as we need it: commits only what was declared done, and fetches without waiting; measured on both brokers."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def history(seed: int, rows: int = 400) -> pa.RecordBatch:
         partition = rng.randrange(2)
         offsets[partition] += 1
         event = {
-            "raw_partition": partition, "at": offsets[partition], "ts_s": now - (rng.random() < 0.1) * rng.choice([1, 30, 200]),
+            "raw_partition": partition, "at": offsets[partition],
+            "ts_s": now - (rng.random() < 0.1) * rng.choice([1, 30, 200]),
             "key_id": f"k{key}", "env": "dev" if key % 3 == 0 else "prod", "provider": "openai",
             "model": rng.choice(["gpt-4.1-mini", "gpt-4.1", "o3"]) if stolen or rng.random() < 0.1 else "gpt-4.1-mini",
             "network": f"203.0.113.{rng.randrange(40)}/32" if stolen else f"198.51.100.{key}/32",

@@ -7,23 +7,24 @@ import pytest
 
 from detectors import calibration
 from detectors.calibration import BIN, BINS
+from detectors.state import Array
 
 RAW = np.arange(0, 12, 0.05)
 
 
-def scores(counts: Array, family: int = 0) -> XX:
+def scores(counts: Array, family: int = 0) -> Array:
     tables = calibration.table(counts[None])
     return calibration.scores(tables, np.zeros(len(RAW), int), family, RAW)
 
 
-def sampled(seed: int, fold: float, blocks: int) -> XX:
+def sampled(seed: int, fold: float, blocks: int) -> Array:
     raw = np.random.default_rng(seed).exponential(fold, blocks)
     return np.stack([np.bincount(calibration.bins_of(raw), minlength=BINS)] * 4).astype(float)
 
 
 @pytest.mark.parametrize("counts", [np.zeros((4, BINS)), sampled(1, 0.3, 20_000), sampled(2, 1.0, 50), np.eye(4, BINS)])
 @pytest.mark.parametrize("family", range(4))
-def test_a_higher_raw_score_is_never_less_rare(counts: Array, family: str) -> None:
+def test_a_higher_raw_score_is_never_less_rare(counts: Array, family: int) -> None:
     result = scores(counts, family)
 
     assert (np.diff(result) >= 0).all()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 import detectors
 from detectors import codec, fold
+from detectors.close import Close
 from detectors.examples import NOW_S, blank, closing
 from detectors.rings import WINDOWS
+from detectors.state import State
 from schemas.config.detectors import DetectorsConfig
 
 MODULES = [importlib.import_module(f"detectors.{info.name}") for info in pkgutil.iter_modules(detectors.__path__)]
@@ -24,7 +28,7 @@ each = pytest.mark.parametrize("detector", DETECTORS, ids=lambda module: module.
 each_scoring = pytest.mark.parametrize("detector", SCORING, ids=lambda module: module.FAMILY)
 
 
-def use(level: float, keys: int = 3, **given: Any) -> XX:
+def use(level: float, keys: int = 3, **given: Any) -> Close:
     """A second of steady use, `level` times a modest one, from one place with one model."""
     scales = {"10s": 1, "1m": 6, "10m": 60, "1h": 360}
     amounts = {"requests": 2.0, "tokens": 1500.0, "usd": 0.001}
@@ -33,7 +37,7 @@ def use(level: float, keys: int = 3, **given: Any) -> XX:
     return closing(keys=keys, **{**sums, **plain, **given})
 
 
-def lived(detector: ModuleType, blocks: int = 400) -> XX:
+def lived(detector: ModuleType, blocks: int = 400) -> tuple[State, dict[str, int]]:
     """State after days of steady use, and the block that follows."""
     state = blank(detector.FIELDS, 3)
     for block in range(blocks):

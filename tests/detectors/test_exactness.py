@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.core import ScoreCore
+from detectors.examples import NOW_S
 from detectors.keys import shard_of
 from schemas.records import Finding
+from tests.detectors.build import frame
 from tests.detectors.history import cut, everything, history, new_core, run
 
 CUTS = st.lists(st.integers(1, 399), max_size=25)
@@ -103,9 +105,6 @@ def test_frames_read_twice_count_once() -> None:
 
 def test_a_lost_idle_tick_loses_no_finding() -> None:
     """Ticks of the wall clock are not in the topic: rows after them must still be judged after a crash."""
-    from detectors.examples import NOW_S
-    from tests.detectors.build import frame
-
     before = frame([{"at": n, "ts_s": NOW_S, "key_id": "k1"} for n in range(3)])
     after = frame([{"at": 9, "ts_s": NOW_S + 1, "key_id": "k1", "cost_usd": 50.0}])
     core, store = new_core(), Store()

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from detectors import rings
 from detectors import rows as r
 from detectors.examples import NOW_S, blank
+from detectors.state import Array
 
 USE = st.tuples(st.integers(0, 90), st.integers(0, 40), st.integers(0, 10**6))  # clock moves, lateness, tokens
 
 
-def one_row(second: int, ts: int, tokens: int) -> XX:
+def one_row(second: int, ts: int, tokens: int) -> Array:
     rows = np.zeros((r.WIDTH, 1), np.int64)
     rows[r.SECOND], rows[r.TS], rows[r.REQUESTS], rows[r.TOKENS], rows[r.COST] = second, ts, 1, tokens, tokens * 1000
     return rows

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from river.anomaly import HalfSpaceTrees
 from river.drift import PageHinkley
 
 from detectors.river_models import MIN_INSTANCES, Forest, page_hinkley
+from detectors.state import Array
 
 
 @settings(max_examples=30, deadline=None)
@@ -21,7 +24,7 @@ from detectors.river_models import MIN_INSTANCES, Forest, page_hinkley
 )
 def test_page_hinkley_steps_as_river_does(values: list[float], shift: float, delta: float, threshold: float) -> None:
     stream = [*values, *(value + shift for value in values)]
-    river = PageHinkley(min_instances=MIN_INSTANCES, delta=delta, threshold=threshold, alpha=1 - 0.0001, mode="up")
+    river: Any = PageHinkley(min_instances=MIN_INSTANCES, delta=delta, threshold=threshold, alpha=1 - 0.0001, mode="up")
     state = np.zeros((1, 4))
 
     for value in stream:
@@ -34,8 +37,8 @@ def test_page_hinkley_steps_as_river_does(values: list[float], shift: float, del
             assert state[0, 2] == pytest.approx(total_before_reset, abs=1e-9)
 
 
-def river_forest(samples: Array) -> HalfSpaceTrees:
-    model = HalfSpaceTrees(n_trees=4, height=5, window_size=20, seed=1)
+def river_forest(samples: Array) -> Any:
+    model: Any = HalfSpaceTrees(n_trees=4, height=5, window_size=20, seed=1)
     model.learn_one(dict.fromkeys(names(samples), 0.0))
     for tree in model.trees:
         for node in tree.iter_dfs():

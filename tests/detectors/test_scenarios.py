@@ -9,6 +9,7 @@ import pytest
 from detectors.core import ScoreCore
 from detectors.examples import NOW_S
 from schemas.config.detectors import DetectorsConfig
+from schemas.records import Finding
 from tests.detectors.traffic import DAY_S, healthy, play, theft
 
 
@@ -61,7 +62,7 @@ def test_a_finding_explains_itself() -> None:
     velocity, mix, origin = strongest["velocity"], strongest["mix"], strongest["origin"]
     assert velocity.reason.startswith("spends ")
     assert "times more); a healthy key shows this less than once in " in velocity.reason
-    assert velocity.evidence["observed"] > 10 * velocity.evidence["expected"]
+    assert float(velocity.evidence["observed"]) > 10 * float(velocity.evidence["expected"])
     assert velocity.usd_per_min > 1 > velocity.expected_usd_per_min
     assert mix.reason.startswith("gpt-5-pro is ")
     assert "it never was used before" in mix.reason

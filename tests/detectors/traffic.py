@@ -39,7 +39,7 @@ def _one_key(rng: random.Random, key: int, blocks: int, busy: float) -> list[Eve
                 {
                     "ts_s": second, "key_id": f"k{key:02d}", "input_tokens": tokens, "output_tokens": tokens // 4,
                     "cost_usd": tokens * (8e-6 if big else 8e-7), "model": "gpt-4.1" if big else "gpt-4.1-mini",
-                    "network": f"10.{key}.{rng.randint(9, 99)}.0/24" if elsewhere else f"10.{key}.{rng.randint(0, 2)}.0/24",
+                    "network": f"10.{key}.{rng.randint(9, 99) if elsewhere else rng.randint(0, 2)}.0/24",
                 }
             )  # fmt: skip
     return events

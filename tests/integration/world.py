@@ -1,0 +1,213 @@
+"""A whole install around one worker: configuration in memory, a sandbox provider, channels, and a reader of topics."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import orjson
+from aiokafka import AIOKafkaProducer
+from pydantic import SecretStr
+
+from containment.sandbox_server import NewKey, Sandbox, create_sandbox
+from schemas.config import (
+    DetectorsConfig, KeysConfig, ResponsesConfig, RoutesConfig, WiringConfig
+)  # fmt: skip
+from schemas.config.detectors import LimitsConfig
+from schemas.config.keys import KeyConfig
+from schemas.config.responses import RetryConfig
+from schemas.config.routes import ChannelConfig, RouteConfig
+from schemas.config.wiring import IntakeConfig, KafkaConfig, ProviderConfig, StateConfig, StoreConfig
+from schemas.records import Incident, Outcome, Record, Request
+from service.config_tree import Folder
+from service.demo_watch import Watch
+from service.install import Install
+from service.local_server import LocalServer
+from service.worker import ROLES, Worker
+from storage.testing import fresh_dsn
+from streams.outbox import Outbox
+from streams.topics import Topic
+from tests.alerting.kinds import NETWORKED
+from tests.brokers import Broker
+from tests.integration.servers import Board, board
+
+PATIENCE_S: Final = 30.0
+LIMIT_USD_PER_MIN: Final = 2.0
+ENVIRON: Final[Mapping[str, str]] = {
+    "KEYFUSE_PEPPER": "pepper of the tests", "KEYFUSE_INTAKE_TOKEN": "intake-token-of-the-tests",
+    "SANDBOX_ADMIN": "admin-of-the-sandbox",
+} | {f"{kind.upper()}_SECRET": NETWORKED[kind].secret for kind in ("slack", "pagerduty", "webhook")}  # fmt: skip
+QUICK_RETRY: Final = RetryConfig(attempts=3, wait_initial_s=0.05, wait_max_s=0.2, timeout_s=2, verify_s=3)
+OWNED: Final = {"team": "search", "app": "ranker", "env": "prod"}
+
+
+async def until(condition: Callable[[], Any], what: str, *, patience_s: float = PATIENCE_S) -> None:
+    """Returns when the condition holds; it may be a coroutine function. Fails with `what` when it never does."""
+    try:
+        async with asyncio.timeout(patience_s):
+            while True:
+                held = condition()
+                if await held if inspect.isawaitable(held) else held:
+                    return
+                await asyncio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"not within {patience_s:g} s: {what}") from None
+
+
+@dataclass
+class World:
+    """One running worker and everything around it."""
+
+    worker: Worker
+    watch: Watch
+    board: Board
+    sandbox: Sandbox
+    sender: AIOKafkaProducer
+    http: httpx.AsyncClient
+    _told: dict[str, int] = field(default_factory=dict)
+
+    async def produce(self, *values: bytes | dict[str, Any], fmt: str | None = None, key: str | None = None) -> None:
+        """Records to `usage.raw`; returns when the broker has them."""
+        topic = self.worker.install.topics.name(Topic.RAW)
+        headers = [("format", fmt.encode())] if fmt else None
+        acks: list[Awaitable[object]] = [
+            await self.sender.send(
+                topic, value if isinstance(value, bytes) else orjson.dumps(value),
+                key=key.encode() if key else None, headers=headers,
+            )
+            for value in values
+        ]  # fmt: skip
+        await asyncio.gather(*acks)
+
+    async def ask(self, request: Request) -> None:
+        """A person's word, as the command line sends it."""
+        await Outbox(self.sender, self.worker.install.topics).send(Topic.REQUESTS, [(request.key_id, request)])
+
+    async def post(self, content: bytes, **headers: str) -> httpx.Response:
+        return await self.http.post("/v1/events", content=content, headers=headers)
+
+    def told(self, kind: type[Record], key_id: str) -> list[Any]:
+        """What the stages said of a key, in order."""
+        return [record for record in self.watch.told if isinstance(record, kind) and _key(record) == key_id]
+
+    def incident(self, key_id: str) -> Incident | None:
+        """The newest version of the key's only incident."""
+        versions: list[Incident] = self.told(Incident, key_id)
+        assert len({version.incident_id for version in versions}) <= 1, f"more than one incident of {key_id}"
+        return max(versions, key=lambda version: version.seq, default=None)
+
+    def ended(self, key_id: str, state: str, step: str = "disable") -> bool:
+        """Whether a command of the key has ended so."""
+        outcomes: list[Outcome] = self.told(Outcome, key_id)
+        return any((outcome.step, outcome.state.value) == (step, state) for outcome in outcomes)
+
+    def windows(self, key_id: str) -> tuple[dict[str, float], int]:
+        """The windows of a key and the clock they are of; no windows and 0 for a key nobody knows."""
+        for core in self.worker.score.cores():
+            found = core.windows(key_id)
+            if found is not None:
+                return found, core.clock_s
+        return {}, 0
+
+    async def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """Asked of the worker's own store."""
+        store = self.worker.store
+        assert store is not None
+        return await asyncio.to_thread(store.connection.rows, sql, parameters)
+
+    async def archived(self, *key_ids: str) -> int:
+        """Rows in the archive, of these keys or of all."""
+        where = "key_id IN {keys:Array(String)}" if key_ids else "1"
+        [(count,)] = await self.rows(f"SELECT count() FROM usage_events FINAL WHERE {where}", keys=list(key_ids))
+        return int(count)
+
+
+@asynccontextmanager
+async def running(
+    broker: Broker, prefix: str, directory: Path, *, roles: Iterable[str] = ROLES, **parts: Any
+) -> AsyncIterator[World]:
+    """The worker and its world, gone afterwards. `parts` are `install`'s."""
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(board())
+        app = create_sandbox(SecretStr(ENVIRON["SANDBOX_ADMIN"]))
+        provider = LocalServer(app)
+        parts.setdefault("sandbox_url", await provider.start())
+        stack.push_async_callback(provider.stop)
+        one = install(broker, prefix, directory, services=services, **parts)
+        for key in one.folder.keys.keys:
+            app.state.sandbox.register(NewKey(key_id=key.key_id))
+        worker = Worker(one, broker.bootstrap, roles)
+        stack.push_async_callback(worker.stop)
+        await worker.start()
+        watch = Watch(broker.bootstrap, one.topics)
+        await watch.start()
+        stack.push_async_callback(watch.stop)
+        sender = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all", max_request_size=6_000_000)
+        await sender.start()
+        stack.push_async_callback(sender.stop)
+        headers = {"authorization": f"Bearer {ENVIRON['KEYFUSE_INTAKE_TOKEN']}"}
+        client = httpx.AsyncClient(base_url=worker.url or "http://nobody", headers=headers, timeout=PATIENCE_S)
+        http = await stack.enter_async_context(client)
+        yield World(worker, watch, services, app.state.sandbox, sender, http)
+
+
+def install(
+    broker: Broker,
+    prefix: str,
+    directory: Path,
+    *,
+    services: Board,
+    sandbox_url: str,
+    keys: Sequence[str] = (),
+    dsn: str = "",
+    urls: Mapping[str, str] | None = None,
+    **responses: Any,
+) -> Install:
+    """Like a configuration folder, without the files: mode auto, one low certain limit, every channel told."""
+    wiring = WiringConfig(
+        data_dir=str(directory),
+        kafka=kafka_config(broker, prefix),
+        store=StoreConfig(dsn=dsn or fresh_dsn(), retention_days=36_500),
+        intake=IntakeConfig(port=0, max_body_bytes=200_000),
+        state=StateConfig(shards=4, rotation_s=1),
+        providers={"sandbox": ProviderConfig(kind="sandbox", base_url=sandbox_url, secret_env="SANDBOX_ADMIN")},
+    )
+    detectors = DetectorsConfig(limits=LimitsConfig(usd_per_min=LIMIT_USD_PER_MIN, usd_per_hour=None))
+    registered = KeysConfig(keys=tuple(KeyConfig(key_id=key, provider="sandbox", **OWNED) for key in keys))
+    settings = {"mode": "auto", "retry": QUICK_RETRY, "freeze_file": str(directory / "FREEZE")} | responses
+    folder = Folder(
+        wiring=wiring, detectors=detectors, keys=registered, routes=routes(services, urls or {}),
+        responses=ResponsesConfig(**settings),
+    )  # fmt: skip
+    return Install(folder, directory / "no-config-folder", ENVIRON)
+
+
+def kafka_config(broker: Broker, prefix: str) -> KafkaConfig:
+    wait_ms = 20 if broker.name == "tansu" else 100
+    return KafkaConfig(
+        bootstrap=broker.bootstrap, partitions=2, topic_prefix=prefix, session_timeout_s=2, fetch_wait_ms=wait_ms
+    )
+
+
+def routes(services: Board, urls: Mapping[str, str]) -> RoutesConfig:
+    """Slack, PagerDuty and a webhook, all of them for everything. `urls` stand in for a service's own."""
+    places = {
+        "slack": services.slack.url, "pagerduty": services.pagerduty.url, "webhook": services.webhook.url
+    } | urls  # fmt: skip
+    channels = {
+        kind: ChannelConfig(
+            kind=kind, secret_env=f"{kind.upper()}_SECRET", timeout_s=2, **NETWORKED[kind].config(url)
+        )
+        for kind, url in places.items()
+    }  # fmt: skip
+    return RoutesConfig(channels=channels, routes=(RouteConfig(channels=tuple(channels)),))
+
+
+def _key(record: Record) -> str:
+    return str(getattr(record, "key_id", ""))

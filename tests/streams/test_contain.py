@@ -1,0 +1,142 @@
+"""The contain stage: judged by the caps, ended for certain, the same after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from containment.providers.memory import MemoryProvider
+from schemas.config import ResponsesConfig
+from schemas.config.responses import RetryConfig
+from schemas.records import AuditRow, Command, Incident, Outcome, Request, Step, StepState
+from streams.contain import ContainDeps, ContainStage
+from streams.metrics import Metrics
+from streams.topics import Topic
+from tests.streams.world import FACTS, KEY, T0, MemoryOutbox, MemoryShards
+
+
+class World:
+    """A contain stage over a provider in memory, and what it said."""
+
+    def __init__(self, freeze_file: Path) -> None:
+        self.store, self.outbox = MemoryShards(), MemoryOutbox()
+        self.provider = MemoryProvider("memory", (KEY, *(f"key-{n}" for n in range(40))))
+        self.freeze_file = freeze_file
+        self.now_ms = T0
+        self.acked: list[str] = []
+        self.stage = self.new_stage()
+
+    def new_stage(self) -> ContainStage:
+        responses = ResponsesConfig(mode="auto", retry=RetryConfig(attempts=2, wait_initial_s=0.01, verify_s=0.2))
+        return ContainStage(
+            ContainDeps(
+                responses=lambda: responses, providers={"memory": self.provider}, store=self.store,
+                outbox=self.outbox, metrics=Metrics(), now_ms=self.clock, sleep=self.sleep,
+                freeze_file=self.freeze_file, known_keys=lambda: 60,
+            )
+        )  # fmt: skip
+
+    def clock(self) -> int:
+        return self.now_ms
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_ms += round(seconds * 1000)
+        await asyncio.sleep(0)
+
+    async def run(self, command: Command | Request) -> list[Outcome]:
+        before = len(self.outbox.of(Topic.OUTCOMES))
+        await self.stage.on_record(command.to_bytes(), done=lambda: self.acked.append(str(command.at_ms)))
+        await self.stage.drain()
+        return [o for o in self.outbox.of(Topic.OUTCOMES)[before:] if isinstance(o, Outcome)]
+
+    async def refused(self, key_id: str = KEY) -> bool:
+        effect = await self.provider.probe(key_id)
+        assert effect is not None
+        return effect.state == "yes"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "FREEZE")
+
+
+def command(
+    step: Step = "disable", *, at_s: int = 0, key_id: str = KEY, mode: str = "auto", by: str = "keyfuse"
+) -> Command:
+    return Command(
+        command_id=Command.id_of("inc_1", key_id, step), at_ms=T0 + at_s * 1000, incident_id="inc_1", key_id=key_id,
+        step=step, automatic=by == "keyfuse", reversible=step != "revoke", mode=mode, by=by,
+        approvals=() if by == "keyfuse" else (by,), reason="two families agree", facts=FACTS,
+    )  # fmt: skip
+
+
+async def test_a_cut_is_confirmed_and_audited(world: World) -> None:
+    [outcome] = await world.run(command())
+    assert (outcome.state, await world.refused()) == (StepState.CONFIRMED, True)
+    assert world.acked
+    actions = {row.action for row in world.outbox.of(Topic.AUDIT) if isinstance(row, AuditRow)}
+    assert actions >= {"disable.apply", "disable.read_back", "disable.probe", "disable"}
+
+
+async def test_the_same_record_read_again_is_answered_and_not_done_again(world: World) -> None:
+    await world.run(command())
+    audited = len(world.outbox.of(Topic.AUDIT))
+    world.stage = world.new_stage()
+    [outcome] = await world.run(command())
+    assert outcome.state is StepState.CONFIRMED
+    assert len(world.outbox.of(Topic.AUDIT)) == audited + 1
+
+
+async def test_cut_given_back_and_cut_again_really_cuts_again(world: World) -> None:
+    for number, (step, refused) in enumerate([("disable", True), ("restore", False), ("disable", True)]):
+        [outcome] = await world.run(command(step, at_s=number, by="ana"))
+        assert (outcome.state, await world.refused()) == (StepState.CONFIRMED, refused)
+
+
+async def test_observe_mode_touches_nothing(world: World) -> None:
+    [outcome] = await world.run(command(mode="observe"))
+    assert (outcome.state, await world.refused()) == (StepState.DRY_RUN, False)
+
+
+async def test_an_unapproved_step_waits_and_an_approved_one_runs(world: World) -> None:
+    waiting = command(mode="approve").model_copy(update={"automatic": False})
+    [outcome] = await world.run(waiting)
+    assert (outcome.state, await world.refused()) == (StepState.AWAITING_APPROVAL, False)
+    [outcome] = await world.run(command(at_s=9, by="ana"))
+    assert (outcome.state, await world.refused()) == (StepState.CONFIRMED, True)
+
+
+async def test_freeze_stops_automatic_steps_and_not_people(world: World) -> None:
+    world.freeze_file.write_text("x")
+    [outcome] = await world.run(command())
+    assert (outcome.state, outcome.rule) == (StepState.REFUSED, "freeze_file")
+    [outcome] = await world.run(command(at_s=1, by="ana"))
+    assert outcome.state is StepState.CONFIRMED
+
+
+async def test_freeze_and_unfreeze_by_record(world: World) -> None:
+    def say(action: str) -> Request:
+        return Request(request_id=action, at_ms=T0, by="ana", action=action, reason="odd")
+
+    await world.run(say("freeze"))
+    assert world.stage.frozen()
+    [outcome] = await world.run(command())
+    assert outcome.rule == "freeze"
+    await world.run(say("unfreeze"))
+    assert not world.stage.frozen()
+
+
+async def test_many_keys_at_once_freeze_and_page_once(world: World) -> None:
+    states = [(await world.run(command(key_id=f"key-{n}")))[0].state for n in range(40)]
+    assert states.count(StepState.CONFIRMED) <= 5
+    assert StepState.REFUSED in states
+    pages = [i for i in world.outbox.of(Topic.INCIDENTS) if isinstance(i, Incident)]
+    assert [(p.key_id, p.severity) for p in pages] == [("keyfuse", "critical")]
+
+
+async def test_a_key_of_a_provider_nobody_configured_ends_irrevocable(world: World) -> None:
+    unknown = command().model_copy(update={"facts": FACTS.model_copy(update={"provider": "other"})})
+    [outcome] = await world.run(unknown)
+    assert (outcome.state, outcome.rule) == (StepState.IRREVOCABLE, "no_provider")

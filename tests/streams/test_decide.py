@@ -1,0 +1,62 @@
+"""The decide stage: effects before state, and a crash in between repeats them with the same ids."""
+
+from __future__ import annotations
+
+import pytest
+
+from schemas.records import DeadLetter, DeadReason, Incident, PartitionStats
+from streams.decide import DecideStage
+from streams.metrics import Metrics
+from streams.topics import Topic
+from tests.streams.world import KEY, T0, MemoryOutbox, MemoryShards, decider, finding
+
+
+def stage(store: MemoryShards, outbox: MemoryOutbox, mode: str = "auto") -> DecideStage:
+    return DecideStage(decider=lambda: decider(mode), store=store, outbox=outbox, metrics=Metrics())
+
+
+async def feed(decide: DecideStage, value: bytes, offset: int = 0) -> None:
+    await decide.on_record("keyfuse.findings", 0, offset, value, now_ms=T0)
+
+
+async def test_a_finding_becomes_an_incident_and_a_command() -> None:
+    outbox = MemoryOutbox()
+    await feed(stage(MemoryShards(), outbox), finding(0, family="policy").to_bytes())
+    assert [type(r).__name__ for r in outbox.of(Topic.INCIDENTS)] == ["Incident", "Incident"]
+    assert [r.to_bytes() for r in outbox.of(Topic.COMMANDS)]
+
+
+async def test_a_crash_before_the_case_is_stored_repeats_the_same_effects() -> None:
+    store, outbox = MemoryShards(), MemoryOutbox()
+    store.crash_after = 0
+    with pytest.raises(ConnectionError):
+        await feed(stage(store, outbox), finding(0, family="policy").to_bytes())
+    store.crash_after = None
+    await feed(stage(store, outbox), finding(0, family="policy").to_bytes())
+    first, second = outbox.of(Topic.COMMANDS)
+    assert first == second
+    versions = [(i.incident_id, i.seq) for i in outbox.of(Topic.INCIDENTS) if isinstance(i, Incident)]
+    assert versions[:2] == versions[2:]
+
+
+async def test_nonsense_is_buried_and_the_next_record_is_taken() -> None:
+    outbox = MemoryOutbox()
+    decide = stage(MemoryShards(), outbox)
+    for offset, nonsense in enumerate([b"", b"{", b"[]", b'{"type":"finding"}', b'{"type":"spell"}', b"\xff\xfe"]):
+        await feed(decide, nonsense, offset)
+    await feed(decide, finding(0).to_bytes())
+    dead = [r for r in outbox.of(Topic.DEAD) if isinstance(r, DeadLetter)]
+    assert [(d.offset, d.reason) for d in dead] == [(n, DeadReason.BAD_RECORD) for n in range(6)]
+    assert len(outbox.of(Topic.INCIDENTS)) == 1
+
+
+async def test_event_time_ends_incidents_after_a_restart_too() -> None:
+    store, outbox = MemoryShards(), MemoryOutbox()
+    await feed(stage(store, outbox), finding(0).to_bytes())
+    restarted = stage(store, outbox)
+    restarted.restored(0, store.values)
+    restarted.on_stats(PartitionStats(partition=0, at_ms=T0, clock_s=T0 // 1000 + 7200, active_keys=1, known_keys=1))
+    await restarted.tick()
+    last = outbox.of(Topic.INCIDENTS)[-1]
+    assert isinstance(last, Incident)
+    assert (last.key_id, last.state) == (KEY, "resolved")

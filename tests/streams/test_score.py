@@ -1,0 +1,117 @@
+"""The score stage: frames are acknowledged only when every shard covers them; a crash loses and doubles nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from pydantic import SecretStr
+
+from detectors.core import ScoreCore
+from schemas.config import DetectorsConfig
+from schemas.fingerprint import Fingerprinter
+from schemas.frame import encode_frame
+from schemas.records import DeadLetter, Finding, PartitionStats
+from sources.batch import BatchParser, RawRecord
+from sources.pricing import PriceBook
+from streams.health import StageProgress
+from streams.metrics import Metrics
+from streams.score import ScoreSettings, ScoreStage
+from streams.topics import Topic, Topics
+from tests.streams.world import T0, MemoryOutbox, MemoryShards
+
+SETTINGS = DetectorsConfig.model_validate({"limits": {"usd_per_min": 0.5}})
+
+
+def frames(count: int, *, keys: int = 12, rows: int = 30) -> Iterator[bytes]:
+    """`count` frames of some keys; one key spends too much from the middle on."""
+    parser = BatchParser(fingerprinter=Fingerprinter(SecretStr("p")), prices=PriceBook(), max_future_s=None)
+    for number in range(count):
+        lines = []
+        for row in range(rows):
+            dear = row == 0 and number > count // 2
+            ts = T0 + number * 2000 + row * 50
+            lines.append(
+                b'{"event_id":"%d-%d","ts":%d,"provider":"openai","model":"gpt-4.1","key_id":"key-%d","cost_usd":%s}'
+                % (number, row, ts, row % keys, b"1.0" if dear else b"0.001")
+            )
+        records = [RawRecord(0, number * rows + row, line, None) for row, line in enumerate(lines)]
+        yield encode_frame(parser.parse(records, topic="t", now_ms=T0).frame)
+
+
+class Worker:
+    """One process's life: its memory goes when it is killed, the store and the acknowledged offset stay."""
+
+    def __init__(self, store: MemoryShards, outbox: MemoryOutbox) -> None:
+        self.acked = -1
+        self.stage = ScoreStage(
+            new_core=lambda partition: ScoreCore(SETTINGS, partition=partition, shards=4), store=store, outbox=outbox,
+            topics=Topics(), ack=self._ack, metrics=Metrics(), progress=StageProgress("score", 0),
+            settings=ScoreSettings(shards=4, rotation_s=4),
+        )  # fmt: skip
+
+    def _ack(self, offset: int) -> None:
+        self.acked = max(self.acked, offset)
+
+    async def take(self, offset: int, frame: bytes) -> None:
+        await self.stage.on_frame(0, offset, frame, offset, now_s=offset * 0.5, now_ms=T0)
+
+    def windows(self) -> dict[str, dict[str, float] | None]:
+        [core] = self.stage.cores()
+        return {f"key-{n}": core.windows(f"key-{n}") for n in range(12)}
+
+
+def ids(outbox: MemoryOutbox) -> set[str]:
+    return {record.finding_id for record in outbox.of(Topic.FINDINGS) if isinstance(record, Finding)}
+
+
+async def test_frames_are_acknowledged_behind_the_shards() -> None:
+    worker = Worker(MemoryShards(), MemoryOutbox())
+    for offset, frame in enumerate(frames(20)):
+        await worker.take(offset, frame)
+        assert worker.acked < offset
+    assert worker.acked > 5
+
+
+@pytest.mark.parametrize("killed_at", [3, 9, 14, 21, 28])
+async def test_a_killed_worker_ends_with_the_windows_and_findings_of_an_undisturbed_one(killed_at: int) -> None:
+    log = list(frames(30))
+    quiet_outbox = MemoryOutbox()
+    undisturbed = Worker(MemoryShards(), quiet_outbox)
+    for offset, frame in enumerate(log):
+        await undisturbed.take(offset, frame)
+    store, outbox = MemoryShards(), MemoryOutbox()
+    first = Worker(store, outbox)
+    for offset, frame in enumerate(log[: killed_at + 1]):
+        await first.take(offset, frame)
+    second = Worker(store, outbox)
+    for offset in range(first.acked + 1, len(log)):
+        await second.take(offset, log[offset])
+    assert second.windows() == undisturbed.windows()
+    assert ids(outbox) == ids(quiet_outbox)
+    assert ids(outbox)
+
+
+async def test_a_frame_that_is_none_is_buried_and_passed() -> None:
+    outbox = MemoryOutbox()
+    worker = Worker(MemoryShards(), outbox)
+    await worker.take(0, b"not a frame")
+    for offset, frame in enumerate(frames(3), start=1):
+        await worker.take(offset, frame)
+    [dead] = [record for record in outbox.of(Topic.DEAD) if isinstance(record, DeadLetter)]
+    assert (dead.offset, dead.reason.value) == (0, "bad_frame")
+    assert worker.stage.scored == 90
+
+
+async def test_without_traffic_the_last_second_is_judged_and_everything_is_written() -> None:
+    outbox = MemoryOutbox()
+    worker = Worker(MemoryShards(), outbox)
+    log = list(frames(8))
+    for offset, frame in enumerate(log):
+        await worker.take(offset, frame)
+    for second in range(10, 40):
+        await worker.stage.tick(now_s=float(second), now_ms=T0)
+    assert worker.acked == len(log) - 1
+    stats = [record for record in outbox.of(Topic.STATS) if isinstance(record, PartitionStats)]
+    assert stats[-1].known_keys == 12
+    assert stats[-1].clock_s > T0 // 1000 + 16

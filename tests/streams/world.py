@@ -1,0 +1,78 @@
+"""What the stages' tests share: fakes of the edges, and a few records."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from schemas.config import BudgetsConfig, ResponsesConfig
+from schemas.records import Command, Finding, KeyFacts, Outcome, Record, Request, Step, StepState, stable_id
+from streams.decide_core import Decider
+from streams.outbox import Outbox
+from streams.topics import Topic
+
+KEY = "fp1:0123456789abcdef0123456789abcdef"
+FACTS = KeyFacts(provider="memory", team="search", app="ranker", env="prod")
+T0 = 1_795_428_000_000
+STEPS: dict[Step, bool] = {"throttle": True, "disable": True, "revoke": False}
+
+
+class MemoryShards:
+    """A changelog in memory; `crash_after` writes it fails, as a process that dies does."""
+
+    def __init__(self) -> None:
+        self.values: dict[bytes, bytes] = {}
+        self.crash_after: int | None = None
+
+    def get(self, key: bytes) -> bytes | None:
+        return self.values.get(key)
+
+    async def put(self, partition: int, key: bytes, value: bytes) -> None:
+        if self.crash_after is not None:
+            if self.crash_after == 0:
+                raise ConnectionError("the broker is gone")
+            self.crash_after -= 1
+        self.values[key] = value
+
+    async def load(self, partition: int) -> None:
+        """Everything is loaded already."""
+
+
+class MemoryOutbox(Outbox):
+    """Keeps what was sent."""
+
+    def __init__(self) -> None:
+        self.sent: dict[Topic, list[Record]] = defaultdict(list)
+
+    async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> None:
+        self.sent[topic].extend(record for _, record in records)
+
+    def of(self, topic: Topic) -> list[Record]:
+        return self.sent[topic]
+
+
+def finding(at_s: int = 0, *, family: str = "velocity", usd_per_min: float = 30.0, key_id: str = KEY) -> Finding:
+    return Finding(
+        finding_id=stable_id("fnd", key_id, family, at_s), at_ms=T0 + at_s * 1000, key_id=key_id, family=family,
+        detector=family, severity="critical", score=9.0, certain=family == "policy", reason=f"{family} is unusual",
+        evidence={"observed": 1.0}, usd_per_min=usd_per_min, expected_usd_per_min=0.01, facts=FACTS,
+    )  # fmt: skip
+
+
+def decider(mode: str = "auto", steps: dict[Step, bool] | None = None) -> Decider:
+    responses = ResponsesConfig(mode=mode)
+    return Decider(responses, BudgetsConfig(), lambda provider: STEPS if steps is None else steps)
+
+
+def request(action: str, at_s: int = 60, *, by: str = "ana", key_id: str = KEY, step: Step | None = None) -> Request:
+    return Request(
+        request_id=f"{action}-{at_s}-{by}", at_ms=T0 + at_s * 1000, by=by, action=action, key_id=key_id, step=step,
+        facts=FACTS,
+    )  # fmt: skip
+
+
+def outcome(command: Command, state: StepState = StepState.CONFIRMED) -> Outcome:
+    return Outcome(
+        command_id=command.command_id, incident_id=command.incident_id, key_id=command.key_id, step=command.step,
+        state=state, at_ms=command.at_ms + 100, attempts=1, seconds_to_effective=0.1,
+    )  # fmt: skip
