@@ -202,6 +202,8 @@ class ScoreCore:
         self.population.reconfigure(settings)
         self.book.reconfigure(settings)
         self.judge.settings = settings
+        for retries in self.retries:
+            retries.dedup_s = settings.time.dedup_s
         self._folder.reconfigure(settings)
 
     def windows(self, key_id: str) -> dict[str, float] | None:

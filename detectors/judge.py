@@ -51,8 +51,8 @@ class Judge:
         tables, told = population.tables, []
         best = np.zeros(len(wave.slots))
         for family in CALIBRATED:
-            if family not in wave.raws:
-                continue
+            if family not in wave.raws or not wave.raws[family].any():
+                continue  # a raw score of 0 is a score of 0
             raw, tell = self._calibrated(family, wave, cohorts, population)
             score = calibration.scores(tables, cohorts, CALIBRATED.index(family), raw)
             best = np.maximum(best, score)

@@ -28,7 +28,7 @@ class RetryFilter:
     """
 
     def __init__(self, dedup_s: int, cap: int = CAP) -> None:
-        self._dedup_s, self._cap = dedup_s, cap
+        self.dedup_s, self._cap = dedup_s, cap
         self._generation, self._second = 0, 0
         self._now: set[int] = set()
         self._before: set[int] = set()
@@ -39,7 +39,7 @@ class RetryFilter:
         last = int(seconds[-1])
         within_one_second = last == self._second
         roomy = within_one_second or len(self._now) + len(values) < self._cap
-        if roomy and last // self._dedup_s == self._generation:
+        if roomy and last // self.dedup_s == self._generation:
             self._second = last
             return self._look(values, 0)
         found: list[int] = []
@@ -63,7 +63,7 @@ class RetryFilter:
         return found
 
     def _turn(self, second: int) -> None:
-        generation = second // self._dedup_s
+        generation = second // self.dedup_s
         if generation != self._generation:
             self._before = self._now if generation == self._generation + 1 else set()
             self._now, self._generation = set(), generation

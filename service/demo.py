@@ -11,15 +11,16 @@ import contextlib
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import orjson
+from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 from rich.console import Console
 
-from containment.sandbox_server import NewKey, create_sandbox
+from containment.sandbox_server import NewKey, Sandbox, create_sandbox
 from schemas.config import KeysConfig, ResponsesConfig, WiringConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.wiring import IntakeConfig, ProviderConfig, StateConfig, StoreConfig
@@ -32,6 +33,7 @@ from service.local_server import LocalServer
 from service.logs import configure_logging
 from service.tansu import Tansu
 from service.worker import Worker
+from sources.simulator.events import Event
 from sources.simulator.scenario import Scenario, demo_scenario
 from streams.kafka import producer
 from streams.topics import Topic
@@ -40,6 +42,8 @@ THEFT_LIMIT_S: Final = 45.0  # of real time; a theft that is not contained by th
 _AFTER_S: Final = 3.0  # go on knocking after the cut, so that the refusals are seen
 _WARM_UP_LEAD_MS: Final = 45_000  # event time ends about now
 _BATCH: Final = 500
+_SERVED: Final = 200
+_DAY_EVENTS: Final = 80_000  # a small company's day, in time for a demo
 
 
 def main(*, seed: int, directory: Path, console: Console) -> None:
@@ -49,7 +53,7 @@ def main(*, seed: int, directory: Path, console: Console) -> None:
         asyncio.run(_interruptible(_demo(seed, directory, console)))
 
 
-async def _interruptible(work: Any) -> None:  # noqa: ANN401 - a coroutine
+async def _interruptible(work: Coroutine[None, None, None]) -> None:
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
@@ -61,23 +65,24 @@ async def _demo(seed: int, directory: Path, console: Console) -> None:
     data_dir = directory / "demo"
     shutil.rmtree(data_dir, ignore_errors=True)
     data_dir.mkdir(parents=True)
-    now_ms = wall_ms()
-    scenario = demo_scenario(seed, now_ms + _WARM_UP_LEAD_MS + 600_000, provider_override="sandbox")
+    end_ms = wall_ms() + _WARM_UP_LEAD_MS + 600_000
+    scenario = demo_scenario(seed, end_ms, provider_override="sandbox", normal_events=_DAY_EVENTS)
     with new_screen(console) as screen:
         screen.say("starting the embedded broker, store, stages and a sandbox provider")
-        async with _world(scenario, data_dir) as (worker, watch, sandbox):
-            bill = await _play(scenario, worker, watch, sandbox, screen)
-        path = write_report(directory / "demo-report.md", bill, watch)
-        screen.finish(bill, watch, path)
+        async with _stage_set(scenario, data_dir, screen) as play:
+            await play.warm_up()
+            await play.theft()
+            await play.settle()
+        path = write_report(directory / "demo-report.md", play.bill, play.watch)
+        screen.finish(play.bill, play.watch, path)
 
 
 @contextlib.asynccontextmanager
-async def _world(scenario: Scenario, data_dir: Path) -> AsyncIterator[tuple[Worker, Watch, Any]]:
+async def _stage_set(scenario: Scenario, data_dir: Path, screen: Screen) -> AsyncIterator[Play]:
     """Sandbox, broker, worker and a reader of what they say; all gone afterwards, whatever happens."""
     app = create_sandbox(SecretStr("demo"))
-    sandbox = app.state.sandbox
     for key in scenario.keys:
-        sandbox.register(NewKey(key_id=key.key_id))
+        app.state.sandbox.register(NewKey(key_id=key.key_id))
     async with contextlib.AsyncExitStack() as stack:
         server = LocalServer(app)
         url = await server.start()
@@ -89,7 +94,10 @@ async def _world(scenario: Scenario, data_dir: Path) -> AsyncIterator[tuple[Work
         watch = Watch(tansu.bootstrap, worker.install.topics)
         await watch.start()
         stack.push_async_callback(watch.stop)
-        yield worker, watch, sandbox
+        sender = producer(worker.bootstrap, linger_ms=5)
+        await sender.start()
+        stack.push_async_callback(sender.stop)
+        yield Play(scenario, worker, watch, app.state.sandbox, sender, screen)
 
 
 def _install(scenario: Scenario, data_dir: Path, sandbox_url: str) -> Install:
@@ -109,106 +117,102 @@ def _install(scenario: Scenario, data_dir: Path, sandbox_url: str) -> Install:
     return Install(folder, data_dir, environ)
 
 
-async def _play(scenario: Scenario, worker: Worker, watch: Watch, sandbox: Any, screen: Screen) -> Bill:  # noqa: ANN401 - Sandbox
-    theft = scenario.thefts[0]
-    bill = Bill(key=theft.keys[0], theft_start_ms=theft.start_ms, keys=len(scenario.keys))
-    sender = producer(worker.bootstrap, linger_ms=5)
-    await sender.start()
-    topic = worker.install.topics.name(Topic.RAW)
-    try:
-        events = scenario.events()
-        held = await _warm_up(events, theft.start_ms, sender, topic, bill, screen)
-        while _scored(worker) < bill.events:
-            screen.show(worker, watch, "warming up: the last of a day's events is being scored")
+class Play:
+    """One run: the owners' day, the theft, the end."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        worker: Worker,
+        watch: Watch,
+        sandbox: Sandbox,
+        sender: AIOKafkaProducer,
+        screen: Screen,
+    ) -> None:
+        theft = scenario.thefts[0]
+        self.bill = Bill(
+            key=theft.keys[0], theft_start_ms=theft.start_ms, keys=len(scenario.keys),
+            thief_usd_per_min=theft.taken.usd_per_min or 0,
+        )  # fmt: skip
+        self.watch = watch
+        self._worker = worker
+        self._sandbox = sandbox
+        self._sender = sender
+        self._screen = screen
+        self._topic = worker.install.topics.name(Topic.RAW)
+        self._events = scenario.events()
+        self._held = next(self._events)
+
+    async def warm_up(self) -> None:
+        """Everything before the theft, as fast as it is taken, until it is scored."""
+        acks: list[Awaitable[object]] = []
+        while self._held[0]["ts"] < self.bill.theft_start_ms:
+            event = self._held[0]
+            acks.append(await self._send(event))
+            self.bill.events += 1
+            self._held = next(self._events)
+            if len(acks) >= _BATCH:
+                await asyncio.gather(*acks)
+                acks.clear()
+                self._screen.progress(f"warming up: {self.bill.events:,} events, a day of {self.bill.keys} keys")
+        await asyncio.gather(*acks)
+        while self._worker.score.scored < self.bill.events:
+            self._screen.show(self._worker, self.watch, "warming up: the last of the day's events is being scored")
             await asyncio.sleep(0.1)
-        bill.warm_up_incidents = len(watch.incidents)
-        screen.say(f"{bill.events:,} events of {bill.keys} keys are known; now a production key is stolen")
-        await _theft(held, events, theft.start_ms, sender, topic, (worker, watch, sandbox), bill, screen)
-        await _settle(worker, watch, bill, screen)
-    finally:
-        await sender.stop()
-    return bill
+        self.bill.warm_up_incidents = len(self.watch.incidents)
+        self._screen.say(
+            f"{self.bill.events:,} events of {self.bill.keys} keys are known; now a production key is stolen"
+        )
 
+    async def theft(self) -> None:
+        """In real time, until the key is cut and has been refused for a while."""
+        bill = self.bill
+        bill.theft_start_s = began_s = time.monotonic()
+        while not self._over(time.monotonic()):
+            event, stolen = self._held
+            wait_s = (event["ts"] - bill.theft_start_ms) / 1000 - (time.monotonic() - began_s)
+            if wait_s > 0:
+                await asyncio.sleep(min(wait_s, 0.25))
+            else:
+                await self._call(event, stolen=stolen is not None)
+                self._held = next(self._events)
+            bill.note_cut(self.watch, time.monotonic())
+            self._screen.show(self._worker, self.watch, self._state(time.monotonic() - began_s))
 
-async def _warm_up(events: Any, until_ms: int, sender: Any, topic: str, bill: Bill, screen: Screen) -> Any:  # noqa: ANN401 - iterators and aiokafka
-    """Everything before the theft, as fast as it is taken; returns the first event after it."""
-    acks: list[Any] = []
-    for event, stolen in events:
-        if event["ts"] >= until_ms:
-            await asyncio.gather(*acks)
-            return event, stolen
-        acks.append(await sender.send(topic, orjson.dumps(event), key=event["key_id"].encode()))
-        bill.events += 1
-        bill.normal_usd += event["cost_usd"]
-        if len(acks) >= _BATCH:
-            await asyncio.gather(*acks)
-            acks.clear()
-            screen.progress(f"warming up: {bill.events:,} events, a day of 60 keys")
-    raise RuntimeError("the scenario has no theft")
+    async def settle(self) -> None:
+        """Until the archive holds every event, or ten seconds have passed."""
+        deadline_s = time.monotonic() + 10
+        while time.monotonic() < deadline_s and self._worker.store is not None:
+            totals = await asyncio.to_thread(self._worker.store.usage_totals)
+            self.bill.archived = totals.events
+            self.bill.audit_rows = len(await asyncio.to_thread(self._worker.store.audit))
+            self._screen.show(self._worker, self.watch, f"archived {totals.events:,} of {self.bill.events:,} events")
+            if totals.events >= self.bill.events:
+                return
+            await asyncio.sleep(0.2)
 
-
-async def _theft(
-    held: Any,
-    events: Any,
-    start_ms: int,
-    sender: Any,
-    topic: str,
-    world: Any,
-    bill: Bill,
-    screen: Screen,
-) -> None:
-    """In real time until the key is cut and has been refused for a while."""
-    worker, watch, sandbox = world
-    bill.theft_start_s = began_s = time.monotonic()
-    event, stolen = held
-    while True:
-        wait_s = (event["ts"] - start_ms) / 1000 - (time.monotonic() - began_s)
-        if wait_s > 0:
-            await asyncio.sleep(min(wait_s, 0.25))
-        else:
-            await _call(event, stolen, sandbox, sender, topic, bill)
-            event, stolen = next(events)
-        bill.note_cut(watch, time.monotonic())
-        screen.show(worker, watch, _state(bill, time.monotonic() - began_s))
-        if bill.contained_s is not None and time.monotonic() > bill.contained_s + _AFTER_S:
+    async def _call(self, event: Event, *, stolen: bool) -> None:
+        """One call: the provider serves or refuses it; what it served is told to Keyfuse, as its gateway would."""
+        if self._sandbox.admit(event["key_id"]) != _SERVED:
+            self.bill.refused += 1
             return
-        if time.monotonic() - began_s > THEFT_LIMIT_S:
-            return
+        await (await self._send(event))
+        self.bill.events += 1
+        if stolen:
+            self.bill.stolen(event, time.monotonic())
 
+    async def _send(self, event: Event) -> Awaitable[object]:
+        sent: Awaitable[object] = await self._sender.send(
+            self._topic, orjson.dumps(event), key=event["key_id"].encode()
+        )
+        return sent
 
-async def _call(event: Any, stolen: Any, sandbox: Any, sender: Any, topic: str, bill: Bill) -> None:  # noqa: ANN401 - as above
-    """One call: the provider serves or refuses it; what it served is told to Keyfuse, as its gateway would."""
-    if sandbox.admit(event["key_id"]) != 200:
-        bill.refused += 1
-        bill.prevented_usd += event["cost_usd"]
-        return
-    await sender.send_and_wait(topic, orjson.dumps(event), key=event["key_id"].encode())
-    bill.events += 1
-    if stolen is not None:
-        bill.stolen(event)
-    else:
-        bill.normal_usd += event["cost_usd"]
+    def _over(self, now_s: float) -> bool:
+        cut_s = self.bill.contained_s
+        return (cut_s is not None and now_s > cut_s + _AFTER_S) or now_s - self.bill.theft_start_s > THEFT_LIMIT_S
 
-
-def _state(bill: Bill, elapsed_s: float) -> str:
-    if bill.contained_s is not None:
-        return f"cut and verified after {bill.seconds_to_containment:.1f} s; {bill.refused} calls refused since"
-    return f"theft under way for {elapsed_s:.0f} s: {bill.stolen_events} calls, {bill.lost_usd:.2f} USD"
-
-
-async def _settle(worker: Worker, watch: Watch, bill: Bill, screen: Screen) -> None:
-    """Until the archive holds every event and the incident shows its last step, or ten seconds have passed."""
-    deadline_s = time.monotonic() + 10
-    while time.monotonic() < deadline_s and worker.store is not None:
-        totals = await asyncio.to_thread(worker.store.usage_totals)
-        bill.archived = totals.events
-        bill.audit_rows = len(await asyncio.to_thread(worker.store.audit))
-        bill.rollup_difference = str(await asyncio.to_thread(worker.store.rollup_vs_raw))
-        screen.show(worker, watch, f"archived {bill.archived:,} of {bill.events:,} events")
-        if bill.archived >= bill.events:
-            return
-        await asyncio.sleep(0.2)
-
-
-def _scored(worker: Worker) -> int:
-    return worker.score.scored if worker.score is not None else 0
+    def _state(self, elapsed_s: float) -> str:
+        bill = self.bill
+        if bill.seconds_to_containment is not None:
+            return f"cut and verified after {bill.seconds_to_containment:.1f} s; {bill.refused} calls refused since"
+        return f"theft under way for {elapsed_s:.0f} s: {bill.stolen_events} calls, {bill.lost_usd:.2f} USD"

@@ -20,27 +20,23 @@ class Bill:
 
     key: SimKey
     theft_start_ms: int
+    thief_usd_per_min: float  # as the scenario has it
     keys: int
     events: int = 0
-    normal_usd: float = 0.0
     warm_up_incidents: int = 0
     theft_start_s: float = 0.0
-    first_stolen_ms: int | None = None
-    last_stolen_ms: int = 0
+    first_stolen_s: float | None = None
     stolen_events: int = 0
     lost_usd: float = 0.0
     refused: int = 0
-    prevented_usd: float = 0.0
     contained_s: float | None = None
     archived: int = 0
     audit_rows: int = 0
-    rollup_difference: str = ""
 
-    def stolen(self, event: dict[str, Any]) -> None:
+    def stolen(self, event: dict[str, Any], now_s: float) -> None:
         """A call of the thief that the provider served."""
-        if self.first_stolen_ms is None:
-            self.first_stolen_ms = event["ts"]
-        self.last_stolen_ms = event["ts"]
+        if self.first_stolen_s is None:
+            self.first_stolen_s = now_s
         self.stolen_events += 1
         self.lost_usd += event["cost_usd"]
 
@@ -55,15 +51,9 @@ class Bill:
     @property
     def seconds_to_containment(self) -> float | None:
         """From the first stolen call to the verified cut."""
-        if self.contained_s is None or self.first_stolen_ms is None:
+        if self.contained_s is None or self.first_stolen_s is None:
             return None
-        return self.contained_s - self.theft_start_s - (self.first_stolen_ms - self.theft_start_ms) / 1000
-
-    @property
-    def usd_per_min(self) -> float:
-        """The thief's pace while served."""
-        span_ms = max(1000, self.last_stolen_ms - (self.first_stolen_ms or self.last_stolen_ms))
-        return self.lost_usd / (span_ms / 60_000)
+        return self.contained_s - self.first_stolen_s
 
     @property
     def lines(self) -> list[tuple[str, str]]:
@@ -76,7 +66,7 @@ class Bill:
             ("USD lost", f"{self.lost_usd:,.2f}"),
             (
                 "USD that would have been lost in 24 h",
-                f"{self.usd_per_min * 1440:,.0f} (at {self.usd_per_min:.1f} a minute)",
+                f"{self.thief_usd_per_min * 1440:,.0f} (at the thief's {self.thief_usd_per_min:.0f} a minute)",
             ),
             ("calls refused since the cut", f"{self.refused}"),
             ("incidents on other keys in the day before", f"{self.warm_up_incidents}"),

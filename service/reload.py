@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import structlog
 
@@ -22,7 +21,7 @@ async def follow_folder(
     install: Install, metrics: Metrics, *, changed: Callable[[Folder], None], stopping: Callable[[], bool]
 ) -> None:
     """Look every two seconds, off the event loop: ten thousand keys take a second to read."""
-    if not Path(install.config_dir).is_dir():
+    if not await asyncio.to_thread(install.config_dir.is_dir):
         return
     watch = await asyncio.to_thread(FolderWatch, install.config_dir)
     while not stopping():

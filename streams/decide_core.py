@@ -68,6 +68,8 @@ class Decider:
             return Decision(None, reason="no incident for this key")
         change = on_request(case, request, at_ms=request.at_ms)
         decision = _decision(change)
+        if change.reason == REPEAT:
+            return decision  # its command went out before the request was remembered
         if request.action == "restore" or change.wants_restore:
             reason = request.reason or f"{request.by} asked for it"
             return self._order(decision, _restore(change.case, at_ms=request.at_ms, by=request.by, reason=reason))

@@ -28,7 +28,7 @@ class GuardedConsumer(driver.Consumer):
     That list can commit past a record that was never processed (a guard `> 1` where one missing record needs `>= 1`).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's own
         super().__init__(*args, **kwargs)
         self._done: dict[TP, int] = {}
 
@@ -106,6 +106,6 @@ class Engine(faust.App):
         """The consumer; its `done` decides what is committed."""
         return cast("GuardedConsumer", self.consumer)
 
-    def bytes_topic(self, *names: str) -> Any:
+    def bytes_topic(self, *names: str) -> Any:  # noqa: ANN401 - Faust's topic
         """Topics whose records are bytes, untouched."""
         return self.topic(*names, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")

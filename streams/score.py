@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+
 from detectors.core import ScoreCore
 from schemas.frame import decode_frame
 from schemas.records import DeadLetter, DeadReason, Finding, PartitionStats
@@ -107,7 +109,8 @@ class ScoreStage:
             findings = state.core.process(frame)
             self._metrics.inc("keyfuse_events_scored_total", frame.num_rows)
             self.scored += frame.num_rows
-            await self._tell(findings)
+            self._metrics.inc("keyfuse_usd_observed_total", float(np.sum(frame["cost_nano_usd"].to_numpy())) / 1e9)
+            await self._tell(findings, now_ms)
             state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
         state.unacked.append((offset, state.core.clock_s, message))
         state.last_frame_s, state.last_frame_clock_s = now_s, state.core.clock_s
@@ -118,7 +121,7 @@ class ScoreStage:
         for partition, state in list(self._partitions.items()):
             idle_s = now_s - state.last_frame_s - self._settings.idle_s
             if idle_s > 0 and state.core.clock_s:
-                await self._tell(state.core.advance(state.last_frame_clock_s + 1 + int(idle_s)))
+                await self._tell(state.core.advance(state.last_frame_clock_s + 1 + int(idle_s)), now_ms)
                 state.checkpoint.touched(dirty=state.core.dirty_shards())
             await self._step(partition, state, now_s)
             if now_s - state.last_stats_s >= _STATS_EVERY_S:
@@ -153,6 +156,7 @@ class ScoreStage:
             await self._put(partition, "cohorts", state.core.export_cohorts())
             await self._put(partition, str(dirty[0]), state.core.export_shard(dirty[0]))
             state.checkpoint.written(dirty[0])
+            self._metrics.set("keyfuse_checkpoint_age_seconds", 0)
         ackable = state.checkpoint.ackable()
         covered = [state.unacked.popleft() for _ in range(sum(1 for o, _, _ in state.unacked if o <= ackable))]
         if not covered:
@@ -166,12 +170,13 @@ class ScoreStage:
         await self._store.put(partition, _key(partition, name), value)
         self._metrics.inc("keyfuse_checkpoint_bytes_total", len(value))
 
-    async def _tell(self, findings: list[Finding]) -> None:
+    async def _tell(self, findings: list[Finding], now_ms: int) -> None:
         if not findings:
             return
         await self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in findings])
         for finding in findings:
             self._metrics.inc("keyfuse_findings_total", family=finding.family, severity=finding.severity)
+            self._metrics.observe("keyfuse_event_to_finding_seconds", max(0, now_ms - finding.at_ms) / 1000)
 
     async def _bury(self, partition: int, offset: int, value: bytes, detail: str, now_ms: int) -> None:
         dead = DeadLetter(

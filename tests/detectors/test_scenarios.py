@@ -104,7 +104,7 @@ def test_a_slow_ramp_is_told_as_drift() -> None:
         day = block / 144
         level = 1.0 if day < 3 else 1.02 ** (block - 3 * 144)
         events += [
-            {"ts_s": NOW_S + block * 600 + 60.0 * n, "key_id": "frog", "cost_usd": 0.02 * level} for n in range(5)
+            {"ts_s": NOW_S + block * 600 + 60.0 * n, "key_id": "frog", "cost_usd": 0.03 * level} for n in range(3)
         ]
 
     told = play(core, events)

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import pytest_asyncio
 
 from schemas.records import AuditRow, Command, Finding, Incident, Request
 from storage.store import Store
@@ -28,7 +29,7 @@ def module_broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     yield request.getfixturevalue(f"{request.param}_broker")
 
 
-@pytest.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(module_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     """A worker with all stages."""
     directory = tmp_path_factory.mktemp("install")

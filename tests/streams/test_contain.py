@@ -90,7 +90,8 @@ async def test_the_same_record_read_again_is_answered_and_not_done_again(world: 
 
 
 async def test_cut_given_back_and_cut_again_really_cuts_again(world: World) -> None:
-    for number, (step, refused) in enumerate([("disable", True), ("restore", False), ("disable", True)]):
+    rounds: list[tuple[Step, bool]] = [("disable", True), ("restore", False), ("disable", True)]
+    for number, (step, refused) in enumerate(rounds):
         [outcome] = await world.run(command(step, at_s=number, by="ana"))
         assert (outcome.state, await world.refused()) == (StepState.CONFIRMED, refused)
 
