@@ -13,8 +13,8 @@ from typing import Final
 
 import numpy as np
 import orjson
+from aiokafka.partitioner import murmur2
 
-from schemas.partition import partition_of
 
 START: Final = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
 THIEVES: Final = 10
@@ -105,13 +105,13 @@ def events(workload: Workload) -> Iterator[tuple[str, bytes]]:
 
 
 def partitioned(pairs: Iterator[tuple[str, bytes]], partitions: int) -> list[list[bytes]]:
-    """The values by the partition of their key, as a producer that keys its records would place them."""
+    """The values by the partition of their key, as Kafka's own producers place records with that key."""
     of_key: dict[str, int] = {}
     placed: list[list[bytes]] = [[] for _ in range(partitions)]
     for key_id, value in pairs:
         partition = of_key.get(key_id)
         if partition is None:
-            partition = of_key[key_id] = partition_of(key_id, partitions)
+            partition = of_key[key_id] = (murmur2(key_id.encode()) & 0x7FFFFFFF) % partitions
         placed[partition].append(value)
     return placed
 

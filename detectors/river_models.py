@@ -51,6 +51,7 @@ class Forest:
         self._nodes: list[list[list[Any]]] = []
         self._masses = np.zeros((0, *self.shape))
         self._ready = np.zeros(0, bool)
+        self._exported: dict[int, Array] = {}
         self._feature, self._threshold = self._structure()
 
     def grow_to(self, cohorts: int) -> None:
@@ -64,6 +65,7 @@ class Forest:
     def learn(self, cohort: int, samples: Array) -> None:
         """Learn samples one by one, each a row of features between 0 and 1."""
         model = self._models[cohort]
+        self._exported.pop(cohort, None)
         for sample in samples.tolist():
             model.learn_one(dict(zip(self._names, sample, strict=True)))
             if model.counter == 0:
@@ -92,13 +94,16 @@ class Forest:
 
     def export(self, cohort: int) -> tuple[int, Array]:
         """Samples learned in the open window, and [2, trees, nodes] masses: learning, published."""
-        masses = [[(node.l_mass, node.r_mass) for node in nodes] for nodes in self._nodes[cohort]]
-        return self._models[cohort].counter, np.array(masses, np.int32).transpose(2, 0, 1)
+        if cohort not in self._exported:  # asked for far more often than learned
+            masses = [[(node.l_mass, node.r_mass) for node in nodes] for nodes in self._nodes[cohort]]
+            self._exported[cohort] = np.array(masses, np.int32).transpose(2, 0, 1)
+        return self._models[cohort].counter, self._exported[cohort]
 
     def restore(self, cohort: int, counter: int, masses: Array) -> None:
         """The model of `export`; masses of another shape are left aside and the model starts afresh."""
         if masses.shape != (2, *self.shape):
             return
+        self._exported.pop(cohort, None)
         self._models[cohort].counter = counter
         for nodes, learning, published in zip(self._nodes[cohort], *masses.tolist(), strict=True):
             for node, l_mass, r_mass in zip(nodes, learning, published, strict=True):

@@ -48,7 +48,7 @@ _DAY_EVENTS: Final = 80_000  # a small company's day, in time for a demo
 
 def main(*, seed: int, directory: Path, console: Console) -> None:
     """Runs the demo; exit 0 and no process left, also after Ctrl-C."""
-    configure_logging(level="ERROR")
+    configure_logging(level="CRITICAL")
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_interruptible(_demo(seed, directory, console)))
 

@@ -1,10 +1,12 @@
 """`keyfuse replay`: recorded events through the very core of the stages, in event time, deterministic to the byte.
 
-Pure but for the files it is given. Events are sorted by their time; partitions are scored as the broker's would be.
+Pure. Events are sorted by their time and scored in the partitions they would have in the broker. In a closed loop
+the events are fed in slots so short that a cut is known before the first event it would have stopped.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,28 +14,29 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from alerting.case import KeyCase
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
 from schemas.config import ResponsesConfig
 from schemas.frame import FRAME_SCHEMA
 from schemas.records import Command, DeadLetter, Finding, Incident, Outcome, Step, StepState, rfc3339
-from service.config_folder import Folder
+from service.config_tree import Folder
+from service.replay_cuts import Contained, Cuts
 from sources.batch import BatchParser, RawRecord
-from sources.routing import split_by_partition
+from sources.routing import compact, split_by_partition
 from streams.decide_core import Decider, Decision
 
 ROWS_PER_STEP: Final = 8192
-_LINES_PER_PARSE: Final = 20_000
-_ORDER: Final = {"finding": 0, "incident": 1, "command": 2}
-_CUTS: Final = frozenset({"block", "disable", "revoke"})
+LINES_PER_PARSE: Final = 20_000
 UNCONFIGURED: Final[Mapping[Step, bool]] = {"disable": True}  # a provider nobody configured: assume the usual rung
 
 
 @dataclass
 class ReplayResult:
-    """What came out, and the sums for the summary."""
+    """What came out, and the sums for the summary; in a closed loop those of the world with the cuts."""
 
     lines: list[bytes] = field(default_factory=list)
     events: int = 0
@@ -42,15 +45,17 @@ class ReplayResult:
     dropped_events: int = 0
     dead: list[DeadLetter] = field(default_factory=list)
     incidents: dict[str, Incident] = field(default_factory=dict)
-    cut_at_ms: dict[str, int] = field(default_factory=dict)
+    contained: list[Contained] = field(default_factory=list)
     findings: int = 0
 
 
-def read_events(records: Iterable[bytes], parser: BatchParser) -> tuple[pa.Table, list[DeadLetter]]:
+def read_events(
+    records: Iterable[bytes], parser: BatchParser, *, lines_per_parse: int = LINES_PER_PARSE
+) -> tuple[pa.Table, list[DeadLetter]]:
     """All events of the records, sorted by time (equal times keep their order), and what could not be taken."""
     batches: list[pa.RecordBatch] = []
     dead: list[DeadLetter] = []
-    for chunk in _chunks(records):
+    for chunk in _chunks(records, lines_per_parse):
         parsed = parser.parse(chunk, topic="replay", now_ms=0)
         batches.append(parsed.frame)
         dead.extend(parsed.dead)
@@ -64,12 +69,12 @@ def read_events(records: Iterable[bytes], parser: BatchParser) -> tuple[pa.Table
     return table, dead
 
 
-def _chunks(records: Iterable[bytes]) -> Iterator[list[RawRecord]]:
+def _chunks(records: Iterable[bytes], lines: int) -> Iterator[list[RawRecord]]:
     chunk: list[RawRecord] = []
     for number, line in enumerate(records):
         if line.strip():
             chunk.append(RawRecord(0, number, line, None))
-        if len(chunk) >= _LINES_PER_PARSE:
+        if len(chunk) >= lines:
             yield chunk
             chunk = []
     if chunk:
@@ -86,7 +91,9 @@ class Replay:
         offered: Mapping[str, Mapping[Step, bool]],
         closed_loop: bool = False,
         containment_latency_s: float = 5.0,
+        rows_per_step: int = ROWS_PER_STEP,
     ) -> None:
+        """`rows_per_step` changes the speed and nothing else."""
         registry, policies = Registry(folder.keys), Policies(folder.policies)
         responses = _all_auto(folder.responses) if closed_loop else folder.responses
         self._partitions = folder.wiring.kafka.partitions
@@ -100,91 +107,109 @@ class Replay:
         self._decider = Decider(responses, folder.budgets, lambda provider: offered.get(provider, UNCONFIGURED))
         self._closed_loop = closed_loop
         self._latency_ms = int(containment_latency_s * 1000)
-        self._cases: dict[str, Any] = {}
-        self._lines: list[tuple[int, int, int, bytes]] = []
+        self._rows_per_step = rows_per_step
+        self._cases: dict[str, KeyCase | None] = {}
+        self._coming: defaultdict[str, list[Outcome]] = defaultdict(list)
+        self._cuts = Cuts()
+        self._lines: list[tuple[int, str, int, bytes]] = []
         self.result = ReplayResult()
 
     def run(self, table: pa.Table) -> ReplayResult:
-        """Feed the whole table; the result's lines are in time order."""
-        self.result.keys = len(table["key_id"].unique()) if table.num_rows else 0
-        for step in self._steps(table):
-            self._feed(step)
+        """Feed the whole table, which comes from `read_events`; the result's lines are in time order."""
         if table.num_rows:
-            end_s = table["ts_ms"][table.num_rows - 1].as_py() // 1000 + 1
-            self._decide(finding for core in self._cores for finding in core.advance(end_s))
-            self._silence(end_s * 1000)
+            rows = table.combine_chunks().to_batches()[0]
+            self._feed(rows)
+            self._count(rows)
+        # A key's own records of one millisecond stay in the order in which one led to the other.
         self._lines.sort(key=lambda line: line[:3])
         self.result.lines = [line for *_, line in self._lines]
         return self.result
 
-    def _steps(self, table: pa.Table) -> Iterator[pa.RecordBatch]:
-        """Slices of rows. In a closed loop none is longer than the containment takes, so that a cut is in time."""
-        ts_ms = table["ts_ms"].to_numpy() if table.num_rows else np.empty(0, np.int64)
-        span_ms = max(1000, self._latency_ms - 1000) if self._closed_loop else None
-        start = 0
-        while start < len(ts_ms):
-            end = min(start + ROWS_PER_STEP, len(ts_ms))
-            if span_ms is not None:
-                second_ms = ts_ms[start] // 1000 * 1000
-                end = min(end, int(np.searchsorted(ts_ms, second_ms + span_ms, side="left")))
-                self._decide(f for core in self._cores for f in core.advance(int(second_ms // 1000)))
-            yield table.slice(start, end - start).combine_chunks().to_batches()[0]
-            start = end
-
     def _feed(self, rows: pa.RecordBatch) -> None:
-        if self._closed_loop and self.result.cut_at_ms:
-            rows = self._without_cut(rows)
-        self.result.events += rows.num_rows
-        self.result.usd += int(np.sum(rows["cost_nano_usd"].to_numpy())) / 1e9
-        findings: list[Finding] = []
-        for partition, part in split_by_partition(rows, self._partitions).items():
-            findings.extend(self._cores[partition].process(part))
-        self._decide(findings)
+        seconds = rows["ts_ms"].to_numpy() // 1000
+        parts = split_by_partition(rows, self._partitions)
+        places = {p: part["raw_offset"].to_numpy() for p, part in parts.items()}
+        for start, end in self._slots(seconds):
+            if self._closed_loop:
+                self._decide(f for core in self._cores for f in core.advance(int(seconds[start])))
+            for first in range(start, end, self._rows_per_step):
+                bounds = (first, min(first + self._rows_per_step, end))
+                for partition, part in parts.items():
+                    low, high = np.searchsorted(places[partition], bounds).tolist()
+                    self._score(partition, part.slice(low, high - low))
+        end_s = int(seconds[-1]) + 1
+        self._decide(f for core in self._cores for f in core.advance(end_s))
+        for key_id in sorted(self._cases):
+            self._catch_up(key_id, None)
+            self._apply(key_id, self._decider.silence(self._cases[key_id], end_s * 1000))
 
-    def _without_cut(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        keys = rows["key_id"]
-        never = np.iinfo(np.int64).max
-        limit = np.array([self.result.cut_at_ms.get(key, never) for key in keys.dictionary.to_pylist()], np.int64)
-        keep = rows["ts_ms"].to_numpy() <= limit[keys.indices.to_numpy()]
-        self.result.dropped_events += int(len(keep) - keep.sum())
-        return rows.filter(pa.array(keep))
+    def _slots(self, seconds: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+        """Ranges of rows. What is decided in a slot of a closed loop takes effect after its end, never within."""
+        if not self._closed_loop:
+            yield 0, len(seconds)
+            return
+        slot_s = max(1, self._latency_ms // 1000 - 1)
+        slots = (seconds - seconds[0]) // slot_s
+        starts = np.flatnonzero(np.diff(slots, prepend=-1)).tolist()
+        yield from zip(starts, [*starts[1:], len(seconds)], strict=True)
+
+    def _score(self, partition: int, rows: pa.RecordBatch) -> None:
+        happened = self._cuts.without_cut(compact(rows)) if rows.num_rows else rows
+        if happened.num_rows:
+            self._decide(self._cores[partition].process(happened))
 
     def _decide(self, findings: Iterable[Finding]) -> None:
         for finding in sorted(findings, key=lambda f: (f.at_ms, f.key_id, f.family, f.detector)):
             self.result.findings += 1
-            self._write(finding.at_ms, _finding_line(finding))
+            self._catch_up(finding.key_id, finding.at_ms)
+            self._write(finding.key_id, finding.at_ms, _finding_line(finding))
             self._apply(finding.key_id, self._decider.finding(self._cases.get(finding.key_id), finding))
+            self._catch_up(finding.key_id, finding.at_ms)
 
     def _apply(self, key_id: str, decision: Decision) -> None:
         self._cases[key_id] = decision.case
         for incident in decision.incidents:
             self.result.incidents[incident.incident_id] = incident
-            self._write(incident.updated_at_ms, _incident_line(incident))
+            self._write(key_id, incident.updated_at_ms, _incident_line(incident))
         for command in decision.commands:
-            self._write(command.at_ms, _command_line(command))
+            self._write(key_id, command.at_ms, _command_line(command))
             self._world_answers(command)
 
     def _world_answers(self, command: Command) -> None:
         """In a closed loop the provider obeys after the containment latency; else nothing happens."""
-        runs = self._closed_loop and command.mode == "auto" and command.automatic
-        at_ms = command.at_ms + self._latency_ms if runs else command.at_ms
-        if command.mode == "approve" or (command.mode == "auto" and not runs):
+        runs = self._closed_loop and command.automatic
+        if not runs and command.mode != "observe":
             return
-        if runs and command.step in _CUTS:
-            self.result.cut_at_ms.setdefault(command.key_id, at_ms)
+        at_ms = command.at_ms + self._latency_ms if runs else command.at_ms
+        if runs:
+            self._cuts.note(command, at_ms)
         outcome = Outcome(
             command_id=command.command_id, incident_id=command.incident_id, key_id=command.key_id, step=command.step,
             state=StepState.CONFIRMED if runs else StepState.DRY_RUN, at_ms=at_ms, attempts=1,
             seconds_to_effective=self._latency_ms / 1000 if runs else None,
         )  # fmt: skip
-        self._apply(command.key_id, self._decider.outcome(self._cases.get(command.key_id), outcome, at_ms=at_ms))
+        self._coming[command.key_id].append(outcome)
 
-    def _silence(self, clock_ms: int) -> None:
-        for key_id in sorted(self._cases):
-            self._apply(key_id, self._decider.silence(self._cases[key_id], clock_ms))
+    def _catch_up(self, key_id: str, clock_ms: int | None) -> None:
+        """Hear of the key's outcomes up to this time, None for all, and of silence before them."""
+        coming = self._coming[key_id]
+        while coming and (clock_ms is None or coming[0].at_ms <= clock_ms):
+            outcome = coming.pop(0)
+            self._apply(key_id, self._decider.silence(self._cases[key_id], outcome.at_ms))
+            self._apply(key_id, self._decider.outcome(self._cases[key_id], outcome, at_ms=outcome.at_ms))
 
-    def _write(self, at_ms: int, line: dict[str, Any]) -> None:
-        self._lines.append((at_ms, _ORDER[line["type"]], len(self._lines), orjson.dumps(line) + b"\n"))
+    def _count(self, rows: pa.RecordBatch) -> None:
+        kept = self._cuts.without_cut(rows)
+        self.result.keys = len(rows["key_id"].unique())
+        self.result.events = kept.num_rows
+        self.result.dropped_events = rows.num_rows - kept.num_rows
+        self.result.usd = int(np.sum(kept["cost_nano_usd"].to_numpy())) / 1e9
+        newest = [case.incident for case in self._cases.values() if case and case.incident]
+        self.result.incidents |= {incident.incident_id: incident for incident in newest}
+        self.result.contained = self._cuts.contained(kept, self.result.incidents)
+
+    def _write(self, key_id: str, at_ms: int, line: dict[str, Any]) -> None:
+        self._lines.append((at_ms, key_id, len(self._lines), orjson.dumps(line) + b"\n"))
 
 
 def _all_auto(responses: ResponsesConfig) -> ResponsesConfig:

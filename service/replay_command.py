@@ -1,22 +1,20 @@
-"""The files of `keyfuse replay`, and its summary."""
+"""`keyfuse replay`: files in, NDJSON out, and the summary."""
 
 from __future__ import annotations
 
-import gzip
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import orjson
-import pyarrow.parquet as pq
 from pydantic import SecretStr
 from rich.console import Console
-from rich.table import Table
 
 from schemas.fingerprint import Fingerprinter
+from schemas.records import DeadLetter
 from service.errors import UserError
 from service.install import Install
 from service.replay import Replay, ReplayResult, read_events
+from service.replay_cuts import Contained
+from service.replay_files import read_lines
 from service.secrets import load_pepper
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
@@ -24,6 +22,7 @@ from sources.pricing import PriceBook
 
 def main(files: list[str], output: str, config: Path, *, closed_loop: bool, latency_s: float, err: Console) -> None:
     """Read, replay, write; the summary goes to the terminal."""
+    _check_output(output, files)
     install = Install.open(config)
     parser = BatchParser(fingerprinter=_fingerprinter(install), prices=PriceBook(), max_future_s=None)
     table, dead = read_events((line for name in files for line in read_lines(name)), parser)
@@ -35,29 +34,19 @@ def main(files: list[str], output: str, config: Path, *, closed_loop: bool, late
         sys.stdout.buffer.flush()
     else:
         Path(output).write_bytes(b"".join(result.lines))
-    summarise(result, err, closed_loop=closed_loop)
+    for line in summary(result, closed_loop=closed_loop):
+        err.print(line, markup=False)
 
 
-def read_lines(name: str) -> Iterator[bytes]:
-    """One event, array or log record a line."""
-    if name == "-":
-        yield from sys.stdin.buffer
+def _check_output(output: str, files: list[str]) -> None:
+    """Before the work, not after it; and never over what is to be read."""
+    if output == "-":
         return
-    path = Path(name)
-    if not path.is_file():
-        raise UserError(f"{name}: no such file")
-    try:
-        if name.endswith(".parquet"):
-            for batch in pq.ParquetFile(path).iter_batches():
-                yield from (orjson.dumps(row) for row in batch.to_pylist())
-        elif name.endswith(".gz"):
-            with gzip.open(path, "rb") as stream:
-                yield from stream
-        else:
-            with path.open("rb") as stream:
-                yield from stream
-    except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{name}: cannot be read: {error}") from error
+    path = Path(output)
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"--out {output}: {'a folder, name a file' if path.is_dir() else f'no folder {path.parent}'}")
+    if path.exists() and any(name != "-" and Path(name).exists() and path.samefile(name) for name in files):
+        raise UserError(f"--out {output}: would overwrite the events that are read; name another file")
 
 
 def _fingerprinter(install: Install) -> Fingerprinter:
@@ -68,20 +57,34 @@ def _fingerprinter(install: Install) -> Fingerprinter:
     return Fingerprinter(SecretStr(""))
 
 
-def summarise(result: ReplayResult, err: Console, *, closed_loop: bool) -> None:
+def summary(result: ReplayResult, *, closed_loop: bool) -> list[str]:
     """Keys, events, USD, incidents; in a closed loop the seconds and USD of each contained key."""
-    err.print(
-        f"{result.keys} keys, {result.events:,} events, {result.usd:,.2f} USD: {result.findings} findings, "
-        f"{len(result.incidents)} incidents" + (f", {result.dropped_events:,} events prevented" if closed_loop else "")
-    )
+    prevented = f", {result.dropped_events:,} events prevented" if closed_loop else ""
+    lines = [
+        f"{result.keys:,} keys, {result.events:,} events, {result.usd:,.2f} USD: {result.findings:,} findings, "
+        f"{len(result.incidents):,} incidents{prevented}"
+    ]
     if result.dead:
-        reasons = sorted({f"{d.reason.value} {d.field}".strip() for d in result.dead})
-        err.print(f"{len(result.dead)} records could not be taken: {', '.join(reasons[:8])}")
-    contained = [i for i in result.incidents.values() if i.key_id in result.cut_at_ms]
-    if not contained:
-        return
-    table = Table("contained key", "seconds", "USD lost", "why")
-    for incident in sorted(contained, key=lambda i: i.opened_at_ms):
-        seconds = (result.cut_at_ms[incident.key_id] - incident.opened_at_ms) / 1000
-        table.add_row(incident.key_id, f"{seconds:.0f}", f"{incident.lost_usd:,.2f}", incident.headline)
-    err.print(table)
+        lines.append(_not_taken(result.dead, events=result.events))
+    for contained in result.contained:
+        lines += _bill(contained)
+    return lines
+
+
+def _not_taken(dead: list[DeadLetter], *, events: int) -> str:
+    counts: dict[str, int] = {}
+    for letter in dead:
+        name = f"{letter.reason.value} {letter.field}".strip()
+        counts[name] = counts.get(name, 0) + 1
+    commonest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:8]
+    reasons = ", ".join(f"{name} ({count:,})" for name, count in commonest)
+    hint = "" if events else ". Are these events? One JSON object a line is expected"
+    return f"{len(dead):,} records could not be taken: {reasons}{hint}"
+
+
+def _bill(contained: Contained) -> list[str]:
+    return [
+        f"contained {contained.key_id} ({contained.step}): {contained.seconds:,.0f} s and {contained.usd:,.2f} USD "
+        f"after its first suspicious event ({contained.lost_usd:,.2f} above normal)",
+        f"  {contained.headline}",
+    ]

@@ -18,10 +18,10 @@ def split_by_partition(frame: pa.RecordBatch, partitions: int) -> dict[int, pa.R
     present = np.flatnonzero(np.bincount(of_row, minlength=partitions)).tolist()
     if len(present) == 1:
         return {present[0]: frame}
-    return {p: _compact(frame.take(pa.array(np.flatnonzero(of_row == p)))) for p in present}
+    return {p: compact(frame.take(pa.array(np.flatnonzero(of_row == p)))) for p in present}
 
 
-def _compact(part: pa.RecordBatch) -> pa.RecordBatch:
+def compact(part: pa.RecordBatch) -> pa.RecordBatch:
     """Drop the dictionary entries that went to other partitions, where they outnumber the rows."""
     columns = [
         _used_only(column) if pa.types.is_dictionary(column.type) and len(column.dictionary) > len(column) else column

@@ -6,6 +6,7 @@ effects with the same ids; every reader of them drops what it has seen.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -21,6 +22,7 @@ from streams.score import ShardStore
 from streams.topics import Topic
 
 Message = Finding | Outcome | Request
+_SETTLED_TICKS: Final = 5  # without a record of a partition, until what the score stage says of it is believed
 _TYPES: Final[dict[str, type[Finding | Outcome | Request]]] = {
     "finding": Finding,
     "outcome": Outcome,
@@ -45,11 +47,14 @@ class DecideStage:
         self._store = store
         self._outbox = outbox
         self._metrics = metrics
-        self._clock_ms = 0
+        self._clock_ms: dict[int, int] = {}  # by partition: event time up to which every finding has been read
+        self._stats_ms: dict[int, list[int]] = {}  # by partition: what the score stage said, at each tick since a record
         self._open: dict[str, int] = {}  # key_id -> partition, of incidents that silence may end
+        self._turn = asyncio.Lock()  # a record and silence must not both start from the same case
 
     def drop(self) -> None:
         self._open.clear()
+        self._stats_ms.clear()
 
     def restored(self, partition: int, values: Mapping[bytes, bytes]) -> None:
         """After a restart: which incidents are open."""
@@ -69,25 +74,42 @@ class DecideStage:
             await self._outbox.send(Topic.DEAD, [(topic, dead)])
             self._metrics.inc("keyfuse_dead_letters_total", reason=dead.reason.value)
             return
-        case = self._case(message.key_id)
-        await self._carry_out(message.key_id, partition, case, self._decide(case, message))
+        del self._stats_ms.get(partition, [])[:-1]
+        async with self._turn:
+            case = self._case(message.key_id)
+            await self._carry_out(message.key_id, partition, case, self._decide(case, message, partition))
 
     def on_stats(self, stats: PartitionStats) -> None:
         """The score stage tells how far event time is."""
-        self._clock_ms = max(self._clock_ms, stats.clock_s * 1000)
+        said = self._stats_ms.setdefault(stats.partition, [0])
+        said[-1] = max(said[-1], stats.clock_s * 1000)
 
     async def tick(self) -> None:
-        """End the incidents that event time has left behind."""
-        for key_id, partition in list(self._open.items()):
-            case = self._case(key_id)
-            await self._carry_out(key_id, partition, case, self._decider().silence(case, self._clock_ms))
+        """End the incidents that event time has left behind.
 
-    def _decide(self, case: KeyCase | None, message: Message) -> Decision:
+        The score stage may be hours of event time ahead of this one: its clock counts only when no record has come
+        for a while since. Otherwise the findings' own times are the clock, for they come in order.
+        """
+        for partition, said in self._stats_ms.items():
+            if len(said) > _SETTLED_TICKS:
+                self._advance(partition, said.pop(0))
+            said.append(said[-1])
+        for key_id, partition in list(self._open.items()):
+            async with self._turn:
+                case = self._case(key_id)
+                decision = self._decider().silence(case, self._clock_ms.get(partition, 0))
+                await self._carry_out(key_id, partition, case, decision)
+
+    def _advance(self, partition: int, clock_ms: int) -> None:
+        self._clock_ms[partition] = max(self._clock_ms.get(partition, 0), clock_ms)
+
+    def _decide(self, case: KeyCase | None, message: Message, partition: int) -> Decision:
         decider = self._decider()
         if isinstance(message, Finding):
+            self._advance(partition, message.at_ms)
             return decider.finding(case, message)
         if isinstance(message, Outcome):
-            at_ms = max(self._clock_ms, case.incident.updated_at_ms if case and case.incident else 0)
+            at_ms = max(self._clock_ms.get(partition, 0), _effective_ms(case, message))
             return decider.outcome(case, message, at_ms=at_ms)
         return decider.request(case, message)
 
@@ -112,6 +134,16 @@ class DecideStage:
     def _case(self, key_id: str) -> KeyCase | None:
         data = self._store.get(_key(key_id))
         return KeyCase.from_bytes(data) if data is not None else None
+
+
+def _effective_ms(case: KeyCase | None, outcome: Outcome) -> int:
+    """When it took effect in event time: the order's own time and what it took. The outcome's clock is the wall's."""
+    incident = case.incident if case else None
+    if incident is None:
+        return 0
+    ordered = [step.at_ms for step in incident.steps if step.command_id == outcome.command_id]
+    took_ms = int((outcome.seconds_to_effective or 0) * 1000)
+    return max([incident.updated_at_ms, *(at_ms + took_ms for at_ms in ordered)])
 
 
 def _key(key_id: str) -> bytes:

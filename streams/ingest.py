@@ -123,5 +123,7 @@ class DeadRatio:
 
 
 def _raw(record: ConsumerRecord[bytes, bytes]) -> RawRecord:
-    fmt = next((v.decode("ascii", "replace") for k, v in record.headers if k == "format"), None)
+    fmt = None
+    if record.headers:
+        fmt = next((v.decode("ascii", "replace") for k, v in record.headers if k == "format"), None)
     return RawRecord(record.partition, record.offset, record.value or b"", fmt)

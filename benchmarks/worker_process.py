@@ -1,0 +1,124 @@
+"""One Keyfuse worker in its own process: scores `--events` events of a topic that is full, prints how long it took.
+
+    python -m benchmarks.worker_process --bootstrap HOST:PORT --raw TOPIC --prefix P. --events N --roles ingest,score
+
+Measured from when the first batch has been parsed to when the last event has been scored; events parsed by then count
+neither way. Start-up and group membership are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.config_folder import load_folder
+from service.install import Install
+from service.worker import Worker
+from streams.topics import Topic, Topics
+
+_LOOK_EVERY_S: Final = 0.005
+_PEPPER: Final = {"KEYFUSE_PEPPER": "benchmark pepper, not secret"}
+
+
+@dataclass(frozen=True)
+class _TopicsOfOneRun(Topics):
+    """A run's own topics but for the raw one, which all runs read."""
+
+    raw: str = ""
+
+    def name(self, topic: Topic) -> str:
+        return self.raw if topic is Topic.RAW else super().name(topic)
+
+
+class _InstallOfOneRun(Install):
+    raw: str = ""
+
+    @property
+    def topics(self) -> Topics:
+        usual = super().topics
+        return _TopicsOfOneRun(usual.prefix, usual.partitions, self.raw)
+
+
+def install(directory: Path, arguments: argparse.Namespace) -> Install:
+    """Defaults but for the broker and the folders."""
+    config = directory / "config"
+    config.mkdir()
+    (config / "keyfuse.yaml").write_text(
+        f"data_dir: {directory}\n"
+        f"kafka: {{bootstrap: '{arguments.bootstrap}', topic_prefix: {arguments.prefix}, "
+        f"partitions: {arguments.partitions}}}\n"
+        f"store: {{dsn: 'chdb://{directory}/store'}}\n"
+    )
+    made = _InstallOfOneRun(load_folder(config), config, environ=_PEPPER)
+    made.raw = arguments.raw
+    return made
+
+
+def counted(worker: Worker, name: str, **labels: str) -> int:
+    """A counter's value, over all label values that are not named."""
+    total = 0.0
+    for family in text_string_to_metric_families(worker.metrics.render().decode()):
+        for sample in family.samples:
+            if sample.name == name and labels.items() <= sample.labels.items():
+                total += sample.value
+    return int(total)
+
+
+async def measure(worker: Worker, n_events: int, roles: list[str]) -> dict[str, Any]:
+    """Start, wait for the first batch and for the last event, stop."""
+    await worker.start()
+    try:
+        while (before := counted(worker, "keyfuse_events_ingested_total")) == 0:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        started, cpu_started = time.perf_counter(), time.process_time()
+        while worker.score.scored < n_events:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+        archived_s = 0.0
+        if "archive" in roles:
+            while counted(worker, "keyfuse_archive_rows_total") < n_events:
+                await asyncio.sleep(_LOOK_EVERY_S)
+            archived_s = time.perf_counter() - started
+        return {
+            "events": n_events - before,
+            "seconds": seconds,
+            "cpu_s": cpu_s,
+            "archived_s": archived_s,
+            "scored": worker.score.scored,
+            "frames": counted(worker, "keyfuse_frames_total"),
+            "dead": counted(worker, "keyfuse_dead_letters_total"),
+            "breaches_told": counted(worker, "keyfuse_findings_total", family="policy"),
+            "findings": counted(worker, "keyfuse_findings_total"),
+        }
+    finally:
+        await worker.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--raw", required=True)
+    parser.add_argument("--prefix", required=True)
+    parser.add_argument("--events", type=int, required=True)
+    parser.add_argument("--roles", default="ingest,score")
+    parser.add_argument("--partitions", type=int, default=4)
+    arguments = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    with tempfile.TemporaryDirectory() as directory:
+        roles = arguments.roles.split(",")
+        worker = Worker(install(Path(directory), arguments), arguments.bootstrap, roles=roles)
+        print(json.dumps(asyncio.run(measure(worker, arguments.events, roles))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""One worker program on its own topics: fed with a stream, killed as told, and what is left of it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import yaml
+from aiokafka import AIOKafkaProducer
+
+from detectors.core import ScoreCore
+from schemas.records import Finding, Incident
+from service.config_tree import FILES
+from service.install import Install
+from storage.store import Store
+from streams.topics import StateTopic, Topic
+from tests.brokers import ROOT
+from tests.integration.faust_engine import committed, read_all
+from tests.integration.stream import Stream
+from tests.integration.uses import T0_MS
+from tests.integration.world import ENVIRON, until
+
+PATIENCE_S: Final = 90.0
+SPEED: Final = 60.0  # seconds of event time in a second
+AHEAD_S: Final = 20.0  # of event time that is sent beyond the place of the next kill
+
+
+class Kill(NamedTuple):
+    """Kill the process once its clock is there (seconds after the stream's beginning) and it has scored something."""
+
+    at_s: float
+
+
+@dataclass
+class Ending:
+    """What is left when a worker is through with a stream."""
+
+    cores: dict[int, ScoreCore]
+    findings: dict[str, bytes]
+    incidents: dict[str, tuple[str, str, str]]  # id → key, state and severity of the newest version
+    archive: list[tuple[Any, ...]]
+    minutes: list[tuple[Any, ...]]
+    dead: int
+    difference: int
+    scored: int  # rows that the processes took up, replays among them
+    processes: int
+
+    def windows(self, key_id: str, clock_s: int) -> dict[str, float] | None:
+        """As of one clock, so that two endings can be compared."""
+        for core in self.cores.values():
+            core.advance(clock_s)
+            found = core.windows(key_id)
+            if found is not None:
+                return found
+        return None
+
+
+class Life:
+    """The worker's processes, one after another, on one set of topics."""
+
+    def __init__(self, one: Install, store: Store, directory: Path) -> None:
+        self.one = one
+        self.clock_s = 0.0  # of event time, in seconds after the stream's beginning
+        self.scored = 0
+        self.processes = 0
+        self._scored_before = 0
+        self._store = store
+        self._directory = directory
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        write_folder(one, directory)
+
+    async def live(self, stream: Stream, kills: Sequence[Kill]) -> Ending:
+        """Feed the stream and kill on the way; returns when the last process has stored everything and ended."""
+        await self._start()
+        passed = asyncio.Condition()
+        feeding = asyncio.create_task(self._feed(stream, kills, passed))
+        try:
+            for kill in kills:
+                await until(lambda at_s=kill.at_s: self._reached(at_s), f"{kill}: {self.log()}", patience_s=PATIENCE_S)
+                assert await self.end(signal.SIGKILL) == -signal.SIGKILL
+                await self._start()
+                async with passed:
+                    passed.notify_all()
+            await asyncio.wait_for(feeding, PATIENCE_S)
+            await self._until_through(stream)
+            assert await self.end(signal.SIGTERM) == 0, self.log()
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            if self._process is not None and self._process.returncode is None:
+                await self.end(signal.SIGKILL)
+        return await self._ending()
+
+    def log(self) -> str:
+        """The end of what the processes said."""
+        return (self._directory / "worker.log").read_text(errors="replace")[-6000:]
+
+    def _reached(self, at_s: float) -> bool:
+        return self.scored > self._scored_before and self.clock_s >= at_s
+
+    async def _feed(self, stream: Stream, kills: Sequence[Kill], passed: asyncio.Condition) -> None:
+        """At a steady pace, and never far beyond the place of a kill that is still to come."""
+        bootstrap, topic = self.one.folder.wiring.kafka.bootstrap, self.one.topics.name(Topic.RAW)
+        loop = asyncio.get_running_loop()
+        began_s, held_s = loop.time(), 0.0
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2) as sender:
+            acks = []
+            for record in stream.records:
+                for number, kill in enumerate(kills, start=1):
+                    if record.at_s > kill.at_s + AHEAD_S and self.processes <= number:
+                        stopped_s = loop.time()
+                        async with passed:
+                            await passed.wait_for(lambda number=number: self.processes > number)
+                        held_s += loop.time() - stopped_s
+                wait_s = record.at_s / SPEED - (loop.time() - began_s - held_s)
+                if wait_s > 0.005:
+                    await asyncio.sleep(wait_s)
+                acks.append(await sender.send(topic, record.value, partition=record.partition))
+            await asyncio.gather(*acks)
+
+    async def _start(self) -> None:
+        with (self._directory / "worker.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.integration.killed_worker", str(self._directory)),
+                cwd=ROOT, env={**os.environ, **ENVIRON}, stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE, stderr=log,
+            )  # fmt: skip
+        self.processes += 1
+        self.clock_s, self._scored_before = 0.0, self.scored
+        self._reader = asyncio.create_task(self._read(self._process))
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            said = json.loads(line)
+            self.clock_s = said["clock_s"] - T0_MS / 1000
+            self.scored = self._scored_before + said["scored"]
+
+    async def end(self, sign: signal.Signals) -> int:
+        """Send the signal; returns the exit status when the process is gone."""
+        process, reader = self._process, self._reader
+        assert process is not None
+        assert reader is not None
+        if process.returncode is None:
+            process.send_signal(sign)
+        status = await asyncio.wait_for(process.wait(), PATIENCE_S)
+        await reader
+        return status
+
+    async def _until_through(self, stream: Stream) -> None:
+        """The archive holds everything and the state covers every frame."""
+        bootstrap, topics = self.one.folder.wiring.kafka.bootstrap, self.one.topics
+
+        async def archived() -> bool:
+            totals = await asyncio.to_thread(self._store.rollup_vs_raw)
+            return totals.raw_events == len(stream.events)
+
+        await until(archived, f"{len(stream.events)} events in the archive: {self.log()}", patience_s=PATIENCE_S)
+        frames, group = topics.name(Topic.FRAMES), f"{topics.prefix}keyfuse-score"
+        ends = {p: len(await read_all(bootstrap, frames, p)) for p in range(topics.partitions)}
+
+        async def covered() -> bool:
+            return await committed(bootstrap, group, frames, partitions=topics.partitions) == ends
+
+        await until(covered, f"the state covers the frames up to {ends}: {self.log()}", patience_s=PATIENCE_S)
+
+    async def _ending(self) -> Ending:
+        findings = {found.finding_id: found.to_bytes() for found in await self._all(Topic.FINDINGS, Finding)}
+        incidents: dict[str, Incident] = {}
+        for version in await self._all(Topic.INCIDENTS, Incident):
+            known = incidents.get(version.incident_id)
+            if known is None or version.seq > known.seq:
+                incidents[version.incident_id] = version
+        rows = self._store.connection.rows
+        return Ending(
+            cores={p: await self._core(p) for p in range(self.one.topics.partitions)},
+            findings=findings,
+            incidents={i: (one.key_id, one.state, one.severity) for i, one in incidents.items()},
+            archive=rows(
+                "SELECT key_id, count(), uniqExact(event_id), sum(input_tokens), sum(output_tokens),"
+                " sum(cost_nano_usd) FROM usage_events FINAL GROUP BY key_id ORDER BY key_id"
+            ),
+            minutes=rows(
+                "SELECT key_id, at, sum(events), sum(requests), sum(input_tokens), sum(cost_nano_usd)"
+                " FROM usage_minute GROUP BY key_id, at ORDER BY key_id, at"
+            ),
+            dead=rows("SELECT count() FROM dead_letters FINAL")[0][0],
+            difference=self._store.rollup_vs_raw().difference,
+            scored=self.scored,
+            processes=self.processes,
+        )
+
+    async def _all(self, topic: Topic, kind: type[Any]) -> list[Any]:
+        """Every record of a topic, partition by partition."""
+        bootstrap, topics = self.one.folder.wiring.kafka.bootstrap, self.one.topics
+        found = [await read_all(bootstrap, topics.name(topic), p) for p in range(topics.count(topic))]
+        return [kind.from_bytes(value) for records in found for _, value in records]
+
+    async def _core(self, partition: int) -> ScoreCore:
+        """The state as the next owner of the partition would find it."""
+        bootstrap, name = self.one.folder.wiring.kafka.bootstrap, self.one.topics.state_name(StateTopic.SCORE)
+        values = {key: value or b"" for key, value in await read_all(bootstrap, name, partition)}
+        core = self.one.new_core(partition)
+        core.import_cohorts(values[f"{partition}:cohorts".encode()])
+        for shard in range(self.one.folder.wiring.state.shards):
+            data = values.get(f"{partition}:{shard}".encode())
+            if data is not None:
+                core.import_shard(shard, data)
+        return core
+
+
+def write_folder(one: Install, directory: Path) -> None:
+    """The install's configuration as the files that a program reads."""
+    for file in FILES:
+        part = getattr(one.folder, file.part).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        (directory / file.name).write_text(yaml.safe_dump(part))
