@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 
-from service.errors import UserError
+from service.errors import UserError, for_people
 from service.lazy import lazy
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 app = typer.Typer(
     help="Watches every use of every LLM API key and cuts a stolen one within seconds, verified.",
+    epilog="Example: `keyfuse demo` shows it all; `keyfuse init` and `keyfuse up` start it. "
+    "`keyfuse COMMAND --help` tells more.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-ConfigDir = Annotated[
-    Path, typer.Option("--config", envvar="KEYFUSE_CONFIG", help="Folder with the YAML files.", show_default=True)
-]
+USER_ERROR: Final = 2
 _CONFIG = Path("keyfuse.d")
+
+
+def _folder(path: Path) -> Path:
+    """Without a folder the defaults hold, but a folder that somebody names has to be there."""
+    if path != _CONFIG and not path.is_dir():
+        raise UserError(f"--config {path}: no such folder; `keyfuse init --config {path}` makes one")
+    return path
+
+
+_CONFIG_HELP = "Folder with the YAML files."
+ConfigDir = Annotated[
+    Path, typer.Option("--config", envvar="KEYFUSE_CONFIG", help=_CONFIG_HELP, metavar="DIR", callback=_folder)
+]
+NewConfigDir = Annotated[Path, typer.Option("--config", envvar="KEYFUSE_CONFIG", help=_CONFIG_HELP, metavar="DIR")]
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `keyfuse keys` shows it; never the secret itself.")]
+Reason = Annotated[str, typer.Option(help="Why; goes to the audit.", metavar="TEXT")]
+By = Annotated[str, typer.Option(help="Who asks; goes to the audit. Default: your login name.", metavar="NAME")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"keyfuse {version('keyfuse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def keyfuse(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Watches every use of every LLM API key and cuts a stolen one within seconds, verified."""
 
 
 @app.command(epilog="Example: `keyfuse init --config keyfuse.d`")
 def init(
-    config: ConfigDir = _CONFIG,
-    force: Annotated[bool, typer.Option(help="Overwrite files that exist.")] = False,
+    config: NewConfigDir = _CONFIG,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
 ) -> None:
     """Write a commented configuration. The mode is `observe`: Keyfuse says what it would do and does nothing."""
     lazy("service.setup_commands").init(config, force=force, out=out)
@@ -57,17 +92,22 @@ def up(config: ConfigDir = _CONFIG) -> None:
 
 @app.command(epilog="Example: `keyfuse worker --role ingest,score` or `keyfuse worker --role contain`")
 def worker(
-    role: Annotated[str, typer.Option(help="Comma-separated: ingest, archive, score, decide, notify, contain, http.")],
+    role: Annotated[
+        str,
+        typer.Option(metavar="ROLES", help="Comma-separated: ingest, archive, score, decide, notify, contain, http."),
+    ],
     config: ConfigDir = _CONFIG,
 ) -> None:
     """Run some stages against your Kafka and ClickHouse; scale by running more of them."""
-    lazy("service.up").main(config, roles=[name.strip() for name in role.split(",")])
+    lazy("service.up").main(config, roles=[name.strip() for name in role.split(",") if name.strip()])
 
 
 @app.command(epilog="Example: `keyfuse demo --seed 7`")
 def demo(
-    seed: Annotated[int, typer.Option(help="Another seed, another theft.")] = 1,
-    directory: Annotated[Path, typer.Option("--dir", help="Where store and report go.")] = Path(".keyfuse"),
+    seed: Annotated[int, typer.Option(help="Another seed, another theft.", metavar="N", min=0)] = 1,
+    directory: Annotated[Path, typer.Option("--dir", help="Where store and report go.", metavar="DIR")] = Path(
+        ".keyfuse"
+    ),
 ) -> None:
     """60 keys, one stolen: from the first event to the verified cut, in about a minute."""
     lazy("service.demo").main(seed=seed, directory=directory, console=out)
@@ -78,15 +118,22 @@ def demo(
     "`keyfuse simulate --to kafka --minutes 10`"
 )
 def simulate(
-    to: Annotated[str, typer.Option(help="file, http or kafka.")] = "file",
-    destination: Annotated[str, typer.Option("--out", help="File (- is standard output) for --to file.")] = "-",
-    keys: Annotated[int, typer.Option(help="How many keys.", min=1)] = 60,
-    minutes: Annotated[float, typer.Option(help="Minutes of event time.", min=0.1)] = 60,
-    theft: Annotated[str, typer.Option(help="A theft shape to plant, or empty. `list` shows them.")] = "",
-    seed: Annotated[int, typer.Option(help="Same seed, same events.")] = 1,
+    to: Annotated[str, typer.Option(help="file, http or kafka.", metavar="WHERE")] = "file",
+    destination: Annotated[
+        str, typer.Option("--out", help="File (- is standard output) for --to file.", metavar="FILE")
+    ] = "-",
+    keys: Annotated[int, typer.Option(help="How many keys.", min=1, metavar="N")] = 60,
+    minutes: Annotated[float, typer.Option(help="Minutes of event time.", min=0.1, metavar="N")] = 60,
+    theft: Annotated[
+        str, typer.Option(help="A theft shape to plant, or empty. `list` shows them.", metavar="SHAPE")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Same seed, same traffic.", min=0, metavar="N")] = 1,
     config: ConfigDir = _CONFIG,
 ) -> None:
-    """Make realistic traffic: to a file, to the HTTP intake or to Kafka."""
+    """Make realistic traffic that ends now: to a file, to the HTTP intake or to Kafka."""
+    if theft == "list":
+        lazy("service.simulate").list_shapes(out)
+        return
     lazy("service.simulate").main(
         to=to, destination=destination, keys=keys, minutes=minutes, theft=theft, seed=seed, config=config, err=err
     )
@@ -94,13 +141,19 @@ def simulate(
 
 @app.command(epilog="Example: `keyfuse replay yesterday.jsonl.gz --closed-loop --out findings.jsonl`")
 def replay(
-    files: Annotated[list[str], typer.Argument(help=".jsonl, .jsonl.gz, .parquet, or - for standard input.")],
-    output: Annotated[str, typer.Option("--out", help="Where the findings go, NDJSON; - is standard output.")] = "-",
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE", help=".jsonl, .jsonl.gz, .parquet, or - for standard input.")
+    ],
+    output: Annotated[
+        str, typer.Option("--out", help="Where the findings go, NDJSON; - is standard output.", metavar="OUT")
+    ] = "-",
     config: ConfigDir = _CONFIG,
     closed_loop: Annotated[
-        bool, typer.Option(help="Take modes as auto; a cut key's later events are dropped.")
+        bool, typer.Option("--closed-loop", help="Take modes as auto; a cut key's later events are dropped.")
     ] = False,
-    containment_latency: Annotated[float, typer.Option(help="Seconds from decision to effect.", min=0)] = 5.0,
+    containment_latency: Annotated[
+        float, typer.Option(help="Seconds from decision to effect.", min=0, max=86_400, metavar="S")
+    ] = 5.0,
 ) -> None:
     """What Keyfuse would have said and done about recorded events. The same input gives the same bytes."""
     lazy("service.replay_command").main(
@@ -110,7 +163,8 @@ def replay(
 
 @app.command(epilog="Example: `keyfuse keys --hours 24`")
 def keys(
-    config: ConfigDir = _CONFIG, hours: Annotated[float, typer.Option(help="Used within the last hours.")] = 24
+    config: ConfigDir = _CONFIG,
+    hours: Annotated[float, typer.Option(help="Used within the last hours.", min=0, max=1_000_000, metavar="N")] = 24,
 ) -> None:
     """Keys seen in use, dearest first."""
     lazy("service.query_commands").keys(config, hours=hours, out=out)
@@ -119,60 +173,100 @@ def keys(
 @app.command(epilog="Example: `keyfuse incidents --state open`")
 def incidents(
     config: ConfigDir = _CONFIG,
-    state: Annotated[str, typer.Option(help="open, acknowledged, contained, resolved, false_positive or all.")] = "all",
+    state: Annotated[
+        str,
+        typer.Option(help="open, acknowledged, contained, resolved, false_positive or all.", metavar="STATE"),
+    ] = "all",
 ) -> None:
     """Incidents, newest first."""
     lazy("service.query_commands").incidents(config, state=state, out=out)
 
 
-_Reason = Annotated[str, typer.Option(help="Why; goes to the audit.")]
-_By = Annotated[str, typer.Option(envvar="USER", help="Who asks; goes to the audit.")]
-
-
 @app.command(epilog="Example: `keyfuse contain fp1:5f3a... --step disable --reason 'seen on a paste site'`")
 def contain(
-    key_id: str, config: ConfigDir = _CONFIG, step: str = "", reason: _Reason = "", by: _By = "unknown"
+    key_id: KeyId,
+    config: ConfigDir = _CONFIG,
+    step: Annotated[
+        str,
+        typer.Option(help="throttle, degrade, block, disable or revoke. Default: what waits.", metavar="STEP"),
+    ] = "",
+    reason: Reason = "",
+    by: By = "",
 ) -> None:
     """Cut one key now, or approve the step that waits for a person."""
     lazy("service.request_commands").contain(config, key_id, step=step, reason=reason, by=by, out=out)
 
 
 @app.command(epilog="Example: `keyfuse restore fp1:5f3a... --reason 'it was our load test'`")
-def restore(key_id: str, config: ConfigDir = _CONFIG, reason: _Reason = "", by: _By = "unknown") -> None:
+def restore(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
     """Undo the reversible steps on one key."""
-    lazy("service.request_commands").restore(config, key_id, reason=reason, by=by, out=out)
+    lazy("service.request_commands").say(config, key_id, "restore", reason=reason, by=by, out=out)
 
 
 @app.command(epilog="Example: `keyfuse acknowledge fp1:5f3a...`")
-def acknowledge(key_id: str, config: ConfigDir = _CONFIG, by: _By = "unknown") -> None:
+def acknowledge(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
     """Say that you have seen the key's incident."""
-    lazy("service.request_commands").say(config, key_id, "acknowledge", reason="", by=by, out=out)
+    lazy("service.request_commands").say(config, key_id, "acknowledge", reason=reason, by=by, out=out)
+
+
+@app.command(epilog="Example: `keyfuse resolve fp1:5f3a... --reason 'key rotated by hand'`")
+def resolve(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
+    """Close the key's incident as dealt with. What was cut stays cut."""
+    lazy("service.request_commands").say(config, key_id, "resolve", reason=reason, by=by, out=out)
 
 
 @app.command("false-positive", epilog="Example: `keyfuse false-positive fp1:5f3a... --reason 'planned launch'`")
-def false_positive(key_id: str, config: ConfigDir = _CONFIG, reason: _Reason = "", by: _By = "unknown") -> None:
+def false_positive(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
     """Close the key's incident as a false alarm and undo what was done."""
     lazy("service.request_commands").say(config, key_id, "false_positive", reason=reason, by=by, out=out)
 
 
 @app.command(epilog="Example: `keyfuse freeze --reason 'detector misbehaves'`")
-def freeze(config: ConfigDir = _CONFIG, reason: _Reason = "", by: _By = "unknown") -> None:
+def freeze(config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
     """Stop all automatic steps, at once. People still can."""
     lazy("service.request_commands").freeze(config, frozen=True, reason=reason, by=by, out=out)
 
 
 @app.command(epilog="Example: `keyfuse unfreeze --reason 'fixed'`")
-def unfreeze(config: ConfigDir = _CONFIG, reason: _Reason = "", by: _By = "unknown") -> None:
+def unfreeze(config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
     """Allow automatic steps again."""
     lazy("service.request_commands").freeze(config, frozen=False, reason=reason, by=by, out=out)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: our own errors become a sentence and exit code 2; Ctrl-C is no error to explain."""
+    """Entry point: what a person can mend becomes a sentence and exit code 2; Ctrl-C is no error to explain."""
     try:
-        app(args=list(arguments) if arguments is not None else None, standalone_mode=True)
-    except UserError as error:
-        err.print(f"keyfuse: {error}", markup=False)
-        sys.exit(2)
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except typer.TyperException as error:
+        code = _usage(error)
     except KeyboardInterrupt:
-        sys.exit(130)
+        code = 130
+    except BrokenPipeError:
+        # The reader has what it wanted (`| head`). Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:  # the last boundary: whatever it is, no secret in it may reach the terminal
+        code = _explained(error)
+    sys.exit(code or 0)
+
+
+def _usage(error: Any) -> int:  # noqa: ANN401 - Typer does not export its usage errors
+    """A wrong option or argument. Typer's own form is a box of seven lines."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return USER_ERROR
+    message = " ".join(error.format_message().split()).rstrip(".")
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "keyfuse"
+    err.print(f"keyfuse: {message}; see `{command} --help`", markup=False)
+    return USER_ERROR
+
+
+def _explained(error: Exception) -> int:
+    redact = lazy("schemas.redact").redact
+    words = for_people(error)
+    if words is not None:
+        err.print(f"keyfuse: {redact(words)}", markup=False)
+        return USER_ERROR
+    err.print(redact("".join(traceback.format_exception(error))), markup=False)
+    err.print("keyfuse: this is a mistake in Keyfuse; please report the lines above", markup=False)
+    return 1

@@ -7,10 +7,11 @@ import hmac
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
+from schemas.records import IncidentState
 from streams.health import Health
 from streams.metrics import Metrics
 
@@ -20,7 +21,7 @@ class Answers(Protocol):
 
     def keys(self, hours: float) -> list[dict[str, Any]]: ...
 
-    def incidents(self, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
+    def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
 
 
 def create_app(
@@ -69,11 +70,13 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
     router = APIRouter(prefix="/v1", dependencies=[Depends(authorised)])
 
     @router.get("/keys")
-    async def keys(hours: float = 24) -> list[dict[str, Any]]:
+    async def keys(hours: Annotated[float, Query(ge=0, le=1_000_000)] = 24) -> list[dict[str, Any]]:
         return await asyncio.to_thread(answers.keys, hours)
 
     @router.get("/incidents")
-    async def incidents(state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+    async def incidents(
+        state: IncidentState | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+    ) -> list[dict[str, Any]]:
         return await asyncio.to_thread(answers.incidents, state, limit)
 
     return router

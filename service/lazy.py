@@ -7,5 +7,5 @@ from typing import Any
 
 
 def lazy(module: str) -> Any:  # noqa: ANN401 - a module, whatever it holds
-    """The module by name; what other layers raise for people becomes UserError there."""
+    """The module by name."""
     return import_module(module)

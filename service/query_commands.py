@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import httpx
 from rich.console import Console
-from rich.table import Table
 
-from schemas.records import IncidentState, rfc3339
+from alerting.words import INCIDENT_WORDS, clean, step_words, usd
+from schemas.records import Incident, IncidentState, rfc3339
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
 from service.setup_commands import connect
@@ -28,40 +28,60 @@ class StoreAnswers:
     def keys(self, hours: float) -> list[dict[str, Any]]:
         return [asdict(use) for use in self._store.keys(wall_ms() - int(hours * 3_600_000))]
 
-    def incidents(self, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        wanted = state if state in get_args(IncidentState) else None
-        return [incident.model_dump(mode="json") for incident in self._store.incidents(wanted, limit=limit)]  # type: ignore[arg-type]  # checked above
+    def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        return [incident.model_dump(mode="json") for incident in self._store.incidents(state, limit=limit)]
 
 
 def keys(config: Path, *, hours: float, out: Console) -> None:
-    """A table, dearest first."""
-    rows = _ask(config, "keys", {"hours": hours})
-    table = Table("key", "provider", "team", "env", "requests", "USD", "last used")
-    for row in rows:
-        table.add_row(
-            row["key_id"], row["provider"], row["team"], row["env"], f"{row['requests']:,}", f"{row['usd']:,.2f}",
-            rfc3339(row["last_seen_ms"]),
-        )  # fmt: skip
-    out.print(table if rows else f"no key was used in the last {hours:g} hours")
+    """One line a key, dearest first; the key's whole name last, so that it can be copied."""
+    rows = ask(config, "keys", {"hours": hours})
+    lines = [_key_line(row) for row in rows] if rows else [f"no key was used in the last {hours:g} hours"]
+    if rows:
+        lines.insert(0, f"{'USD':>10} {'requests':>10}  {'last used, UTC':<16}  env      key (owner, provider)")
+    out.print("\n".join(lines), markup=False)
+
+
+def _key_line(row: dict[str, Any]) -> str:
+    last_used = rfc3339(row["last_seen_ms"])[:16].replace("T", " ")
+    owner = clean(f"{row['team']}/{row['app']}, {row['provider']}", 80)
+    return (
+        f"{row['usd']:>10,.2f} {row['requests']:>10,}  {last_used:<16}  {clean(row['env'], 40):<8} "
+        f"{clean(row['key_id'])} ({owner})"
+    )
 
 
 def incidents(config: Path, *, state: str, out: Console) -> None:
-    """A table, newest first, and the steps of each."""
+    """One block an incident, newest first, with its steps."""
     if state != "all" and state not in get_args(IncidentState):
         raise UserError(f"--state {state}: expected all or one of {', '.join(get_args(IncidentState))}")
-    rows = _ask(config, "incidents", {} if state == "all" else {"state": state})
-    table = Table("since", "state", "severity", "key", "team", "env", "USD lost", "what", "steps")
-    for row in rows:
-        facts = row["facts"]
-        steps = ", ".join(f"{step['step']} {step['state']}" for step in row["steps"])
-        table.add_row(
-            rfc3339(row["opened_at_ms"]), row["state"], row["severity"], row["key_id"], facts["team"], facts["env"],
-            f"{row['lost_usd']:,.2f}", row["headline"], steps,
-        )  # fmt: skip
-    out.print(table if rows else "no incidents")
+    rows = ask(config, "incidents", {} if state == "all" else {"state": state})
+    blocks = [_block(Incident.model_validate(row)) for row in rows]
+    out.print(
+        "\n\n".join(blocks) if blocks else f"no incidents{'' if state == 'all' else f' in state {state}'}", markup=False
+    )
 
 
-def _ask(config: Path, what: str, parameters: dict[str, Any]) -> Sequence[dict[str, Any]]:
+def _block(incident: Incident) -> str:
+    facts = incident.facts
+    owner = clean(f"{facts.team}/{facts.app} in {facts.env}, {facts.provider}", 120)
+    since = rfc3339(incident.opened_at_ms)[:19].replace("T", " ")
+    lost, limit = usd(incident.lost_usd), usd(incident.acceptable_loss_usd)
+    steps = [f"  - {step_words(step)}" for step in incident.steps]
+    return "\n".join(
+        [
+            f"{incident.severity.upper()} {INCIDENT_WORDS[incident.state]} since {since} UTC, mode {incident.mode}",
+            f"  key    {clean(incident.key_id)}",
+            f"  owner  {owner}",
+            f"  lost   {lost} of {limit} acceptable; {usd(incident.usd_per_min)}/min at its last finding",
+            f"  why    {clean(incident.headline)}",
+            f"  last   {clean(incident.transition)}",
+            *(["  steps", *steps] if steps else []),
+        ]
+    )
+
+
+def ask(config: Path, what: Literal["keys", "incidents"], parameters: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Rows as `/v1/keys` and `/v1/incidents` give them. UserError when neither a worker nor the store answers."""
     install = Install.open(config)
     running = Running.find(install.data_dir)
     if running is not None:

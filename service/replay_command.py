@@ -59,16 +59,25 @@ def _fingerprinter(install: Install) -> Fingerprinter:
 
 def summary(result: ReplayResult, *, closed_loop: bool) -> list[str]:
     """Keys, events, USD, incidents; in a closed loop the seconds and USD of each contained key."""
-    prevented = f", {result.dropped_events:,} events prevented" if closed_loop else ""
+    prevented = f", {counted(result.dropped_events, 'event')} prevented" if closed_loop else ""
     lines = [
-        f"{result.keys:,} keys, {result.events:,} events, {result.usd:,.2f} USD: {result.findings:,} findings, "
-        f"{len(result.incidents):,} incidents{prevented}"
+        f"{counted(result.keys, 'key')}, {counted(result.events, 'event')}, {result.usd:,.2f} USD: "
+        f"{counted(result.findings, 'finding')}, {counted(len(result.incidents), 'incident')}{prevented}"
     ]
     if result.dead:
         lines.append(_not_taken(result.dead, events=result.events))
     for contained in result.contained:
         lines += _bill(contained)
     return lines
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "key"), counted(2000, "event")
+    ('1 key', '2,000 events')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _not_taken(dead: list[DeadLetter], *, events: int) -> str:
@@ -79,7 +88,7 @@ def _not_taken(dead: list[DeadLetter], *, events: int) -> str:
     commonest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:8]
     reasons = ", ".join(f"{name} ({count:,})" for name, count in commonest)
     hint = "" if events else ". Are these events? One JSON object a line is expected"
-    return f"{len(dead):,} records could not be taken: {reasons}{hint}"
+    return f"{counted(len(dead), 'record')} could not be taken: {reasons}{hint}"
 
 
 def _bill(contained: Contained) -> list[str]:

@@ -3,58 +3,112 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import uuid
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Final, Literal, cast
 
 from rich.console import Console
 
-from schemas.records import Request, Step
+from schemas.records import KeyFacts, Request, Step
+from schemas.redact import looks_secret
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
+from service.query_commands import ask
 from streams.errors import BrokerDown
 from streams.kafka import producer, wait_for_broker
 from streams.outbox import Outbox
 from streams.topics import Topic
 
 Action = Literal["acknowledge", "resolve", "false_positive", "contain", "restore"]
+_STEPS: Final = ("throttle", "degrade", "block", "disable", "revoke")
+_LOOK_BACK_H: Final = 24 * 90
 
 
 def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: Console) -> None:
     """Ask for a cut; the decide stage chooses the rung unless `step` names it."""
-    if step and step not in get_args(Step):
-        raise UserError(f"--step {step}: expected one of {', '.join(get_args(Step))}")
     install = Install.open(config)
+    facts = _known(config, install, key_id)
+    _check_step(install, facts, step)
     request = Request(
-        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=by, action="contain", key_id=key_id,
-        step=cast("Step", step) if step else None, reason=reason, facts=install.facts_of(key_id),
+        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=person(by), action="contain", key_id=key_id,
+        step=cast("Step", step) if step else None, reason=reason, facts=facts,
     )  # fmt: skip
     _send(install, Topic.REQUESTS, request)
-    out.print(f"asked to contain {key_id}; `keyfuse incidents` shows what became of it")
-
-
-def restore(config: Path, key_id: str, *, reason: str, by: str, out: Console) -> None:
-    say(config, key_id, "restore", reason=reason, by=by, out=out)
+    out.print(f"asked to contain {key_id}; `keyfuse incidents` shows what became of it", markup=False)
 
 
 def say(config: Path, key_id: str, action: Action, *, reason: str, by: str, out: Console) -> None:
     """Tell the key's incident something."""
     install = Install.open(config)
     request = Request(
-        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=by, action=action, key_id=key_id, reason=reason,
-        facts=install.facts_of(key_id),
+        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=person(by), action=action, key_id=key_id, reason=reason,
+        facts=_known(config, install, key_id),
     )  # fmt: skip
     _send(install, Topic.REQUESTS, request)
-    out.print(f"asked: {action.replace('_', ' ')} {key_id}; `keyfuse incidents` shows what became of it")
+    words = action.replace("_", " ")
+    out.print(f"asked: {words} {key_id}; `keyfuse incidents` shows what became of it", markup=False)
+
+
+def person(by: str) -> str:
+    """Who asks: as given, else the login name. Two approvals need two people, so nobody may pass for Keyfuse."""
+    try:
+        name = by.strip() or getpass.getuser()
+    except (KeyError, OSError):  # a container without a user database
+        name = ""
+    if name.lower() in ("", "keyfuse", "unknown"):
+        raise UserError("say who you are: `--by NAME` goes to the audit and counts as an approval")
+    return name
+
+
+def _known(config: Path, install: Install, key_id: str) -> KeyFacts | None:
+    """What is known of the key. None when nobody can be asked: a person's order is sent all the same.
+
+    Raises:
+        UserError: everybody was asked and nobody knows the key: most likely a slip in copying.
+    """
+    if looks_secret(key_id):
+        raise UserError("this looks like the secret itself; name the key as `keyfuse keys` shows it")
+    facts = install.facts_of(key_id)
+    if facts is not None:
+        return facts
+    try:
+        incidents = ask(config, "incidents", {"limit": 1000})
+        uses = ask(config, "keys", {"hours": _LOOK_BACK_H})
+    except UserError:
+        return None
+    told = next((row["facts"] for row in incidents if row["key_id"] == key_id), None)
+    used = next((row for row in uses if row["key_id"] == key_id), None)
+    if told is None and used is None:
+        raise UserError(f"nothing is known of a key {key_id}; `keyfuse keys` shows the names of those in use")
+    fields = told or {name: used[name] for name in ("provider", "team", "app", "env") if used}
+    return KeyFacts.model_validate(fields)
+
+
+def _check_step(install: Install, facts: KeyFacts | None, step: str) -> None:
+    """The order would end in nothing otherwise, and nobody would be told."""
+    if step and step not in _STEPS:
+        raise UserError(f"--step {step}: expected one of {', '.join(_STEPS)}")
+    if facts is None:
+        return
+    offered = install.offered().get(facts.provider)
+    if not offered:
+        raise UserError(
+            f"nothing can be done to a key of {facts.provider}: add `providers.{facts.provider}` to keyfuse.yaml, "
+            f"or switch the key off at {facts.provider} by hand"
+        )
+    if step and step not in offered:
+        raise UserError(f"--step {step}: {facts.provider} offers {', '.join(offered)}")
 
 
 def freeze(config: Path, *, frozen: bool, reason: str, by: str, out: Console) -> None:
     """The file works at once, on this machine, without a broker; the record tells the contain stage elsewhere."""
     install = Install.open(config)
+    by = person(by)
     file = Path(install.folder.responses.freeze_file)
     if frozen:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{by}: {reason}\n")
+        file.write_text(f"{by}: {reason}\n", encoding="utf-8")
     else:
         file.unlink(missing_ok=True)
     request = Request(
@@ -64,7 +118,7 @@ def freeze(config: Path, *, frozen: bool, reason: str, by: str, out: Console) ->
     try:
         _send(install, Topic.COMMANDS, request)
     except UserError as error:
-        out.print(f"{words} on this machine ({file}); not told to other machines: {error}")
+        out.print(f"{words} on this machine ({file}); not told to other machines: {error}", markup=False)
         return
     out.print(words)
 

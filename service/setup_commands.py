@@ -7,9 +7,9 @@ from pathlib import Path
 from rich.console import Console
 
 from schemas.config import WiringConfig
-from service.config_folder import ConfigErrors, load_folder, write_templates
+from service.config_folder import load_folder, write_templates
 from service.errors import UserError
-from service.install import Install
+from service.install import Install, Running
 from service.secrets import resolve
 from storage.client import open_store
 from storage.errors import StoreError
@@ -20,10 +20,12 @@ from storage.store import Store
 def init(config: Path, *, force: bool, out: Console) -> None:
     """Write the templates and say what comes next."""
     for path in write_templates(config, force=force):
-        out.print(f"wrote {path}")
+        out.print(f"wrote {path}", markup=False)
+    option = "" if config == Path("keyfuse.d") else f" --config {config}"
     out.print(
         f"\nMode is `observe`: Keyfuse says what it would do and does nothing.\n"
-        f"Next: name your keys in {config / 'keys.yaml'}, then `keyfuse check` and `keyfuse up`."
+        f"Next: name your keys in {config / 'keys.yaml'}, then `keyfuse check{option}` and `keyfuse up{option}`.",
+        markup=False,
     )
 
 
@@ -31,22 +33,24 @@ def check(config: Path, *, out: Console) -> None:
     """All errors at once, or a sentence that says what is configured."""
     if not config.is_dir():
         raise UserError(f"{config}: no such folder; `keyfuse init --config {config}` makes one")
-    try:
-        folder = load_folder(config)
-    except ConfigErrors as errors:
-        raise UserError(str(errors)) from errors
+    folder = load_folder(config)
     out.print(
         f"{config}: valid. {len(folder.keys.keys)} keys, {len(folder.policies.policies)} policies, "
-        f"{len(folder.routes.channels)} channels, mode {folder.responses.mode}"
+        f"{len(folder.routes.channels)} channels, mode {folder.responses.mode}",
+        markup=False,
     )
 
 
 def migrate(config: Path, *, out: Console) -> None:
     """Apply what is missing."""
     install = Install.open(config)
-    store = connect(install.folder.wiring, install)
+    wiring = install.folder.wiring
+    if wiring.store.dsn.startswith("chdb:") and Running.find(install.data_dir) is not None:
+        # The embedded store belongs to one process at a time.
+        raise UserError(f"`keyfuse up` runs in {install.data_dir} and migrated the store when it started")
+    store = connect(wiring, install)
     try:
-        applied = apply_migrations(store, retention_days=install.folder.wiring.store.retention_days)
+        applied = apply_migrations(store, retention_days=wiring.store.retention_days)
     except StoreError as error:
         raise UserError(f"the store cannot be migrated: {error}") from error
     finally:
@@ -60,4 +64,4 @@ def connect(wiring: WiringConfig, install: Install) -> Store:
     try:
         return open_store(wiring.store.dsn, password=password)
     except StoreError as error:
-        raise UserError(f"the store does not answer: {error}") from error
+        raise UserError(f"the store does not answer: {error}; check store.dsn in keyfuse.yaml") from error

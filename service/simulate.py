@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol
 
 import httpx
 import orjson
@@ -17,11 +17,11 @@ from rich.console import Console
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
 from service.request_commands import bootstrap_of
-from sources.simulator.keys import make_keys
+from sources.simulator.keys import SimKey, make_keys
 from sources.simulator.shapes import SHAPES
 from sources.simulator.thefts import Theft, plant
 from sources.simulator.traffic import generate
-from streams.kafka import producer
+from streams.kafka import producer, wait_for_broker
 from streams.topics import Topic
 
 _BATCH: Final = 500
@@ -38,46 +38,57 @@ def main(
     *, to: str, destination: str, keys: int, minutes: float, theft: str, seed: int, config: Path, err: Console
 ) -> None:
     """Make the traffic; event time ends now."""
-    if theft == "list":
-        err.print("\n".join(f"{name}: {shape.told}" for name, shape in SHAPES.items()))
-        return
-    events = traffic(keys=keys, minutes=minutes, theft=theft, seed=seed, end_ms=wall_ms())
-    if to == "file":
-        count = _to_file(events, destination)
-    elif to in ("http", "kafka"):
-        count = asyncio.run(_to_service(events, to, config))
-    else:
+    if to not in ("file", "http", "kafka"):
         raise UserError(f"--to {to}: expected file, http or kafka")
+    events = traffic(keys=keys, minutes=minutes, theft=theft, seed=seed, end_ms=wall_ms())
+    count = _to_file(events, destination) if to == "file" else asyncio.run(_to_service(events, to, config))
     err.print(f"{count:,} events of {keys} keys over {minutes:g} minutes" + (f", with a {theft}" if theft else ""))
 
 
+def list_shapes(out: Console) -> None:
+    """The thefts there are, a name and a sentence each."""
+    width = max(map(len, SHAPES))
+    out.print("\n".join(f"{name:<{width}}  {shape.told}" for name, shape in SHAPES.items()), markup=False)
+
+
 def traffic(*, keys: int, minutes: float, theft: str, seed: int, end_ms: int) -> Iterator[dict[str, Any]]:
-    """Native events in time order; with a theft in the last quarter."""
+    """Native events in time order; with a theft in the last quarter. UserError for a theft that cannot be."""
     made = make_keys(keys, seed=seed, min_active_share=0.05)
     duration_s = minutes * 60
     start_ms = end_ms - int(duration_s * 1000)
-    thefts = []
-    if theft:
-        if theft not in SHAPES:
-            raise UserError(f"--theft {theft}: expected one of {', '.join(SHAPES)}")
-        taken = tuple(key for key in made if key.env == "prod")[: max(1, SHAPES[theft].least_keys)]
-        theft_s = duration_s * _THEFT_SHARE
-        thefts = [Theft(theft, taken, end_ms - int(theft_s * 1000), theft_s, seed=seed)]
-    for event, _ in plant(generate(made, start_ms=start_ms, duration_s=duration_s, seed=seed), thefts):
-        yield dict(event)
+    thefts = [_theft(theft, made, end_ms, duration_s * _THEFT_SHARE, seed=seed)] if theft else []
+    told = plant(generate(made, start_ms=start_ms, duration_s=duration_s, seed=seed), thefts)
+    return (dict(event) for event, _ in told)
+
+
+def _theft(name: str, made: Sequence[SimKey], end_ms: int, theft_s: float, *, seed: int) -> Theft:
+    """Of the first production keys, or of the first keys where there are too few of those."""
+    if name not in SHAPES:
+        raise UserError(f"--theft {name}: expected one of {', '.join(SHAPES)}")
+    needed = SHAPES[name].least_keys
+    if len(made) < needed:
+        raise UserError(f"--theft {name} needs --keys {needed} or more")
+    taken = tuple(sorted(made, key=lambda key: key.env != "prod")[:needed])
+    return Theft(name, taken, end_ms - int(theft_s * 1000), theft_s, seed=seed)
 
 
 def _to_file(events: Iterable[dict[str, Any]], destination: str) -> int:
-    count = 0
-    stream = sys.stdout.buffer if destination == "-" else Path(destination).open("wb")  # noqa: SIM115 - closed below
+    lines = (orjson.dumps(event) + b"\n" for event in events)
+    if destination == "-":
+        count = _write(lines, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return count
     try:
-        for event in events:
-            stream.write(orjson.dumps(event) + b"\n")
-            count += 1
-    finally:
-        stream.flush()
-        if destination != "-":
-            stream.close()
+        with Path(destination).open("wb") as stream:
+            return _write(lines, stream)
+    except OSError as error:
+        raise UserError(f"--out {destination}: cannot be written: {error.strerror}") from error
+
+
+def _write(lines: Iterable[bytes], stream: BinaryIO) -> int:
+    count = 0
+    for count, line in enumerate(lines, 1):  # noqa: B007 - the last number is the count
+        stream.write(line)
     return count
 
 
@@ -123,7 +134,9 @@ async def _http(install: Install) -> AsyncIterator[Sink]:
 
 @asynccontextmanager
 async def _kafka(install: Install) -> AsyncIterator[Sink]:
-    sender = producer(bootstrap_of(install), linger_ms=5)
+    bootstrap = bootstrap_of(install)
+    await wait_for_broker(bootstrap, timeout_s=5)
+    sender = producer(bootstrap, linger_ms=5)
     await sender.start()
     try:
         yield KafkaSink(sender, install.topics.name(Topic.RAW))

@@ -84,7 +84,7 @@ class Life:
         feeding = asyncio.create_task(self._feed(stream, kills, passed))
         try:
             for kill in kills:
-                await until(lambda at_s=kill.at_s: self._reached(at_s), f"{kill}: {self.log()}", patience_s=PATIENCE_S)
+                await until(lambda at_s=kill.at_s: self._reached(at_s), lambda kill=kill: f"{kill}: {self.log()}", patience_s=PATIENCE_S)
                 assert await self.end(signal.SIGKILL) == -signal.SIGKILL
                 await self._start()
                 async with passed:
@@ -104,7 +104,12 @@ class Life:
         return (self._directory / "worker.log").read_text(errors="replace")[-6000:]
 
     def _reached(self, at_s: float) -> bool:
+        self._must_live()
         return self.scored > self._scored_before and self.clock_s >= at_s
+
+    def _must_live(self) -> None:
+        assert self._process is not None
+        assert self._process.returncode is None, f"the worker ended by itself: {self.log()}"
 
     async def _feed(self, stream: Stream, kills: Sequence[Kill], passed: asyncio.Condition) -> None:
         """At a steady pace, and never far beyond the place of a kill that is still to come."""
@@ -114,17 +119,21 @@ class Life:
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2) as sender:
             acks = []
             for record in stream.records:
-                for number, kill in enumerate(kills, start=1):
-                    if record.at_s > kill.at_s + AHEAD_S and self.processes <= number:
-                        stopped_s = loop.time()
-                        async with passed:
-                            await passed.wait_for(lambda number=number: self.processes > number)
-                        held_s += loop.time() - stopped_s
+                if self._too_far(record.at_s, kills):
+                    stopped_s = loop.time()
+                    async with passed:
+                        await passed.wait_for(lambda at_s=record.at_s: not self._too_far(at_s, kills))
+                    held_s += loop.time() - stopped_s
                 wait_s = record.at_s / SPEED - (loop.time() - began_s - held_s)
                 if wait_s > 0.005:
                     await asyncio.sleep(wait_s)
                 acks.append(await sender.send(topic, record.value, partition=record.partition))
             await asyncio.gather(*acks)
+
+    def _too_far(self, at_s: float, kills: Sequence[Kill]) -> bool:
+        """Whether the next kill would come too late if this were sent now."""
+        done = self.processes - 1
+        return done < len(kills) and at_s > kills[done].at_s + AHEAD_S
 
     async def _start(self) -> None:
         with (self._directory / "worker.log").open("ab") as log:
@@ -160,17 +169,18 @@ class Life:
         bootstrap, topics = self.one.folder.wiring.kafka.bootstrap, self.one.topics
 
         async def archived() -> bool:
+            self._must_live()
             totals = await asyncio.to_thread(self._store.rollup_vs_raw)
             return totals.raw_events == len(stream.events)
 
-        await until(archived, f"{len(stream.events)} events in the archive: {self.log()}", patience_s=PATIENCE_S)
+        await until(archived, lambda: f"{len(stream.events)} events in the archive: {self.log()}", patience_s=PATIENCE_S)
         frames, group = topics.name(Topic.FRAMES), f"{topics.prefix}keyfuse-score"
         ends = {p: len(await read_all(bootstrap, frames, p)) for p in range(topics.partitions)}
 
         async def covered() -> bool:
             return await committed(bootstrap, group, frames, partitions=topics.partitions) == ends
 
-        await until(covered, f"the state covers the frames up to {ends}: {self.log()}", patience_s=PATIENCE_S)
+        await until(covered, lambda: f"the state covers the frames up to {ends}: {self.log()}", patience_s=PATIENCE_S)
 
     async def _ending(self) -> Ending:
         findings = {found.finding_id: found.to_bytes() for found in await self._all(Topic.FINDINGS, Finding)}

@@ -47,7 +47,9 @@ QUICK_RETRY: Final = RetryConfig(attempts=3, wait_initial_s=0.05, wait_max_s=0.2
 OWNED: Final = {"team": "search", "app": "ranker", "env": "prod"}
 
 
-async def until(condition: Callable[[], Any], what: str, *, patience_s: float = PATIENCE_S) -> None:
+async def until(
+    condition: Callable[[], Any], what: str | Callable[[], str], *, patience_s: float = PATIENCE_S
+) -> None:
     """Returns when the condition holds; it may be a coroutine function. Fails with `what` when it never does."""
     try:
         async with asyncio.timeout(patience_s):
@@ -57,7 +59,8 @@ async def until(condition: Callable[[], Any], what: str, *, patience_s: float = 
                     return
                 await asyncio.sleep(0.02)
     except TimeoutError:
-        raise AssertionError(f"not within {patience_s:g} s: {what}") from None
+        words = what if isinstance(what, str) else what()
+        raise AssertionError(f"not within {patience_s:g} s: {words}") from None
 
 
 @dataclass
@@ -202,7 +205,8 @@ def routes(services: Board, urls: Mapping[str, str]) -> RoutesConfig:
     } | urls  # fmt: skip
     channels = {
         kind: ChannelConfig(
-            kind=kind, secret_env=f"{kind.upper()}_SECRET", timeout_s=2, **NETWORKED[kind].config(url)
+            kind=kind, secret_env=f"{kind.upper()}_SECRET", timeout_s=2,
+            **({"target": f"{url}/hook"} if kind == "webhook" else NETWORKED[kind].config(url)),
         )
         for kind, url in places.items()
     }  # fmt: skip
