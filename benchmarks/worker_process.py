@@ -105,8 +105,7 @@ async def measure(worker: Worker, n_events: int, roles: list[str]) -> dict[str, 
 
 
 def main() -> None:
-    import gc, os  # XXXDEV
-    if os.environ.get("BENCH_VARIANT") == "gc": gc.freeze(); gc.set_threshold(100_000, 50, 100)  # XXXDEV
+    import os, sys; sys.path.append("/tmp/w"); import bench_variants; bench_variants.apply(os.environ.get("BENCH_VARIANT",""))  # XXXDEV
     parser = argparse.ArgumentParser()
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--raw", required=True)

@@ -234,3 +234,4 @@ class PartitionStats(Record):
     clock_s: int  # event time, newest second seen
     active_keys: int  # keys with use in the last hour of event time
     known_keys: int
+    findings_end: int | None = None  # offset after the newest finding told before clock_s, in the findings' partition

@@ -19,7 +19,7 @@ from streams.metrics import Metrics
 class Answers(Protocol):
     """What the store is asked for."""
 
-    def keys(self, hours: float) -> list[dict[str, Any]]: ...
+    def keys(self, hours: float, limit: int = 1000) -> list[dict[str, Any]]: ...
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
 
@@ -70,8 +70,10 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
     router = APIRouter(prefix="/v1", dependencies=[Depends(authorised)])
 
     @router.get("/keys")
-    async def keys(hours: Annotated[float, Query(ge=0, le=1_000_000)] = 24) -> list[dict[str, Any]]:
-        return await asyncio.to_thread(answers.keys, hours)
+    async def keys(
+        hours: Annotated[float, Query(ge=0, le=1_000_000)] = 24, limit: Annotated[int, Query(ge=1, le=1_000_000)] = 1000
+    ) -> list[dict[str, Any]]:
+        return await asyncio.to_thread(answers.keys, hours, limit)
 
     @router.get("/incidents")
     async def incidents(

@@ -21,6 +21,7 @@ from detectors.core import ScoreCore
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts, Step
 from service.config_folder import Folder, load_folder
+from service.errors import UserError
 from service.secrets import create_pepper, load_pepper, resolve
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
@@ -119,7 +120,10 @@ class Install:
         for name, config in self.folder.wiring.providers.items():
             what = f"provider {name}"
             secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
-            built[name] = build_provider(name, config, secret, timeout_s=self.folder.responses.retry.timeout_s)
+            try:
+                built[name] = build_provider(name, config, secret, timeout_s=self.folder.responses.retry.timeout_s)
+            except ValueError as error:
+                raise UserError(str(error)) from error
         return built
 
 

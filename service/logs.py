@@ -20,7 +20,18 @@ from structlog.typing import EventDict, Processor
 from schemas.redact import MARK, redact
 
 # What says too much at INFO: one line a request or a heartbeat, and httpx's with full URLs.
-_QUIET: Final = ("aiokafka", "faust", "mode", "httpx", "httpcore", "slack_sdk", "openai", "anthropic", "urllib3")
+_QUIET: Final = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "streams.faust_engine",
+    "httpx",
+    "httpcore",
+    "slack_sdk",
+    "openai",
+    "anthropic",
+    "urllib3",
+)
 # Libraries that bring handlers of their own, which would print beside ours.
 _OWN_HANDLERS: Final = ("uvicorn", "uvicorn.access", "uvicorn.error", "faust", "mode", "slack_sdk")
 _SECRET_NAME: Final = re.compile(

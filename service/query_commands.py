@@ -25,8 +25,8 @@ class StoreAnswers:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def keys(self, hours: float) -> list[dict[str, Any]]:
-        return [asdict(use) for use in self._store.keys(wall_ms() - int(hours * 3_600_000))]
+    def keys(self, hours: float, limit: int = 1000) -> list[dict[str, Any]]:
+        return [asdict(use) for use in self._store.keys(wall_ms() - int(hours * 3_600_000), limit=limit)]
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
         return [incident.model_dump(mode="json") for incident in self._store.incidents(state, limit=limit)]

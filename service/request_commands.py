@@ -73,8 +73,8 @@ def _known(config: Path, install: Install, key_id: str) -> KeyFacts | None:
     if facts is not None:
         return facts
     try:
-        incidents = ask(config, "incidents", {"limit": 1000})
-        uses = ask(config, "keys", {"hours": _LOOK_BACK_H})
+        incidents = ask(config, "incidents", {"limit": 10_000})
+        uses = ask(config, "keys", {"hours": _LOOK_BACK_H, "limit": 1_000_000})
     except UserError:
         return None
     told = next((row["facts"] for row in incidents if row["key_id"] == key_id), None)

@@ -53,12 +53,13 @@ class Edges:
 async def ingest(edges: Edges) -> IngestLoop:
     """Its consumer is started; the caller runs the loop and stops both."""
     install, topics = edges.install, edges.install.topics
-    reader = consumer(edges.bootstrap, topics.name(Topic.RAW), edges.group("ingest"), timing=edges.timing)
+    reader = consumer(edges.bootstrap, None, edges.group("ingest"), timing=edges.timing)
     await reader.start()
     edges.health.stage("ingest", time.monotonic())
     return IngestLoop(
         reader, edges.producer, install.parser(max_future_s=install.folder.detectors.time.max_future_s), topics,
-        metrics=edges.metrics, now_ms=wall_ms, stop_ratio=install.folder.wiring.dead_letter_stop_ratio,
+        metrics=edges.metrics, now_ms=wall_ms, now_s=time.monotonic,
+        stop_ratio=install.folder.wiring.dead_letter_stop_ratio,
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
@@ -14,9 +15,8 @@ import structlog
 from service.errors import UserError
 from service.install import Install, Running
 from service.logs import configure_logging
-from service.tansu import BrokerError, Tansu
+from service.tansu import Tansu
 from service.worker import ROLES, Worker
-from streams.errors import BrokerDown
 
 log = structlog.get_logger()
 
@@ -24,32 +24,46 @@ log = structlog.get_logger()
 def main(config: Path, *, roles: Sequence[str] = ROLES) -> None:
     """Everything in one process, or the roles named."""
     configure_logging()
+    for chatty in ("streams.faust_engine", "faust", "mode", "aiokafka", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     install = Install.open(config)
     if Running.find(install.data_dir) is not None and tuple(roles) == ROLES:
         raise UserError(f"something runs in {install.data_dir} already; stop it first")
+    _check_roles(install, roles)
     asyncio.run(_run(install, roles))
 
 
+def _check_roles(install: Install, roles: Sequence[str]) -> None:
+    """What can be known before anything is started."""
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown or not roles:
+        raise UserError(f"--role {','.join(unknown) or 'nothing'}: expected some of {', '.join(ROLES)}")
+    if {"ingest", "http"} & set(roles):
+        install.fingerprinter()
+
+
 async def _run(install: Install, roles: Sequence[str]) -> None:
-    stop = asyncio.Event()
+    stop, running = asyncio.Event(), None
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stop.set)
     try:
         async with broker(install, roles) as bootstrap:
             worker = Worker(install, bootstrap, roles)
-            await worker.start()
-            if tuple(roles) == ROLES:
-                Running(bootstrap, worker.url, os.getpid()).write(install.data_dir)
-            mode = install.folder.responses.mode
-            log.info("keyfuse is up", roles=",".join(roles), intake=worker.url, kafka=bootstrap, mode=mode)
-            await stop.wait()
-            log.info("stopping")
-            await worker.stop()
-    except (BrokerDown, BrokerError) as error:
-        raise UserError(str(error)) from error
+            try:
+                await worker.start()
+                if tuple(roles) == ROLES:
+                    running = Running(bootstrap, worker.url, os.getpid())
+                    running.write(install.data_dir)
+                mode = install.folder.responses.mode
+                log.info("keyfuse is up", roles=",".join(roles), intake=worker.url, kafka=bootstrap, mode=mode)
+                await stop.wait()
+                log.info("stopping")
+            finally:
+                await worker.stop()
     finally:
-        Running.path(install.data_dir).unlink(missing_ok=True)
+        if running is not None:  # another process's note is not ours to remove
+            Running.path(install.data_dir).unlink(missing_ok=True)
 
 
 @asynccontextmanager

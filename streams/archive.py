@@ -21,6 +21,7 @@ from storage.errors import Unreachable
 from storage.rows import record_row
 from storage.store import Store
 from streams.health import StageProgress
+from streams.kafka import rewind
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.topics import Topic
@@ -95,6 +96,8 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def run(self) -> None:
         """Until `stop`."""
         self._consumer.subscribe([self._topic], listener=self)
+        self._archives.clear()
+        await rewind(self._consumer)
         while not self._stopping:
             fetched = await self._consumer.getmany(timeout_ms=200, max_records=64)
             for tp, records in fetched.items():
@@ -174,6 +177,7 @@ class RecordArchive:
 
     async def run(self) -> None:
         """Until `stop`."""
+        await rewind(self._consumer)
         while not self._stopping:
             fetched = await self._consumer.getmany(timeout_ms=500, max_records=1000)
             tables: dict[str, list[dict[str, Any]]] = {}

@@ -22,7 +22,7 @@ from streams.score import ShardStore
 from streams.topics import Topic
 
 Message = Finding | Outcome | Request
-_SETTLED_TICKS: Final = 5  # without a record of a partition, until what the score stage says of it is believed
+_SETTLED_TICKS: Final = 10  # without a record, until a partition of which nothing is known counts as read to its end
 _TYPES: Final[dict[str, type[Finding | Outcome | Request]]] = {
     "finding": Finding,
     "outcome": Outcome,
@@ -48,13 +48,16 @@ class DecideStage:
         self._outbox = outbox
         self._metrics = metrics
         self._clock_ms: dict[int, int] = {}  # by partition: event time up to which every finding has been read
-        self._stats_ms: dict[int, list[int]] = {}  # by partition: what the score stage said, at each tick since a record
+        self._stats: dict[int, PartitionStats] = {}
+        self._read: dict[int, int] = {}  # by partition: offset after the newest finding read
+        self._quiet_ticks: dict[int, int] = {}
         self._open: dict[str, int] = {}  # key_id -> partition, of incidents that silence may end
         self._turn = asyncio.Lock()  # a record and silence must not both start from the same case
 
     def drop(self) -> None:
         self._open.clear()
-        self._stats_ms.clear()
+        self._read.clear()
+        self._quiet_ticks.clear()
 
     def restored(self, partition: int, values: Mapping[bytes, bytes]) -> None:
         """After a restart: which incidents are open."""
@@ -64,6 +67,13 @@ class DecideStage:
 
     async def on_record(self, topic: str, partition: int, offset: int, value: bytes, *, now_ms: int) -> None:
         """One record, to its end."""
+        self._quiet_ticks[partition] = 0
+        async with self._turn:
+            await self._on_record(topic, partition, offset, value, now_ms=now_ms)
+            if topic.endswith(Topic.FINDINGS):
+                self._read[partition] = offset + 1
+
+    async def _on_record(self, topic: str, partition: int, offset: int, value: bytes, *, now_ms: int) -> None:
         try:
             message = parse_message(value)
         except ValueError as error:
@@ -74,31 +84,34 @@ class DecideStage:
             await self._outbox.send(Topic.DEAD, [(topic, dead)])
             self._metrics.inc("keyfuse_dead_letters_total", reason=dead.reason.value)
             return
-        del self._stats_ms.get(partition, [])[:-1]
-        async with self._turn:
-            case = self._case(message.key_id)
-            await self._carry_out(message.key_id, partition, case, self._decide(case, message, partition))
+        case = self._case(message.key_id)
+        await self._carry_out(message.key_id, partition, case, self._decide(case, message, partition))
 
     def on_stats(self, stats: PartitionStats) -> None:
         """The score stage tells how far event time is."""
-        said = self._stats_ms.setdefault(stats.partition, [0])
-        said[-1] = max(said[-1], stats.clock_s * 1000)
+        self._stats[stats.partition] = stats
 
     async def tick(self) -> None:
         """End the incidents that event time has left behind.
 
-        The score stage may be hours of event time ahead of this one: its clock counts only when no record has come
-        for a while since. Otherwise the findings' own times are the clock, for they come in order.
+        The score stage may be hours of event time ahead of this one: its clock counts only when all findings that it
+        told before are read. Until then the findings' own times are the clock, for they come in order.
         """
-        for partition, said in self._stats_ms.items():
-            if len(said) > _SETTLED_TICKS:
-                self._advance(partition, said.pop(0))
-            said.append(said[-1])
+        for partition, stats in self._stats.items():
+            self._quiet_ticks[partition] = self._quiet_ticks.get(partition, 0) + 1
+            if self._all_read(stats):
+                self._advance(partition, stats.clock_s * 1000)
         for key_id, partition in list(self._open.items()):
             async with self._turn:
                 case = self._case(key_id)
                 decision = self._decider().silence(case, self._clock_ms.get(partition, 0))
                 await self._carry_out(key_id, partition, case, decision)
+
+    def _all_read(self, stats: PartitionStats) -> bool:
+        read = self._read.get(stats.partition)
+        if read is None or stats.findings_end is None:  # one of the two has just started
+            return self._quiet_ticks[stats.partition] > _SETTLED_TICKS
+        return read >= stats.findings_end
 
     def _advance(self, partition: int, clock_ms: int) -> None:
         self._clock_ms[partition] = max(self._clock_ms.get(partition, 0), clock_ms)

@@ -78,6 +78,16 @@ def consumer(
     )
 
 
+async def rewind(consumer: AIOKafkaConsumer) -> None:
+    """Back to the committed offsets: a loop that failed must not go on behind what it had read and not finished."""
+    for tp in consumer.assignment():
+        committed = await consumer.committed(tp)
+        if committed is None:
+            await consumer.seek_to_beginning(tp)
+        else:
+            consumer.seek(tp, committed)
+
+
 def producer(bootstrap: str, *, linger_ms: int = 0) -> AIOKafkaProducer:
     """Acknowledged by all in-sync replicas; one batch per partition in flight, so order is kept through retries."""
     return AIOKafkaProducer(

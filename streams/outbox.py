@@ -19,12 +19,12 @@ class Outbox:
         self._producer = producer
         self._topics = topics
 
-    async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> None:
-        """(key, record) pairs, in order."""
+    async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> dict[int, int]:
+        """(key, record) pairs, in order. Gives back the offset after the newest record, by partition written to."""
         count = self._topics.count(topic)
         name = self._topics.name(topic)
         acks = [
             await self._producer.send(name, record.to_bytes(), key=key.encode(), partition=partition_of(key, count))
             for key, record in records
         ]
-        await asyncio.gather(*acks)
+        return {done.partition: done.offset + 1 for done in await asyncio.gather(*acks)}

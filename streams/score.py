@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from streams.outbox import Outbox
 from streams.topics import Topic, Topics
 
 _STATS_EVERY_S = 2.0
+_LONGEST_TICK_S = 1.0  # a process that was busy for longer has not waited for frames meanwhile
 
 
 class ShardStore(Protocol):
@@ -49,7 +51,7 @@ class _Partition:
     core: ScoreCore
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     unacked: deque[tuple[int, int, Any]] = field(default_factory=deque)  # (offset, clock after it, message)
-    last_frame_s: float = 0.0
+    idle_s: float = 0.0
     last_frame_clock_s: int = 0
     last_step_s: float = 0.0
     last_stats_s: float = 0.0
@@ -79,11 +81,15 @@ class ScoreStage:
         self._progress = progress
         self._settings = settings
         self._partitions: dict[int, _Partition] = {}
+        self._last_tick_s: float | None = None
+        self._turn = asyncio.Lock()  # what is told of a second must be out before the clock is said to be past it
+        self._findings_end: dict[int, int] = {}  # by partition of the findings: the offset after the newest told
         self.scored = 0  # events of this process
 
     def drop(self) -> None:
         """A rebalance: whatever stays assigned is read again from its last checkpoint."""
         self._partitions.clear()
+        self._findings_end.clear()
 
     def cores(self) -> list[ScoreCore]:
         return [partition.core for partition in self._partitions.values()]
@@ -99,6 +105,19 @@ class ScoreStage:
         now_ms: int,
     ) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
+        async with self._turn:
+            await self._on_frame(partition, offset, value, message, now_s=now_s, now_ms=now_ms)
+
+    async def _on_frame(
+        self,
+        partition: int,
+        offset: int,
+        value: bytes,
+        message: Any,  # noqa: ANN401 - the engine's own
+        *,
+        now_s: float,
+        now_ms: int,
+    ) -> None:
         state = self._partitions.get(partition) or self._restore(partition, now_s)
         try:
             frame = decode_frame(value)
@@ -113,20 +132,27 @@ class ScoreStage:
             await self._tell(findings, now_ms)
             state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
         state.unacked.append((offset, state.core.clock_s, message))
-        state.last_frame_s, state.last_frame_clock_s = now_s, state.core.clock_s
+        state.idle_s, state.last_frame_clock_s = 0.0, state.core.clock_s
         await self._step(partition, state, now_s)
 
     async def tick(self, *, now_s: float, now_ms: int) -> None:
         """Without traffic the clock still moves, so that the last second is judged and silence is seen."""
+        async with self._turn:
+            await self._tick(now_s, now_ms)
+
+    async def _tick(self, now_s: float, now_ms: int) -> None:
+        passed_s = min(now_s - self._last_tick_s, _LONGEST_TICK_S) if self._last_tick_s is not None else 0.0
+        self._last_tick_s = now_s
         for partition, state in list(self._partitions.items()):
-            idle_s = now_s - state.last_frame_s - self._settings.idle_s
+            state.idle_s += passed_s
+            idle_s = state.idle_s - self._settings.idle_s
             if idle_s > 0 and state.core.clock_s:
                 await self._tell(state.core.advance(state.last_frame_clock_s + 1 + int(idle_s)), now_ms)
                 state.checkpoint.touched(dirty=state.core.dirty_shards())
             await self._step(partition, state, now_s)
             if now_s - state.last_stats_s >= _STATS_EVERY_S:
                 state.last_stats_s = now_s
-                await self._outbox.send(Topic.STATS, [(str(partition), _stats(partition, state.core, now_ms))])
+                await self._outbox.send(Topic.STATS, [(str(partition), self._stats(partition, state.core, now_ms))])
         self._progress.lag_records = sum(len(state.unacked) for state in self._partitions.values())
         self._metrics.set("keyfuse_keys_known", sum(core.known_keys for core in self.cores()))
         self._metrics.set("keyfuse_keys_active", sum(core.active_keys() for core in self.cores()))
@@ -142,7 +168,7 @@ class ScoreStage:
                 if data is not None:
                     core.import_shard(shard, data)
             core.clock_s = int(clock)  # the clock at the acknowledged frame: all before it is covered
-        state = _Partition(core, last_frame_s=now_s, last_frame_clock_s=core.clock_s, last_step_s=now_s)
+        state = _Partition(core, last_frame_clock_s=core.clock_s, last_step_s=now_s)
         self._partitions[partition] = state
         return state
 
@@ -173,10 +199,17 @@ class ScoreStage:
     async def _tell(self, findings: list[Finding], now_ms: int) -> None:
         if not findings:
             return
-        await self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in findings])
+        ends = await self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in findings])
+        self._findings_end.update(ends)
         for finding in findings:
             self._metrics.inc("keyfuse_findings_total", family=finding.family, severity=finding.severity)
             self._metrics.observe("keyfuse_event_to_finding_seconds", max(0, now_ms - finding.at_ms) / 1000)
+
+    def _stats(self, partition: int, core: ScoreCore, now_ms: int) -> PartitionStats:
+        return PartitionStats(
+            partition=partition, at_ms=now_ms, clock_s=core.clock_s, active_keys=core.active_keys(),
+            known_keys=core.known_keys, findings_end=self._findings_end.get(partition),
+        )  # fmt: skip
 
     async def _bury(self, partition: int, offset: int, value: bytes, detail: str, now_ms: int) -> None:
         dead = DeadLetter(
@@ -189,10 +222,3 @@ class ScoreStage:
 
 def _key(partition: int, name: str) -> bytes:
     return f"{partition}:{name}".encode()
-
-
-def _stats(partition: int, core: ScoreCore, now_ms: int) -> PartitionStats:
-    return PartitionStats(
-        partition=partition, at_ms=now_ms, clock_s=core.clock_s,
-        active_keys=core.active_keys(), known_keys=core.known_keys,
-    )  # fmt: skip

@@ -1,54 +1,66 @@
-"""`python -m tests.integration.killed_worker CONFIG`: the worker as a program that says how far it is, to be killed.
+"""The worker as a process of its own that says how far it is, to be killed.
 
-One JSON line whenever the clock of event time has moved. It ends with SIGTERM, and when its parent is gone.
+Processes are forked from one that has imported everything already: a kill is followed by a start within a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
+import multiprocessing
 import os
 import signal
-import sys
-import threading
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
+from service.config_folder import load_folder
 from service.install import Install
 from service.logs import configure_logging
 from service.worker import ROLES, Worker
+from tests.integration.world import ENVIRON
 
 _SAY_EVERY_S = 0.01
 
 
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
+class Progress(NamedTuple):
+    """How far the newest partition's clock is, in epoch seconds, and how many rows the process has taken up."""
+
+    clock_s: int
+    scored: int
 
 
-async def _main(config: Path) -> None:
+def start_worker(config: Path, log: Path) -> tuple[BaseProcess, Connection]:
+    """A new process with all stages but the HTTP intake; its Progress comes through the connection."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    hears, says = context.Pipe(duplex=False)
+    process = context.Process(target=_program, args=(config, log, says), daemon=True)
+    process.start()
+    says.close()
+    return process, hears
+
+
+def _program(config: Path, log: Path, says: Connection) -> None:
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    configure_logging(level="WARNING")
+    asyncio.run(_main(config, says))
+
+
+async def _main(config: Path, says: Connection) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    install = Install.open(config)
+    install = Install(load_folder(config), config, ENVIRON)
     worker = Worker(install, install.folder.wiring.kafka.bootstrap, [role for role in ROLES if role != "http"])
     await worker.start()
-    # While the ingest is down no frames come; the wall clock must not take that for silence, or runs could not be
+    # While the ingest is down no frames come; the wall clock must not take that for silence, or two runs could not be
     # compared to the second.
     worker.score._settings = replace(worker.score._settings, idle_s=math.inf)
-    last: dict[str, int] = {}
     while not stop.is_set():
-        clock_s = max((core.clock_s for core in worker.score.cores()), default=0)
-        now = {"clock_s": clock_s, "scored": worker.score.scored}
-        if now != last:
-            sys.stdout.write(json.dumps(now) + "\n")
-            sys.stdout.flush()
-            last = now
+        says.send(Progress(max((core.clock_s for core in worker.score.cores()), default=0), worker.score.scored))
         await asyncio.sleep(_SAY_EVERY_S)
     await worker.stop()
-
-
-if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    configure_logging(level="WARNING")
-    asyncio.run(_main(Path(sys.argv[1])))

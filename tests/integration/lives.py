@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,16 +20,17 @@ from schemas.records import Finding, Incident
 from service.config_tree import FILES
 from service.install import Install
 from storage.store import Store
+from streams.kafka import create_topics
 from streams.topics import StateTopic, Topic
-from tests.brokers import ROOT
 from tests.integration.faust_engine import committed, read_all
+from tests.integration.killed_worker import Progress, start_worker
 from tests.integration.stream import Stream
 from tests.integration.uses import T0_MS
-from tests.integration.world import ENVIRON, until
+from tests.integration.world import until
 
 PATIENCE_S: Final = 90.0
-SPEED: Final = 60.0  # seconds of event time in a second
-AHEAD_S: Final = 20.0  # of event time that is sent beyond the place of the next kill
+SPEED: Final = 60.0  # seconds of event time in a second, at most
+AHEAD_S: Final = 20.0  # of event time that is sent beyond the worker's clock
 
 
 class Kill(NamedTuple):
@@ -67,102 +68,94 @@ class Life:
 
     def __init__(self, one: Install, store: Store, directory: Path) -> None:
         self.one = one
-        self.clock_s = 0.0  # of event time, in seconds after the stream's beginning
-        self.scored = 0
         self.processes = 0
-        self._scored_before = 0
+        self.scored = 0  # by the processes before
+        self._now = Progress(0, 0)
+        self._clock_s = 0.0  # the farthest so far, in seconds after the stream's beginning
         self._store = store
         self._directory = directory
-        self._process: asyncio.subprocess.Process | None = None
-        self._reader: asyncio.Task[None] | None = None
+        self._process: BaseProcess | None = None
+        self._hears: Connection | None = None
         write_folder(one, directory)
 
     async def live(self, stream: Stream, kills: Sequence[Kill]) -> Ending:
         """Feed the stream and kill on the way; returns when the last process has stored everything and ended."""
-        await self._start()
-        passed = asyncio.Condition()
-        feeding = asyncio.create_task(self._feed(stream, kills, passed))
+        await create_topics(self.one.folder.wiring.kafka.bootstrap, self.one.topics.specs())
+        self._start()
+        feeding = asyncio.create_task(self._feed(stream))
         try:
             for kill in kills:
-                await until(lambda at_s=kill.at_s: self._reached(at_s), lambda kill=kill: f"{kill}: {self.log()}", patience_s=PATIENCE_S)
-                assert await self.end(signal.SIGKILL) == -signal.SIGKILL
-                await self._start()
-                async with passed:
-                    passed.notify_all()
+                await until(lambda kill=kill: self._reached(kill), lambda: self.log(), patience_s=PATIENCE_S)
+                assert await self._end(signal.SIGKILL) == -signal.SIGKILL
+                self._start()
             await asyncio.wait_for(feeding, PATIENCE_S)
             await self._until_through(stream)
-            assert await self.end(signal.SIGTERM) == 0, self.log()
+            assert await self._end(signal.SIGTERM) == 0, self.log()
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
-            if self._process is not None and self._process.returncode is None:
-                await self.end(signal.SIGKILL)
+            if self._process is not None and self._process.is_alive():
+                await self._end(signal.SIGKILL)
         return await self._ending()
 
     def log(self) -> str:
         """The end of what the processes said."""
         return (self._directory / "worker.log").read_text(errors="replace")[-6000:]
 
-    def _reached(self, at_s: float) -> bool:
+    def _reached(self, kill: Kill) -> bool:
         self._must_live()
-        return self.scored > self._scored_before and self.clock_s >= at_s
+        return self._now.scored > 0 and self._now.clock_s - T0_MS / 1000 >= kill.at_s
 
     def _must_live(self) -> None:
         assert self._process is not None
-        assert self._process.returncode is None, f"the worker ended by itself: {self.log()}"
+        assert self._process.is_alive(), f"the worker ended by itself: {self.log()}"
 
-    async def _feed(self, stream: Stream, kills: Sequence[Kill], passed: asyncio.Condition) -> None:
-        """At a steady pace, and never far beyond the place of a kill that is still to come."""
+    def _hear(self, hears: Connection) -> None:
+        """Take in what the process has said."""
+        try:
+            while hears.poll():
+                self._now = hears.recv()
+                import time,sys; sys.stderr.write(f'{time.monotonic():.1f} {self._directory.name} {self._now}\n')
+        except (EOFError, ConnectionResetError):
+            asyncio.get_running_loop().remove_reader(hears.fileno())
+        self._clock_s = max(self._clock_s, self._now.clock_s - T0_MS / 1000)
+
+    async def _feed(self, stream: Stream) -> None:
+        """At a steady pace, and never far ahead of the worker: what comes back after a kill is no longer than that."""
         bootstrap, topic = self.one.folder.wiring.kafka.bootstrap, self.one.topics.name(Topic.RAW)
-        loop = asyncio.get_running_loop()
-        began_s, held_s = loop.time(), 0.0
+        pace_s = 0.0
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2) as sender:
             acks = []
             for record in stream.records:
-                if self._too_far(record.at_s, kills):
-                    stopped_s = loop.time()
-                    async with passed:
-                        await passed.wait_for(lambda at_s=record.at_s: not self._too_far(at_s, kills))
-                    held_s += loop.time() - stopped_s
-                wait_s = record.at_s / SPEED - (loop.time() - began_s - held_s)
-                if wait_s > 0.005:
-                    await asyncio.sleep(wait_s)
+                while record.at_s > self._clock_s + AHEAD_S:
+                    await asyncio.sleep(0.01)
+                if record.at_s > pace_s + 1:
+                    await asyncio.sleep((record.at_s - pace_s) / SPEED)
+                    pace_s = record.at_s
                 acks.append(await sender.send(topic, record.value, partition=record.partition))
             await asyncio.gather(*acks)
 
-    def _too_far(self, at_s: float, kills: Sequence[Kill]) -> bool:
-        """Whether the next kill would come too late if this were sent now."""
-        done = self.processes - 1
-        return done < len(kills) and at_s > kills[done].at_s + AHEAD_S
-
-    async def _start(self) -> None:
-        with (self._directory / "worker.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.integration.killed_worker", str(self._directory)),
-                cwd=ROOT, env={**os.environ, **ENVIRON}, stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE, stderr=log,
-            )  # fmt: skip
+    def _start(self) -> None:
+        self._process, self._hears = start_worker(self._directory, self._directory / "worker.log")
         self.processes += 1
-        self.clock_s, self._scored_before = 0.0, self.scored
-        self._reader = asyncio.create_task(self._read(self._process))
+        import time,sys; sys.stderr.write(f'{time.monotonic():.1f} {self._directory.name} start {self.processes}\n')
+        self._now = Progress(0, 0)
+        asyncio.get_running_loop().add_reader(self._hears.fileno(), self._hear, self._hears)
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        async for line in process.stdout:
-            said = json.loads(line)
-            self.clock_s = said["clock_s"] - T0_MS / 1000
-            self.scored = self._scored_before + said["scored"]
-
-    async def end(self, sign: signal.Signals) -> int:
+    async def _end(self, sign: signal.Signals) -> int | None:
         """Send the signal; returns the exit status when the process is gone."""
-        process, reader = self._process, self._reader
+        process, hears = self._process, self._hears
         assert process is not None
-        assert reader is not None
-        if process.returncode is None:
-            process.send_signal(sign)
-        status = await asyncio.wait_for(process.wait(), PATIENCE_S)
-        await reader
-        return status
+        assert process.pid is not None
+        assert hears is not None
+        if process.is_alive():
+            os.kill(process.pid, sign)
+        await asyncio.to_thread(process.join, PATIENCE_S)
+        self._hear(hears)
+        asyncio.get_running_loop().remove_reader(hears.fileno())
+        hears.close()
+        self.scored += self._now.scored
+        return process.exitcode
 
     async def _until_through(self, stream: Stream) -> None:
         """The archive holds everything and the state covers every frame."""

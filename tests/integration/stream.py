@@ -14,6 +14,7 @@ from schemas.partition import partition_of
 from tests.integration.uses import T0_MS, Event, ndjson, use
 
 DURATION_S: Final = 600
+END_S: Final = DURATION_S + 10
 KEYS: Final = tuple(f"key_{number:02}" for number in range(40))
 STOLEN: Final = ("key_07", "key_22")
 THEFTS_S: Final = ((500, 592), (530, 598))  # shorter than a cut may take until it is doubted
@@ -54,9 +55,10 @@ def made_up_stream(seed: int, *, partitions: int) -> Stream:
     rng = random.Random(seed)
     sent = sorted(_all_uses(rng), key=lambda pair: pair[0])
     events = [event for _, event in sent]
-    sent += [(at_s + rng.uniform(1, 60), event) for at_s, event in rng.sample(sent, int(len(sent) * _RETRIED_SHARE))]
+    again = rng.sample(sent, int(len(sent) * _RETRIED_SHARE))
+    sent += [(min(at_s + rng.uniform(1, 60), DURATION_S), event) for at_s, event in again]
     # One last use of every key closes the second before it.
-    last = [(DURATION_S + 61.0, use(f"last-{key}", key, T0_MS + (DURATION_S + 61) * 1000)) for key in KEYS]
+    last = [(float(END_S), use(f"last-{key}", key, T0_MS + END_S * 1000)) for key in KEYS]
     records = sorted(_records(sorted(sent + last, key=lambda pair: pair[0]), rng, partitions))
     return Stream(records, [*events, *(event for _, event in last)], len(_BAD) * partitions)
 

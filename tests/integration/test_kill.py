@@ -19,7 +19,7 @@ from storage.testing import engine_path, fresh_dsn
 from tests.brokers import Broker
 from tests.integration.lives import Ending, Kill, Life
 from tests.integration.servers import Board, board
-from tests.integration.stream import DURATION_S, KEYS, STOLEN, Stream, made_up_stream
+from tests.integration.stream import END_S, KEYS, STOLEN, Stream, made_up_stream
 from tests.integration.uses import T0_MS, windows_of
 from tests.integration.world import ENVIRON, install
 from tests.storage.clickhouse_http import ClickHouseHttp
@@ -90,7 +90,7 @@ async def test_kills_leave_no_trace_in_windows_findings_incidents_archive_and_ro
     assert disturbed.incidents == undisturbed.incidents
     assert {key for key, state, _ in disturbed.incidents.values() if state == "contained"} == set(STOLEN)
 
-    clock_s = T0_MS // 1000 + DURATION_S + 61
+    clock_s = T0_MS // 1000 + END_S
     for key_id in KEYS:
         expected = pytest.approx(windows_of(stream.of(key_id), clock_s))
         assert undisturbed.windows(key_id, clock_s) == expected

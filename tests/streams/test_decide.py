@@ -56,7 +56,7 @@ async def test_event_time_ends_incidents_after_a_restart_too() -> None:
     restarted = stage(store, outbox)
     restarted.restored(0, store.values)
     restarted.on_stats(PartitionStats(partition=0, at_ms=T0, clock_s=T0 // 1000 + 7200, active_keys=1, known_keys=1))
-    for _ in range(7):  # so long without a record that all findings have been read
+    for _ in range(12):  # so long without a record that all findings have been read
         await restarted.tick()
     last = outbox.of(Topic.INCIDENTS)[-1]
     assert isinstance(last, Incident)

@@ -44,8 +44,9 @@ class MemoryOutbox(Outbox):
     def __init__(self) -> None:
         self.sent: dict[Topic, list[Record]] = defaultdict(list)
 
-    async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> None:
+    async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> dict[int, int]:
         self.sent[topic].extend(record for _, record in records)
+        return {0: len(self.sent[topic])}
 
     def of(self, topic: Topic) -> list[Record]:
         return self.sent[topic]
