@@ -43,7 +43,7 @@ _AFTER_S: Final = 3.0  # go on knocking after the cut, so that the refusals are 
 _WARM_UP_LEAD_MS: Final = 45_000  # event time ends about now
 _BATCH: Final = 500
 _SERVED: Final = 200
-_DAY_EVENTS: Final = 80_000  # a small company's day, in time for a demo
+_DAY_EVENTS: Final = 60_000  # a small company's day, in time for a demo
 
 
 def main(*, seed: int, directory: Path, console: Console) -> None:

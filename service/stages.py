@@ -55,10 +55,10 @@ async def ingest(edges: Edges) -> IngestLoop:
     install, topics = edges.install, edges.install.topics
     reader = consumer(edges.bootstrap, None, edges.group("ingest"), timing=edges.timing)
     await reader.start()
-    edges.health.stage("ingest", time.monotonic())
     return IngestLoop(
         reader, edges.producer, install.parser(max_future_s=install.folder.detectors.time.max_future_s), topics,
         metrics=edges.metrics, now_ms=wall_ms, now_s=time.monotonic,
+        progress=edges.health.stage("ingest", time.monotonic()),
         stop_ratio=install.folder.wiring.dead_letter_stop_ratio,
     )  # fmt: skip
 

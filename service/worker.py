@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import structlog
+from fastapi import APIRouter
 
 from service import stages
 from service.app_keeper import AppKeeper
@@ -77,7 +78,9 @@ class Worker:
         await self._start_apps(edges)
         await self._start_loops(edges)
         if "http" in self.roles:
-            await self._serve(Publisher(sender, install.topics.name(Topic.RAW)))
+            await self._serve(self._intake(Publisher(sender, install.topics.name(Topic.RAW))))
+        elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
+            await self._serve(None)
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         self.health.ready = True
 
@@ -180,22 +183,26 @@ class Worker:
                 return
         self.health.stage(name, time.monotonic()).failed = f"failed {_RESTARTS} times; see the log"
 
-    async def _serve(self, publish: Publisher) -> None:
-        install, intake = self.install, self.install.folder.wiring.intake
-        token = install.intake_token()
-        acceptor = Acceptor(
-            fingerprinter=install.fingerprinter(), max_future_s=install.folder.detectors.time.max_future_s
+    def _intake(self, publish: Publisher) -> APIRouter:
+        install = self.install
+        future_s = install.folder.detectors.time.max_future_s
+        acceptor = Acceptor(fingerprinter=install.fingerprinter(), max_future_s=future_s)
+        size = install.folder.wiring.intake.max_body_bytes
+        return create_intake(
+            publish=publish, acceptor=acceptor, token=install.intake_token(), max_body_bytes=size, now_ms=wall_ms
         )
-        router = create_intake(
-            publish=publish, acceptor=acceptor, token=token, max_body_bytes=intake.max_body_bytes, now_ms=wall_ms
-        )
+
+    async def _serve(self, intake: APIRouter | None) -> None:
+        wiring = self.install.folder.wiring
+        where = wiring.health if intake is None else wiring.intake
         app = create_app(
-            intake=router, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic, token=token,
+            intake=intake, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic,
+            token=self.install.intake_token() if intake is not None else None,
             answers=StoreAnswers(self.store) if self.store else None,
         )  # fmt: skip
-        server = LocalServer(app, host=intake.host, port=intake.port)
+        server = LocalServer(app, host=where.host, port=where.port)
         try:
             self.url = await server.start()
         except OSError as error:
-            raise UserError(f"{error}: is another `keyfuse up` running? Set intake.port in keyfuse.yaml") from error
+            raise UserError(f"{error}: is another `keyfuse` running there? Set another port in keyfuse.yaml") from error
         self._closers.append(server.stop)

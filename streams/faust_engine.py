@@ -98,6 +98,9 @@ class Engine(faust.App):
             producer_request_timeout=30.0,
         )
 
+    def _create_directories(self) -> None:
+        """Nothing of ours is kept in Faust's folders, so none is made where the user happens to stand."""
+
     def _new_transport(self) -> _Transport:
         return _Transport(self.conf.broker_consumer, self, loop=self.loop)
 

@@ -19,6 +19,7 @@ from sources.alignment import Alignment
 from sources.batch import BatchParser, ParsedBatch, RawRecord
 from sources.routing import split_by_partition
 from streams.errors import PoisonedInput
+from streams.health import StageProgress
 from streams.kafka import rewind
 from streams.metrics import Metrics
 from streams.topics import Topic, Topics
@@ -39,7 +40,7 @@ class InFlight(NamedTuple):
 class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
     """One reader of `usage.raw`; scale by running more of them in the same group."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the two ends of the stage and what it is measured by
         self,
         consumer: AIOKafkaConsumer,
         producer: AIOKafkaProducer,
@@ -47,6 +48,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         topics: Topics,
         *,
         metrics: Metrics,
+        progress: StageProgress,
         now_ms: Callable[[], int],
         now_s: Callable[[], float],
         stop_ratio: float,
@@ -56,6 +58,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._parser = parser
         self._topics = topics
         self._metrics = metrics
+        self._progress = progress
         self._now_ms = now_ms
         self._now_s = now_s
         self._ratio = DeadRatio(stop_ratio)
@@ -152,7 +155,8 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         except KafkaError:
             self._metrics.inc("keyfuse_retries_total", where="ingest_commit")  # the next commit covers this one
             return
-        self._metrics.set("keyfuse_stage_last_commit_age_seconds", 0, stage="ingest")
+        self._progress.committed(self._now_s())
+        self._progress.lag_records = self._alignment.held_rows
 
     def _count(self, parsed: ParsedBatch) -> None:
         self._metrics.inc("keyfuse_events_ingested_total", parsed.frame.num_rows)

@@ -50,6 +50,15 @@ class IntakeConfig(Config):
     """Larger bodies are answered 413."""
 
 
+class HealthConfig(Config):
+    """`/healthz`, `/readyz` and `/metrics` of workers without the role http; the contain role alone has no port."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """Port; 0 takes a free one and says so in the log."""
+
+
 class StateConfig(Config):
     """Checkpoints of the score stage."""
 
@@ -84,6 +93,7 @@ class WiringConfig(Config):
     kafka: KafkaConfig = KafkaConfig()
     store: StoreConfig = StoreConfig()
     intake: IntakeConfig = IntakeConfig()
+    health: HealthConfig = HealthConfig()
     state: StateConfig = StateConfig()
     providers: dict[str, ProviderConfig] = Field(default_factory=dict)
     """By the name that events and keys.yaml use as `provider`."""

@@ -82,7 +82,7 @@ class Life:
         """Feed the stream and kill on the way; returns when the last process has stored everything and ended."""
         await create_topics(self.one.folder.wiring.kafka.bootstrap, self.one.topics.specs())
         self._start()
-        feeding = asyncio.create_task(self._feed(stream))
+        feeding = asyncio.create_task(self._feed(stream, slowly=bool(kills)))
         try:
             for kill in kills:
                 await until(lambda kill=kill: self._reached(kill), lambda: self.log(), patience_s=PATIENCE_S)
@@ -115,21 +115,20 @@ class Life:
         try:
             while hears.poll():
                 self._now = hears.recv()
-                import time,sys; sys.stderr.write(f'{time.monotonic():.1f} {self._directory.name} {self._now}\n')
         except (EOFError, ConnectionResetError):
             asyncio.get_running_loop().remove_reader(hears.fileno())
         self._clock_s = max(self._clock_s, self._now.clock_s - T0_MS / 1000)
 
-    async def _feed(self, stream: Stream) -> None:
-        """At a steady pace, and never far ahead of the worker: what comes back after a kill is no longer than that."""
+    async def _feed(self, stream: Stream, *, slowly: bool) -> None:
+        """All at once, or at a steady pace and never far ahead of the worker, so that there are checkpoints between."""
         bootstrap, topic = self.one.folder.wiring.kafka.bootstrap, self.one.topics.name(Topic.RAW)
         pace_s = 0.0
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2) as sender:
             acks = []
             for record in stream.records:
-                while record.at_s > self._clock_s + AHEAD_S:
+                while slowly and record.at_s > self._clock_s + AHEAD_S:
                     await asyncio.sleep(0.01)
-                if record.at_s > pace_s + 1:
+                if slowly and record.at_s > pace_s + 1:
                     await asyncio.sleep((record.at_s - pace_s) / SPEED)
                     pace_s = record.at_s
                 acks.append(await sender.send(topic, record.value, partition=record.partition))
@@ -138,7 +137,6 @@ class Life:
     def _start(self) -> None:
         self._process, self._hears = start_worker(self._directory, self._directory / "worker.log")
         self.processes += 1
-        import time,sys; sys.stderr.write(f'{time.monotonic():.1f} {self._directory.name} start {self.processes}\n')
         self._now = Progress(0, 0)
         asyncio.get_running_loop().add_reader(self._hears.fileno(), self._hear, self._hears)
 
