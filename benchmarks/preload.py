@@ -21,9 +21,7 @@ class Preloaded:
     record_bytes: float  # mean
 
 
-async def preload(
-    bootstrap: str, topic: str, workload: Workload, *, partitions: int, per_record: int = 1
-) -> Preloaded:
+async def preload(bootstrap: str, topic: str, workload: Workload, *, partitions: int, per_record: int = 1) -> Preloaded:
     """Each event goes to the partition of its key, uncompressed, as a plain producer sends it."""
     placed = partitioned(events(workload), partitions)
     if per_record > 1:

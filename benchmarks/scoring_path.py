@@ -37,7 +37,9 @@ _BLOCK_S: Final = 600
 
 def frames_of(workload: Workload, first_offset: int) -> list[bytes]:
     """The workload as the ingest stage would write it to one partition."""
-    parser = BatchParser(fingerprinter=Fingerprinter(SecretStr("benchmark pepper, not secret")), prices=PriceBook(), max_future_s=None)
+    parser = BatchParser(
+        fingerprinter=Fingerprinter(SecretStr("benchmark pepper, not secret")), prices=PriceBook(), max_future_s=None
+    )
     values = [value for _, value in events(workload)]
     frames = []
     for start in range(0, len(values), ROWS_PER_FRAME):
@@ -55,7 +57,7 @@ def history(workload: Workload) -> list[list[bytes]]:
     blocks = []
     for number in range(HISTORY_BLOCKS):
         before = replace(
-            workload, events=2 * workload.keys, events_per_s=max(workload.keys // 100, 1), seed=100 + number,
+            workload, events=2 * workload.keys, events_per_s=max(workload.keys // 100, 1), seed=100 + number, stolen=False,
             start=start + timedelta(seconds=_BLOCK_S * number),
         )  # fmt: skip
         blocks.append(frames_of(before, number * 10_000_000))

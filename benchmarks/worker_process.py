@@ -14,6 +14,7 @@ import json
 import logging
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -74,20 +75,24 @@ def counted(worker: Worker, name: str, **labels: str) -> int:
     return int(total)
 
 
+async def reaches(wanted: int, count: Callable[[], int]) -> int:
+    """The count once it is at least `wanted`: the worker tells nobody, so it is looked at."""
+    while (now := count()) < wanted:  # noqa: ASYNC110 - counters have no event
+        await asyncio.sleep(_LOOK_EVERY_S)
+    return now
+
+
 async def measure(worker: Worker, n_events: int, roles: list[str]) -> dict[str, Any]:
     """Start, wait for the first batch and for the last event, stop."""
     await worker.start()
     try:
-        while (before := counted(worker, "keyfuse_events_ingested_total")) == 0:
-            await asyncio.sleep(_LOOK_EVERY_S)
+        before = await reaches(1, lambda: counted(worker, "keyfuse_events_ingested_total"))
         started, cpu_started = time.perf_counter(), time.process_time()
-        while worker.score.scored < n_events:
-            await asyncio.sleep(_LOOK_EVERY_S)
+        await reaches(n_events, lambda: worker.score.scored)
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
         archived_s = 0.0
         if "archive" in roles:
-            while counted(worker, "keyfuse_archive_rows_total") < n_events:
-                await asyncio.sleep(_LOOK_EVERY_S)
+            await reaches(n_events, lambda: counted(worker, "keyfuse_archive_rows_total"))
             archived_s = time.perf_counter() - started
         return {
             "events": n_events - before,
@@ -105,7 +110,6 @@ async def measure(worker: Worker, n_events: int, roles: list[str]) -> dict[str, 
 
 
 def main() -> None:
-    import os, sys; sys.path.append("/tmp/w"); import bench_variants; bench_variants.apply(os.environ.get("BENCH_VARIANT",""))  # XXXDEV
     parser = argparse.ArgumentParser()
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--raw", required=True)

@@ -15,7 +15,6 @@ import numpy as np
 import orjson
 from aiokafka.partitioner import murmur2
 
-
 START: Final = datetime(2026, 1, 5, 10, 0, 0, tzinfo=UTC)
 THIEVES: Final = 10
 FIELDS: Final = 17
@@ -28,7 +27,8 @@ _AGENTS: Final = tuple(f"OpenAI/Python 2.{minor}.0" for minor in range(12))
 _TEAMS: Final = ("search", "support", "payments", "research", "growth", "platform")
 _ENVS: Final = ("prod", "prod", "prod", "staging")
 _STOLEN_INPUT_TOKENS: Final = 900_000
-_STOLEN_MODEL: Final = 1  # 2.25 USD a request: five of them a second pass 20 USD a minute in two seconds
+_STOLEN_MODEL: Final = 1  # 2.25 USD a request
+_ROUND: Final = 500  # events, of which each stolen key makes one
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Workload:
     seed: int = 7
     key_seed: int = 7
     start: datetime = START
-    first_id: int = 0
+    stolen: bool = True  # the ten breach their limits: two of a hundred events are theirs, and large
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +91,14 @@ def events(workload: Workload) -> Iterator[tuple[str, bytes]]:
     start_s = int(workload.start.timestamp())
     second, clock = -1, ""
     for number, place in enumerate(of):
+        stolen = workload.stolen and number % _ROUND < THIEVES
         at_s, ms = divmod(number * 1000 // workload.events_per_s, 1000)
         if at_s != second:
             second, clock = at_s, f"{datetime.fromtimestamp(start_s + at_s, UTC):%Y-%m-%dT%H:%M:%S}"
-        key = keys[place]
+        key = keys[number % _ROUND if stolen else place]
         text = (
-            f'{{"event_id":"req_{workload.seed:04x}{workload.first_id + number:020x}","ts":"{clock}.{ms:03d}Z",'
-            f'"input_tokens":{_STOLEN_INPUT_TOKENS if place < THIEVES else inputs[number]},'
+            f'{{"event_id":"req_{workload.seed:04x}{number:020x}","ts":"{clock}.{ms:03d}Z",'
+            f'"input_tokens":{_STOLEN_INPUT_TOKENS if stolen else inputs[number]},'
             f'"cached_input_tokens":{inputs[number] // 4},"output_tokens":{outputs[number]},"status":200,'
             f'"latency_ms":{latencies[number]},"ip":"{key.ips[hosts[number]]}",{key.constant}}}'
         )

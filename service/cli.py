@@ -236,7 +236,7 @@ def unfreeze(config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> N
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: what a person can mend becomes a sentence and exit code 2; Ctrl-C is no error to explain."""
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        code = app(args=list(arguments) if arguments is not None else None, prog_name="keyfuse", standalone_mode=False)
     except typer.TyperException as error:
         code = _usage(error)
     except KeyboardInterrupt:

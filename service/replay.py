@@ -27,11 +27,10 @@ from service.config_tree import Folder
 from service.replay_cuts import Contained, Cuts
 from sources.batch import BatchParser, RawRecord
 from sources.routing import compact, split_by_partition
-from streams.decide_core import Decider, Decision
+from streams.decide_core import UNCONFIGURED, Decider, Decision
 
 ROWS_PER_STEP: Final = 8192
 LINES_PER_PARSE: Final = 20_000
-UNCONFIGURED: Final[Mapping[Step, bool]] = {"disable": True}  # a provider nobody configured: assume the usual rung
 
 
 @dataclass

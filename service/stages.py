@@ -19,7 +19,7 @@ from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArch
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.decide import DecideStage
-from streams.decide_core import Decider
+from streams.decide_core import UNCONFIGURED, Decider
 from streams.faust_apps import Arrived, StageApp
 from streams.health import Health
 from streams.ingest import IngestLoop
@@ -119,7 +119,9 @@ def decide(edges: Edges, offered: Mapping[str, Mapping[Step, bool]]) -> tuple[St
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
 
     def decider() -> Decider:
-        return Decider(install.folder.responses, install.folder.budgets, lambda provider: offered.get(provider, {}))
+        return Decider(
+            install.folder.responses, install.folder.budgets, lambda provider: offered.get(provider, UNCONFIGURED)
+        )
 
     edges.health.stage("decide", time.monotonic())
     stage = DecideStage(decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics)

@@ -73,8 +73,9 @@ class Worker:
             install, self.bootstrap, sender, Outbox(sender, install.topics), self.metrics, self.health, install.timing
         )
         if _STORE_ROLES & set(self.roles):
-            self.store = connect(install.folder.wiring, install)
-            migrate(self.store, retention_days=install.folder.wiring.store.retention_days)
+            self.store = await asyncio.to_thread(connect, install.folder.wiring, install)
+            retention_days = install.folder.wiring.store.retention_days
+            await asyncio.to_thread(migrate, self.store, retention_days=retention_days)
         await self._start_apps(edges)
         await self._start_loops(edges)
         if "http" in self.roles:

@@ -89,6 +89,9 @@ class DecideStage:
 
     def on_stats(self, stats: PartitionStats) -> None:
         """The score stage tells how far event time is."""
+        before = self._stats.get(stats.partition)
+        if before is None or before.findings_end != stats.findings_end:
+            self._quiet_ticks[stats.partition] = 0  # new findings are on their way
         self._stats[stats.partition] = stats
 
     async def tick(self) -> None:

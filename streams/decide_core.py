@@ -6,7 +6,7 @@ Pure. Alerting knows incidents, containment knows the ladder; this is the one pl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from alerting.case import REPEAT, Change, KeyCase
 from alerting.incidents import on_finding, on_request, on_silence
@@ -16,6 +16,9 @@ from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import CERTAIN, CLOSED, Command, Finding, Incident, Outcome, Request, Step, StepState
 
 Offered = Callable[[str], Mapping[Step, bool]]
+# A provider nobody configured: its usual rung is ordered all the same. In observe mode that says what would be done;
+# in auto it ends irrevocable, and a person is paged to cut the key by hand.
+UNCONFIGURED: Final[Mapping[Step, bool]] = {"disable": True}
 _PEOPLES_STEPS: tuple[Step, ...] = ("disable", "block", "throttle", "revoke")
 _STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_APPROVAL, "dry_run": StepState.REQUESTED}
 

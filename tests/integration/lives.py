@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -85,7 +86,7 @@ class Life:
         feeding = asyncio.create_task(self._feed(stream, slowly=bool(kills)))
         try:
             for kill in kills:
-                await until(lambda kill=kill: self._reached(kill), lambda: self.log(), patience_s=PATIENCE_S)
+                await until(partial(self._reached, kill), self.log, patience_s=PATIENCE_S)
                 assert await self._end(signal.SIGKILL) == -signal.SIGKILL
                 self._start()
             await asyncio.wait_for(feeding, PATIENCE_S)
@@ -105,6 +106,9 @@ class Life:
     def _reached(self, kill: Kill) -> bool:
         self._must_live()
         return self._now.scored > 0 and self._now.clock_s - T0_MS / 1000 >= kill.at_s
+
+    def _near(self, at_s: float) -> bool:
+        return at_s <= self._clock_s + AHEAD_S
 
     def _must_live(self) -> None:
         assert self._process is not None
@@ -126,8 +130,8 @@ class Life:
         async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=2) as sender:
             acks = []
             for record in stream.records:
-                while slowly and record.at_s > self._clock_s + AHEAD_S:
-                    await asyncio.sleep(0.01)
+                if slowly:
+                    await until(partial(self._near, record.at_s), self.log, patience_s=PATIENCE_S)
                 if slowly and record.at_s > pace_s + 1:
                     await asyncio.sleep((record.at_s - pace_s) / SPEED)
                     pace_s = record.at_s
@@ -164,7 +168,9 @@ class Life:
             totals = await asyncio.to_thread(self._store.rollup_vs_raw)
             return totals.raw_events == len(stream.events)
 
-        await until(archived, lambda: f"{len(stream.events)} events in the archive: {self.log()}", patience_s=PATIENCE_S)
+        await until(
+            archived, lambda: f"{len(stream.events)} events in the archive: {self.log()}", patience_s=PATIENCE_S
+        )
         frames, group = topics.name(Topic.FRAMES), f"{topics.prefix}keyfuse-score"
         ends = {p: len(await read_all(bootstrap, frames, p)) for p in range(topics.partitions)}
 

@@ -1,4 +1,4 @@
-"""A made-up stretch of traffic with two thefts at its end, as records for `usage.raw`. The same seed, the same bytes."""
+"""Made-up traffic with two thefts at its end, as records for `usage.raw`. The same seed, the same bytes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Stream:
 
     @property
     def usd(self) -> float:
-        return sum(round(event["cost_usd"] * 1e9) for event in self.events) / 1e9
+        nano_usd: int = sum(round(event["cost_usd"] * 1e9) for event in self.events)
+        return nano_usd / 1e9
 
     def of(self, key_id: str) -> list[Event]:
         return [event for event in self.events if event["key_id"] == key_id]
@@ -86,9 +87,7 @@ def _uses(
         at_s += rng.expovariate(rps)
 
 
-def _records(
-    sent: Sequence[tuple[float, Event]], rng: random.Random, partitions: int
-) -> Iterator[RawRecord]:
+def _records(sent: Sequence[tuple[float, Event]], rng: random.Random, partitions: int) -> Iterator[RawRecord]:
     """Objects, arrays and NDJSON of random sizes, and some that nobody can read."""
     waiting: dict[int, list[tuple[float, Event]]] = defaultdict(list)
     size: dict[int, int] = defaultdict(lambda: 1)

@@ -73,7 +73,7 @@ async def test_answers_by_what_was_sent(world: World) -> None:
 
 async def test_a_secret_never_reaches_the_topic(world: World) -> None:
     secret = "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t"
-    assert (await world.post(ndjson([use("s", "", T0_MS, key_id=None, key=secret)]))).status_code == 202
+    assert (await world.post(ndjson([use("s", None, T0_MS, key=secret)]))).status_code == 202
     (event,) = await published(world)
     assert event["key_id"].startswith("fp1:")
     assert secret not in str(event)

@@ -1,4 +1,4 @@
-"""A worker that is killed again and again ends where one that nobody disturbed ends: to the event and to the finding."""
+"""A worker that is killed again and again ends where an undisturbed one ends: to the event and to the finding."""
 
 from __future__ import annotations
 
@@ -48,7 +48,6 @@ async def life(
     broker: Broker, prefix: str, front: ClickHouseHttp, directory: Path
 ) -> AsyncIterator[tuple[Life, Sandbox, Board]]:
     """A worker program with a provider, channels and a database of its own."""
-    directory.mkdir()
     app = create_sandbox(SecretStr(ENVIRON["SANDBOX_ADMIN"]))
     for key_id in KEYS:
         app.state.sandbox.register(NewKey(key_id=key_id))
@@ -64,6 +63,11 @@ async def life(
     await provider.stop()
 
 
+def new(directory: Path) -> Path:
+    directory.mkdir()
+    return directory
+
+
 def chosen(places: Sequence[tuple[int, int]], seed: int) -> list[Kill]:
     rng = random.Random(seed)
     return [Kill(rng.uniform(*place)) for place in places]
@@ -73,12 +77,10 @@ async def test_kills_leave_no_trace_in_windows_findings_incidents_archive_and_ro
     broker: Broker, prefix: str, front: ClickHouseHttp, stream: Stream, tmp_path: Path
 ) -> None:
     async with (
-        life(broker, f"{prefix}calm.", front, tmp_path / "calm") as (calm, calm_sandbox, _),
-        life(broker, f"{prefix}kill.", front, tmp_path / "kill") as (killed, killed_sandbox, services),
+        life(broker, f"{prefix}calm.", front, new(tmp_path / "calm")) as (calm, calm_sandbox, _),
+        life(broker, f"{prefix}kill.", front, new(tmp_path / "kill")) as (killed, killed_sandbox, services),
     ):
-        undisturbed, disturbed = await asyncio.gather(
-            calm.live(stream, ()), killed.live(stream, chosen(KILLS_S, SEED))
-        )
+        undisturbed, disturbed = await asyncio.gather(calm.live(stream, ()), killed.live(stream, chosen(KILLS_S, SEED)))
     assert (undisturbed.processes, disturbed.processes) == (1, 1 + len(KILLS_S))
     assert disturbed.scored > undisturbed.scored, "the kills made nothing come again: they came at the wrong time"
 

@@ -14,7 +14,7 @@ _SCALES: Final = (("10s", 1, 10), ("1m", 1, 60), ("10m", 60, 10), ("1h", 60, 60)
 Event = dict[str, Any]
 
 
-def use(event_id: str, key_id: str, ts_ms: int, **changes: Any) -> Event:
+def use(event_id: str, key_id: str | None, ts_ms: int, **changes: Any) -> Event:
     """One native event; a field given as None is left out."""
     whole = {
         "event_id": event_id, "ts": ts_ms, "provider": "sandbox", "key_id": key_id, "model": "gpt-4.1-mini",

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +16,7 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 from containment.sandbox_server import NewKey, Sandbox, create_sandbox
-from schemas.config import (
-    DetectorsConfig, KeysConfig, ResponsesConfig, RoutesConfig, WiringConfig
-)  # fmt: skip
+from schemas.config import DetectorsConfig, KeysConfig, ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.detectors import LimitsConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.responses import RetryConfig
@@ -35,7 +33,7 @@ from streams.outbox import Outbox
 from streams.topics import Topic
 from tests.alerting.kinds import NETWORKED
 from tests.brokers import Broker
-from tests.integration.servers import Board, board
+from tests.integration.servers import Board, Gate, board
 
 PATIENCE_S: Final = 30.0
 LIMIT_USD_PER_MIN: Final = 2.0
@@ -47,9 +45,7 @@ QUICK_RETRY: Final = RetryConfig(attempts=3, wait_initial_s=0.05, wait_max_s=0.2
 OWNED: Final = {"team": "search", "app": "ranker", "env": "prod"}
 
 
-async def until(
-    condition: Callable[[], Any], what: str | Callable[[], str], *, patience_s: float = PATIENCE_S
-) -> None:
+async def until(condition: Callable[[], Any], what: str | Callable[[], str], *, patience_s: float = PATIENCE_S) -> None:
     """Returns when the condition holds; it may be a coroutine function. Fails with `what` when it never does."""
     try:
         async with asyncio.timeout(patience_s):
@@ -73,7 +69,7 @@ class World:
     sandbox: Sandbox
     sender: AIOKafkaProducer
     http: httpx.AsyncClient
-    _told: dict[str, int] = field(default_factory=dict)
+    gates: Mapping[str, Gate]  # in front of the services that can be shut off
 
     async def produce(self, *values: bytes | dict[str, Any], fmt: str | None = None, key: str | None = None) -> None:
         """Records to `usage.raw`; returns when the broker has them."""
@@ -133,11 +129,20 @@ class World:
 
 @asynccontextmanager
 async def running(
-    broker: Broker, prefix: str, directory: Path, *, roles: Iterable[str] = ROLES, **parts: Any
+    broker: Broker,
+    prefix: str,
+    directory: Path,
+    *,
+    roles: Iterable[str] = ROLES,
+    gated: Sequence[str] = (),
+    **parts: Any,
 ) -> AsyncIterator[World]:
-    """The worker and its world, gone afterwards. `parts` are `install`'s."""
+    """The worker and its world, gone afterwards. `parts` are `install`'s; `gated` services stand behind a gate."""
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(board())
+        ports = {name: int(getattr(services, name).url.rpartition(":")[2]) for name in gated}
+        gates = {name: await stack.enter_async_context(Gate(port)) for name, port in ports.items()}
+        parts["urls"] = {name: f"http://127.0.0.1:{gate.port}" for name, gate in gates.items()}
         app = create_sandbox(SecretStr(ENVIRON["SANDBOX_ADMIN"]))
         provider = LocalServer(app)
         parts.setdefault("sandbox_url", await provider.start())
@@ -157,7 +162,7 @@ async def running(
         headers = {"authorization": f"Bearer {ENVIRON['KEYFUSE_INTAKE_TOKEN']}"}
         client = httpx.AsyncClient(base_url=worker.url or "http://nobody", headers=headers, timeout=PATIENCE_S)
         http = await stack.enter_async_context(client)
-        yield World(worker, watch, services, app.state.sandbox, sender, http)
+        yield World(worker, watch, services, app.state.sandbox, sender, http, gates)
 
 
 def install(
@@ -202,7 +207,7 @@ def routes(services: Board, urls: Mapping[str, str]) -> RoutesConfig:
     """Slack, PagerDuty and a webhook, all of them for everything. `urls` stand in for a service's own."""
     places = {
         "slack": services.slack.url, "pagerduty": services.pagerduty.url, "webhook": services.webhook.url
-    } | urls  # fmt: skip
+    } | dict(urls)  # fmt: skip
     channels = {
         kind: ChannelConfig(
             kind=kind, secret_env=f"{kind.upper()}_SECRET", timeout_s=2,

@@ -6,7 +6,7 @@ left. The one-hour traces of Azure and Mooncake are whole, split at random over 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,7 +16,6 @@ from sources.simulator.events import Event
 from sources.simulator.fitted import TokenShape
 from sources.simulator.keys import SimKey, make_keys
 from sources.simulator.thefts import Theft, steal
-from sources.simulator.use import Use
 from tests.traces import (
     START_MS,
     azure_events,
@@ -84,7 +83,9 @@ def clients_of(requests: Mapping[str, int], *, days: tuple[int, int], per_key: i
 def _as_key(made: SimKey, name: str, tokens: TokenShape, rps: float) -> SimKey:
     """The owner that `servegen_events` makes up, with the client's own lengths and mean rate for a thief to start from."""
     use = replace(made.use, tokens=tokens, fruitless=(), input_factor=1.0, output_factor=1.0)
-    return replace(made, key_id=f"servegen/{name}", use=use, rhythm=replace(made.rhythm, mean_rps=rps, active_share=1.0))
+    return replace(
+        made, key_id=f"servegen/{name}", use=use, rhythm=replace(made.rhythm, mean_rps=rps, active_share=1.0)
+    )
 
 
 def client_events(clients: Sequence[Client], *, days: tuple[int, int]) -> list[Event]:
@@ -152,5 +153,3 @@ def stolen_usd(story: Story, usd_of: Mapping[str, float], *, cut_at_ms: Mapping[
         if place is not None and event["ts"] <= cut_at_ms.get(event["key_id"], event["ts"]):
             lost[place] += usd_of[event["event_id"]]
     return lost
-
-

@@ -47,7 +47,9 @@ PER_KEY: Final = 1000
 USD_PER_MIN: Final = 2.0  # a tenth of the published thefts: so many requests fit into the test
 OWN_MANNER: Final = frozenset({"low_and_slow", "model_swap", "context_stuffing"})
 ROLES: Final = ("ingest", "score", "decide", "contain")
-KEYFUSE: Final = "keyfuse"  # pages about itself: the caps count orders by the wall clock, and three days pass in a minute
+KEYFUSE: Final = (
+    "keyfuse"  # pages about itself: the caps count orders by the wall clock, and three days pass in a minute
+)
 NEVER_S: Final = 10**9  # the traces' dates are of our choosing: no event is from the future
 
 
@@ -84,7 +86,10 @@ def thefts(clients: list[Client]) -> list[Theft]:
 
 
 def an_install(directory: Path, prefix: str) -> Install:
-    providers = {name: ProviderConfig(kind="sandbox", base_url="http://127.0.0.1:9", secret_env="ADMIN") for name in ("openai", "anthropic", "google")}
+    providers = {
+        name: ProviderConfig(kind="sandbox", base_url="http://127.0.0.1:9", secret_env="ADMIN")
+        for name in ("openai", "anthropic", "google")
+    }
     wiring = WiringConfig(
         data_dir=str(directory), kafka=KafkaConfig(topic_prefix=prefix),
         store=StoreConfig(dsn=f"chdb://{directory / 'store'}"), providers=providers,
@@ -130,7 +135,8 @@ async def heard(install: Install, bootstrap: str) -> Told:
     for value in await read_topic(bootstrap, install.topics, Topic.FINDINGS):
         finding = Finding.from_bytes(value)
         told.findings.setdefault(finding.key_id, []).append(
-            {"at": rfc3339(finding.at_ms)} | finding.model_dump(include={"key_id", "family", "severity", "score", "reason", "evidence"})
+            {"at": rfc3339(finding.at_ms)}
+            | finding.model_dump(include={"key_id", "family", "severity", "score", "reason", "evidence"})
         )
     for value in await read_topic(bootstrap, install.topics, Topic.INCIDENTS):
         incident = Incident.from_bytes(value)
@@ -139,7 +145,8 @@ async def heard(install: Install, bootstrap: str) -> Told:
     for value in await read_topic(bootstrap, install.topics, Topic.COMMANDS):
         command = Command.from_bytes(value)
         told.commands.setdefault(command.key_id, []).append(
-            {"at": rfc3339(command.at_ms)} | command.model_dump(include={"incident_id", "key_id", "step", "automatic", "reversible"})
+            {"at": rfc3339(command.at_ms)}
+            | command.model_dump(include={"incident_id", "key_id", "step", "automatic", "reversible"})
         )
     return told
 

@@ -1,0 +1,141 @@
+"""Raw JSON records in Kafka → findings, against the naive agent and the bare limit, by turns on the same records."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree
+
+from benchmarks.machine import figure
+from benchmarks.preload import Preloaded, preload
+from benchmarks.workload import FIELDS, THIEVES, Workload
+from tests.brokers import ROOT, NoKafkaError, running_kafka, running_tansu
+
+PARTITIONS: Final = 4
+PER_RECORD: Final = 100
+_TIMEOUT_S: Final = 240
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured; the naive agent is slow and gets a part of the same records."""
+
+    events: int = 400_000
+    naive_events: int = 30_000
+    repetitions: int = 3
+
+
+@dataclass(frozen=True)
+class RunningBroker:
+    """What the records are in."""
+
+    bootstrap: str
+    name: str
+    version: str
+    note: str
+
+
+@dataclass
+class _Samples:
+    events_per_s: list[float] = field(default_factory=list)
+    per_cpu_s: list[float] = field(default_factory=list)
+
+    def add(self, measured: dict[str, Any]) -> None:
+        self.events_per_s.append(measured["events"] / measured["seconds"])
+        self.per_cpu_s.append(measured["events"] / measured["cpu_s"])
+
+    def figures(self) -> dict[str, Any]:
+        return {"events_per_s": figure(self.events_per_s), "events_per_cpu_s": figure(self.per_cpu_s)}
+
+
+@contextmanager
+def running_broker() -> Iterator[RunningBroker]:
+    """Apache Kafka; where it cannot run, Tansu, with a note that says why."""
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            with running_kafka(Path(directory)) as broker:
+                version = ElementTree.parse(ROOT / "deploy" / "kafka" / "pom.xml").findtext(".//{*}kafka.version")
+                yield RunningBroker(broker.bootstrap, "Apache Kafka", version or "", "")
+                return
+        except NoKafkaError as missing:
+            note = f"not on Apache Kafka: {missing}"
+        with running_tansu(Path(directory)) as broker:
+            yield RunningBroker(broker.bootstrap, "Tansu", "embedded", note)
+
+
+def measure(broker: RunningBroker, sizes: Sizes) -> dict[str, Any]:
+    """Each repetition takes the bare limit, Keyfuse and the naive agent one after the other, so that a noisy
+    minute hits all three; ratios are of figures of one repetition.
+    """
+    singles = asyncio.run(_full_topic(broker, "bench.single", sizes.events, per_record=1))
+    packs = asyncio.run(_full_topic(broker, "bench.packed", sizes.events, per_record=PER_RECORD))
+    bare, keyfuse, naive, way = _Samples(), _Samples(), _Samples(), ""
+    for number in range(sizes.repetitions):
+        measured = _child(broker, "bare_limit", singles, sizes.events, ["--group", f"bare-{number}"])
+        bare.add(measured)
+        way = measured["way"]
+        keyfuse.add(_worker(broker, singles, f"single-{number}."))
+        naive.add(_child(broker, "naive_agent", singles, sizes.naive_events, ["--group", f"naive-{number}"]))
+    packed = _Samples()
+    packed.add(_worker(broker, packs, "packed."))
+    archiving = _Samples()
+    archived = _worker(broker, singles, "archive.", roles="ingest,score,archive")
+    archiving.add(archived)
+    return {
+        **keyfuse.figures(),
+        "ratio_naive": figure(_ratios(keyfuse, naive)),
+        "ratio_bare": figure(_ratios(keyfuse, bare)),
+        "naive": {**naive.figures(), "events": sizes.naive_events, "model": "river GaussianScorer per key"},
+        "bare": {**bare.figures(), "way": way},
+        "packed": {**packed.figures(), "events_per_record": PER_RECORD},
+        "with_archive": {
+            **archiving.figures(),
+            "archived_events_per_s": figure([archived["events"] / archived["archived_s"]]),
+        },
+        "workload": {
+            "events": sizes.events, "record_bytes": round(singles.record_bytes, 1), "fields": FIELDS,
+            "keys": Workload(0).keys, "partitions": PARTITIONS, "planted_breaches": THIEVES,
+            "event_time_events_per_s": Workload(0).events_per_s,
+        },
+        "broker": {"name": broker.name, "version": broker.version, "note": broker.note},
+    }  # fmt: skip
+
+
+def _ratios(ours: _Samples, theirs: _Samples) -> list[float]:
+    return [our / their for our, their in zip(ours.events_per_s, theirs.events_per_s, strict=True)]
+
+
+async def _full_topic(broker: RunningBroker, topic: str, n_events: int, *, per_record: int) -> Preloaded:
+    return await preload(
+        broker.bootstrap, topic, Workload(n_events), partitions=PARTITIONS, per_record=per_record
+    )  # fmt: skip
+
+
+def _worker(broker: RunningBroker, full: Preloaded, prefix: str, roles: str = "ingest,score") -> dict[str, Any]:
+    """One run of a Keyfuse worker; AssertionError when it did not do its whole work."""
+    measured = _child(broker, "worker_process", full, full.events, ["--prefix", prefix, "--roles", roles])
+    assert measured["scored"] == full.events, measured
+    assert measured["dead"] == 0, measured
+    assert measured["breaches_told"] >= THIEVES, measured
+    return measured
+
+
+def _child(broker: RunningBroker, module: str, full: Preloaded, n_events: int, more: list[str]) -> dict[str, Any]:
+    """Run one contender in its own process; its last line is what it measured."""
+    given = ["--bootstrap", broker.bootstrap, "--raw", full.topic, "--events", str(n_events), *more]
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{module}", *given],
+        check=False, capture_output=True, text=True, timeout=_TIMEOUT_S,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise RuntimeError(f"benchmarks.{module} failed:\n{done.stderr[-4000:]}")
+    measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return measured

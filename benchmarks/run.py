@@ -1,0 +1,73 @@
+"""Measures everything there is, writes benchmarks/results/*.json and docs/benchmarks.md, prints the table.
+
+python -m benchmarks.run [--only scoring_path|end_to_end]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any, Final
+
+from benchmarks import end_to_end, scoring_path, table
+from benchmarks.machine import figure, machine
+
+SCORED_EVENTS: Final = 500_000
+GROWTH_KEYS: Final = (1_000, 100_000)
+
+
+def measure_scoring_path() -> dict[str, Any]:
+    """10,000 live keys several times; fewer and more keys twice, for the growth."""
+    say("scoring path, 10,000 keys")
+    measured = scoring_path.in_own_process(10_000, SCORED_EVENTS, 5)
+    growth = {}
+    for keys in GROWTH_KEYS:
+        say(f"scoring path, {keys:,} keys")
+        growth[str(keys)] = _scoring_figures(scoring_path.in_own_process(keys, SCORED_EVENTS, 2))
+    return {
+        **_scoring_figures(measured),
+        "growth": growth,
+        "workload": {
+            "events": measured["events"], "keys": measured["keys"], "rows_per_frame": scoring_path.ROWS_PER_FRAME,
+            "event_time_events_per_s": 50_000, "certain_findings": measured["certain_findings"],
+        },
+        "machine": machine(),
+    }  # fmt: skip
+
+
+def _scoring_figures(measured: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "events_per_s": figure(measured["samples"]),
+        "events_per_cpu_s": figure(measured["per_cpu_s_samples"]),
+        "block_turn_ms": figure([1000 * seconds for seconds in measured["block_turn_s"]]),
+        "state_bytes_per_key": measured["row_bytes_per_key"],
+        "rss_bytes_per_key": round(measured["rss_bytes_per_key"]),
+    }
+
+
+def measure_end_to_end() -> dict[str, Any]:
+    with end_to_end.running_broker() as broker:
+        say(f"end to end, on {broker.name} {broker.version} {broker.note}")
+        return {**end_to_end.measure(broker, end_to_end.Sizes()), "machine": machine()}
+
+
+def say(what: str) -> None:
+    print(f"… {what}", file=sys.stderr, flush=True)
+
+
+PIECES: Final = {"scoring_path": measure_scoring_path, "end_to_end": measure_end_to_end}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only", choices=PIECES, action="append")
+    chosen = parser.parse_args().only or list(PIECES)
+    table.RESULTS.mkdir(exist_ok=True)
+    for name in chosen:
+        (table.RESULTS / f"{name}.json").write_text(json.dumps(PIECES[name](), indent=2) + "\n", encoding="utf-8")
+    table.main()
+
+
+if __name__ == "__main__":
+    main()

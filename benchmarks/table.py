@@ -1,0 +1,145 @@
+"""docs/benchmarks.md from benchmarks/results/*.json; prints the table.
+
+python -m benchmarks.table
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+RESULTS: Final = ROOT / "benchmarks" / "results"
+PAGE: Final = ROOT / "docs" / "benchmarks.md"
+PIECES: Final = ("scoring_path", "end_to_end")
+
+_HEAD: Final = """# Benchmarks
+
+<!-- Made by `make bench` (or, from results that are there, by `python -m benchmarks.table`); a test keeps it true. -->
+
+`make bench` measures all of this in under five minutes and writes `benchmarks/results/*.json` and this page.
+Ratios are against a baseline of the same run: the same records, the same broker, by turns. Figures are medians;
+the spread is the range of the samples over their median.
+
+"""
+
+_NOTES: Final = """
+## What is measured
+
+- **Scoring path**: one process, one core: `decode_frame` and `ScoreCore.process`, all families on, frames of 8,192
+  rows, event time at 50,000 events a second. Every key has three 10-minute blocks of history. The work at the end of
+  a block (what keys of one cohort learn from each other, the forest) comes once in 600 seconds and stands apart.
+- **End to end**: one JSON event in each Kafka record, full before the start. One worker process with the roles
+  `ingest` and `score`, as installed, checkpoints and commits included, from its first parsed batch (which does not
+  count) to its last scored event. Ten keys breach a limit; the run fails unless their findings come out and every event
+  is scored.
+- **Naive agent**: a Faust agent, one JSON record, one table update and one River call for each event. Faust's own
+  settings, table in memory with its changelog in Kafka, the cheapest of River's detectors.
+- **Bare limit**: aiokafka's `getmany` and the pydantic model of each record, and nothing else.
+
+## What is not
+
+- Start-up, joining a group and restoring state.
+- Several workers, replication, a network: broker and worker share one machine and its cores.
+- Parsing of foreign formats, bad records, decisions, deliveries, containment.
+
+## Noise
+
+Broker, worker and whatever else runs share the cores, so wall-clock figures fall when the machine is busy; the load
+stands above. Events for each second of the process's own processor time suffer less from it and are given next to
+them. No test asserts a time.
+"""
+
+
+def results() -> dict[str, dict[str, Any]]:
+    """Every piece that has been measured, by name."""
+    return {
+        name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in PIECES
+        if (RESULTS / f"{name}.json").exists()
+    }
+
+
+def render(found: dict[str, dict[str, Any]]) -> str:
+    """The page."""
+    lines = ["| what | measured | spread | goal |", "|---|---|---|---|"]
+    if "scoring_path" in found:
+        lines += _scoring_rows(found["scoring_path"])
+    if "end_to_end" in found:
+        lines += _end_to_end_rows(found["end_to_end"])
+    return _HEAD + "\n".join(lines) + "\n\n## Where\n\n" + "\n".join(_where(found)) + "\n" + _NOTES
+
+
+def _scoring_rows(piece: dict[str, Any]) -> list[str]:
+    rows = [
+        _row("scoring path, 10,000 live keys, events/s", piece["events_per_s"], "≥ 250,000"),
+        _row("… for each second of processor time", piece["events_per_cpu_s"]),
+        _row("… end of a 10-minute block, ms", piece["block_turn_ms"]),
+    ]
+    for keys, grown in piece["growth"].items():
+        rows.append(_row(f"… {int(keys):,} keys, events/s", grown["events_per_s"]))
+        rows.append(_row(f"… {int(keys):,} keys, for each second of processor time", grown["events_per_cpu_s"]))
+    most = max(piece["growth"].items(), key=lambda item: int(item[0]))
+    rows.append(f"| state of a key, bytes | {piece['state_bytes_per_key']:,} | | ≤ 4,096 |")
+    rows.append(f"| … resident memory, at {int(most[0]):,} keys | {most[1]['rss_bytes_per_key']:,} | | |")
+    return rows
+
+
+def _end_to_end_rows(piece: dict[str, Any]) -> list[str]:
+    packed, archive = piece["packed"], piece["with_archive"]
+    return [
+        _row("end to end, one event in each record, events/s", piece["events_per_s"]),
+        _row("… for each second of processor time", piece["events_per_cpu_s"]),
+        _row("… × the naive agent", piece["ratio_naive"], "≥ 25"),
+        _row("… × the bare limit", piece["ratio_bare"], "≥ 1.2"),
+        _row("naive agent, events/s", piece["naive"]["events_per_s"]),
+        _row(f"bare limit, `{piece['bare']['way']}`, events/s", piece["bare"]["events_per_s"]),
+        _row(f"end to end, {packed['events_per_record']} events in each record, events/s", packed["events_per_s"]),
+        _row("end to end with the archive in the same process, events scored/s", archive["events_per_s"]),
+        _row("… events archived/s", archive["archived_events_per_s"]),
+    ]
+
+
+def _row(what: str, figure: dict[str, Any], goal: str = "") -> str:
+    spread = f"{figure['spread']:.0%} of {len(figure['samples'])}" if len(figure["samples"]) > 1 else "one run"
+    return f"| {what} | {shown(figure['median'])} | {spread} | {goal} |"
+
+
+def shown(value: float) -> str:
+    """Three digits that count.
+
+    >>> shown(182345.0), shown(14.26), shown(0.8712)
+    ('182,000', '14.3', '0.871')
+    """
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:.3g}"
+
+
+def _where(found: dict[str, dict[str, Any]]) -> list[str]:
+    lines = []
+    for name, piece in found.items():
+        machine = piece["machine"]
+        packages = ", ".join(f"{package} {version}" for package, version in machine["packages"].items())
+        lines.append(
+            f"- `{name}`: {machine['cpu']}, {machine['cores']} cores, load {machine['load_1m']} at the end; "
+            f"Python {machine['python']}, {packages}."
+        )
+    if "end_to_end" in found:
+        work, broker = found["end_to_end"]["workload"], found["end_to_end"]["broker"]
+        lines.append(
+            f"- {broker['name']} {broker['version']}, one node on the same machine, {work['partitions']} partitions; "
+            f"{work['events']:,} events of {work['fields']} fields, {work['record_bytes']:.0f} bytes a record, "
+            f"{work['keys']:,} keys.{' ' + broker['note'] if broker['note'] else ''}"
+        )
+    return lines
+
+
+def main() -> None:
+    page = render(results())
+    PAGE.write_text(page, encoding="utf-8")
+    print(page[page.index("| what") : page.index("\n## What")])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The figures in docs/benchmarks.md are those that were measured. No time is asserted here."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+import orjson
+import pytest
+
+from benchmarks.table import PAGE, PIECES, render, results, shown
+from benchmarks.workload import FIELDS, THIEVES, Workload, events, packed, partitioned
+from schemas.event import UsageEvent
+
+STABLE = [
+    ("scoring_path", "events_per_s"),
+    ("scoring_path", "events_per_cpu_s"),
+    ("end_to_end", "events_per_s"),
+    ("end_to_end", "events_per_cpu_s"),
+    ("end_to_end", "ratio_naive"),
+    ("end_to_end", "ratio_bare"),
+]
+
+
+@pytest.mark.parametrize(("piece", "name"), STABLE)
+def test_a_result_has_its_stable_name_and_its_samples(piece: str, name: str) -> None:
+    figure = results()[piece][name]
+    assert len(figure["samples"]) >= 3
+    assert figure["median"] == pytest.approx(median(figure["samples"]), rel=1e-3)
+
+
+@pytest.mark.parametrize(("piece", "name"), STABLE)
+def test_the_page_shows_the_figure(piece: str, name: str) -> None:
+    assert f"| {shown(results()[piece][name]['median'])} |" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_is_what_the_results_make() -> None:
+    assert PAGE.read_text(encoding="utf-8") == render(results())
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_a_result_names_its_machine(piece: str) -> None:
+    machine = results()[piece]["machine"]
+    assert machine["cpu"]
+    assert machine["cores"] >= 1
+    assert machine["python"].startswith("3.")
+
+
+def test_the_ratios_are_of_the_same_repetition() -> None:
+    piece = results()["end_to_end"]
+    pairs = zip(piece["events_per_s"]["samples"], piece["bare"]["events_per_s"]["samples"], strict=True)
+    assert piece["ratio_bare"]["samples"] == pytest.approx([ours / theirs for ours, theirs in pairs], rel=2e-3)
+
+
+def _some() -> list[tuple[str, dict[str, Any]]]:
+    return [(key_id, orjson.loads(value)) for key_id, value in events(Workload(2_000, keys=50))]
+
+
+def test_the_events_measured_with_are_valid() -> None:
+    for key_id, event in _some():
+        assert len(event) == FIELDS
+        assert UsageEvent.model_validate(event).key_id == key_id
+
+
+def test_the_events_are_the_same_each_time_and_none_comes_twice() -> None:
+    some = _some()
+    assert some == _some()
+    assert len({event["event_id"] for _, event in some}) == len(some)
+
+
+def test_all_events_of_a_key_are_in_one_partition() -> None:
+    placed = partitioned(events(Workload(2_000, keys=50)), 4)
+    of = [{orjson.loads(value)["key_id"] for value in values} for values in placed]
+    assert sum(map(len, of)) == len(set().union(*of)) == 50
+    assert sum(map(len, placed)) == 2_000
+
+
+def test_packing_loses_nothing() -> None:
+    values = [b"%d" % number for number in range(7)]
+    assert b"\n".join(packed(values, 3)).split(b"\n") == values
+
+
+def test_the_planted_keys_spend_much_more_than_their_limit() -> None:
+    tokens: dict[str, int] = {}
+    for key_id, event in _some():
+        tokens[key_id] = tokens.get(key_id, 0) + event["input_tokens"]
+    ordered = sorted(tokens.values(), reverse=True)
+    assert ordered[THIEVES - 1] > 20 * ordered[THIEVES]

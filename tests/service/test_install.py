@@ -1,0 +1,109 @@
+"""One install: its secrets come from where the configuration says, and what runs here can be found."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from schemas.config import KeysConfig, RoutesConfig, WiringConfig
+from schemas.config.keys import KeyConfig
+from schemas.config.routes import ChannelConfig
+from schemas.config.wiring import IntakeConfig, KafkaConfig, ProviderConfig
+from service.config_tree import Folder
+from service.errors import UserError
+from service.install import Install, Running
+
+
+def an_install(directory: Path, *, environ: dict[str, str] | None = None, **wiring: object) -> Install:
+    data = {"data_dir": str(directory), "pepper_file": str(directory / "pepper")} | wiring
+    return Install(Folder(wiring=WiringConfig.model_validate(data)), directory, environ or {})
+
+
+def test_a_missing_folder_means_the_defaults(tmp_path: Path) -> None:
+    assert Install.open(tmp_path / "none").folder == Folder()
+
+
+def test_the_intake_token_is_made_once_private_and_kept(tmp_path: Path) -> None:
+    token = an_install(tmp_path).intake_token().get_secret_value()
+    assert len(token) >= 32
+    assert an_install(tmp_path).intake_token().get_secret_value() == token
+    assert (tmp_path / "intake-token").stat().st_mode & 0o077 == 0
+
+
+def test_a_token_in_the_environment_goes_first(tmp_path: Path) -> None:
+    install = an_install(tmp_path, environ={"TOKEN": "given"}, intake=IntakeConfig(token_env="TOKEN"))
+    assert install.intake_token().get_secret_value() == "given"
+
+
+def test_without_a_pepper_no_key_can_be_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="`keyfuse init` makes one"):
+        an_install(tmp_path).fingerprinter()
+
+
+def test_the_pepper_names_the_keys(tmp_path: Path) -> None:
+    one = an_install(tmp_path, environ={"KEYFUSE_PEPPER": "one"}).fingerprinter()
+    other = an_install(tmp_path, environ={"KEYFUSE_PEPPER": "other"}).fingerprinter()
+    assert one.of("secret") == one.of("secret") != other.of("secret")
+
+
+@pytest.mark.parametrize(
+    ("provider", "environ", "words"),
+    [
+        (ProviderConfig(kind="nope", secret_env="ADMIN"), {"ADMIN": "x"}, "providers.main: kind 'nope' is not one of"),
+        (ProviderConfig(kind="openai"), {}, "providers.main: the admin key is missing"),
+        (ProviderConfig(kind="openai", secret_env="ADMIN"), {}, "variable ADMIN is not set"),
+        (ProviderConfig(kind="litellm", secret_env="ADMIN"), {"ADMIN": "x"}, "base_url is missing"),
+    ],
+)  # fmt: skip
+def test_a_provider_that_cannot_work_is_a_sentence_for_people(
+    tmp_path: Path, provider: ProviderConfig, environ: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        an_install(tmp_path, environ=environ, providers={"main": provider}).providers()
+
+
+async def test_a_provider_offers_its_steps(tmp_path: Path) -> None:
+    provider = ProviderConfig(kind="sandbox", base_url="http://127.0.0.1:9", secret_env="ADMIN")
+    install = an_install(tmp_path, environ={"ADMIN": "x"}, providers={"main": provider})
+    assert install.offered()["main"]["disable"] is True
+    built = install.providers()["main"]
+    assert set(built.steps) == set(install.offered()["main"])
+    await built.close()
+
+
+def test_a_channel_without_its_secret_is_named(tmp_path: Path) -> None:
+    channel = ChannelConfig(kind="slack", secret_env="SLACK", target="C1")
+    install = Install(Folder(routes=RoutesConfig(channels={"ops": channel})), tmp_path, {})
+    with pytest.raises(UserError, match="channel ops: the environment variable SLACK is not set"):
+        install.channels()
+
+
+def test_a_reload_changes_what_is_known_of_keys(tmp_path: Path) -> None:
+    install = an_install(tmp_path)
+    assert install.facts_of("key-1") is None
+    install.reload(Folder(keys=KeysConfig(keys=(KeyConfig(key_id="key-1", provider="openai", team="search"),))))
+    facts = install.facts_of("key-1")
+    assert facts is not None
+    assert facts.team == "search"
+
+
+def test_topics_carry_the_prefix(tmp_path: Path) -> None:
+    install = an_install(tmp_path, kafka=KafkaConfig(topic_prefix="a.", partitions=3))
+    assert {spec.name[:2] for spec in install.topics.specs()} == {"a."}
+
+
+def test_what_runs_is_found_until_it_is_gone(tmp_path: Path) -> None:
+    assert Running.find(tmp_path) is None
+    running = Running("127.0.0.1:9092", "http://127.0.0.1:8321", os.getpid())
+    running.write(tmp_path / "new")
+    assert Running.find(tmp_path / "new") == running
+    Running("b", "u", 2**22 + 1).write(tmp_path / "new")
+    assert Running.find(tmp_path / "new") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"bootstrap":"b","url":"u","pid":"x"}'])
+def test_a_broken_note_is_no_note(tmp_path: Path, text: str) -> None:
+    Running.path(tmp_path).write_text(text)
+    assert Running.find(tmp_path) is None
