@@ -29,7 +29,7 @@ class Sizes:
     """How much is measured; the naive agent is slow and gets a part of the same records."""
 
     events: int = 400_000
-    naive_events: int = 30_000
+    naive_events: int = 20_000
     repetitions: int = 3
 
 

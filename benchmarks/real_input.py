@@ -1,6 +1,6 @@
 """Detection quality on real traffic with planted thefts. Writes the tables of `docs/real-input.md`.
 
-    python -m benchmarks.real_input [--days 7] [--per-key 4000] [--victims 3] [--json OUT]
+    python -m benchmarks.real_input [--days 5] [--per-key 1200] [--victims 2] [--json OUT]
 
 Traffic: every ServeGen client active in those days, thinned to about `--per-key` requests, and Azure's and
 Mooncake's hours whole. Thefts: each shape at its published size and at a tenth, on `--victims` keys each, after two
@@ -23,6 +23,7 @@ import orjson
 import pyarrow as pa
 from pydantic import SecretStr
 
+from containment.ladder import CUTS
 from schemas.fingerprint import Fingerprinter
 from service.config_folder import Folder
 from service.replay import Replay, ReplayResult, read_events
@@ -45,12 +46,13 @@ from tests.real_input.story import (
 from tests.traces import START_MS
 
 WARM_UP_DAYS: Final = 2
-THEFT_S: Final = 1800.0
-SLOW_S: Final = 2 * 86_400.0
+THEFT_S: Final = {"published": 300.0, "a tenth": 900.0}
+LENGTH_S: Final = {"low_and_slow": 172_800.0, "model_swap": 172_800.0, "context_stuffing": 172_800.0, "probe_then_abuse": 1500.0}
 OWN_SIZE: Final = frozenset({"low_and_slow", "model_swap", "context_stuffing"})  # measured by the key's own use
 PUBLISHED_USD_PER_MIN: Final = {"reseller": 31.9, "fan_out": 38.8, "dormant_wakes": 9.7}
 USUAL_USD_PER_MIN: Final = 28.6
 LEAST_EVENTS: Final = 300
+CONTAINMENT_MS: Final = 5000  # from the order to the refused key, as `keyfuse replay` takes it
 LATE_MS: Final = 600_000  # a finding this long after a theft's end still counts as its detection
 
 
@@ -71,9 +73,9 @@ class Tally:
 def main() -> None:
     """Build the story once, replay it twice, print."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--days", type=int, default=7)
-    asked.add_argument("--per-key", type=int, default=4000)
-    asked.add_argument("--victims", type=int, default=3)
+    asked.add_argument("--days", type=int, default=5)
+    asked.add_argument("--per-key", type=int, default=1200)
+    asked.add_argument("--victims", type=int, default=2)
     asked.add_argument("--json", type=Path)
     args = asked.parse_args()
     told, labels = build(days=args.days, per_key=args.per_key, victims=args.victims)
@@ -109,7 +111,7 @@ def thefts(clients: Sequence[Client], *, days: int, victims: int) -> tuple[list[
         for size in ("published",) if name in OWN_SIZE else ("published", "a tenth"):
             for _ in range(victims):
                 taken = tuple(free.pop() for _ in range(3 if SHAPES[name].least_keys > 1 else 1))
-                length_s = SLOW_S if name in OWN_SIZE else THEFT_S
+                length_s = LENGTH_S.get(name, THEFT_S[size])
                 latest_ms = days * DAY_MS - int(length_s * 1000) - HOUR_MS
                 start_ms = START_MS + int(
                     rng.integers(WARM_UP_DAYS * DAY_MS, max(latest_ms, WARM_UP_DAYS * DAY_MS + 1))
@@ -132,7 +134,8 @@ def report(
 ) -> None:  # fmt: skip
     """Print the tables."""
     lines = [orjson.loads(line) for line in observed.lines]
-    tallies = tally(told, labels, lines, table, closed)
+    cuts = cuts_of(closed)
+    tallies = tally(told, labels, lines, table, cuts)
     print(f"{len(told.keys)} keys, {table.num_rows:,} events, {days} days, {len(told.thefts)} thefts\n")
     print("| theft | found | cut | median s to finding | median s to cut | USD without | USD with | by |")
     print("|---|---|---|---|---|---|---|---|")
@@ -142,7 +145,7 @@ def report(
             f"| {label} | {one.found} of {one.thefts} | {one.cut} of {one.thefts} | {_median(one.seconds_to_finding)} "
             f"| {_median(one.seconds_to_cut)} | {one.usd_open:,.2f} | {one.usd_closed:,.2f} | {by} |"
         )
-    false = false_alarms(told, lines, closed, days=days)
+    false = false_alarms(told, lines, cuts, days=days)
     print("\n| false alarms | |\n|---|---|")
     for name, value in false["figures"].items():
         print(f"| {name} | {value} |")
@@ -156,10 +159,10 @@ def report(
 
 
 def tally(
-    told: Story, labels: Sequence[str], lines: Sequence[dict[str, Any]], table: pa.Table, closed: ReplayResult
+    told: Story, labels: Sequence[str], lines: Sequence[dict[str, Any]], table: pa.Table, cuts: dict[str, int]
 ) -> dict[str, Tally]:
     """By label, in the order of the thefts."""
-    usd_open, usd_closed = _stolen_usd(told, table, {}), _stolen_usd(told, table, closed.cut_at_ms)
+    usd_open, usd_closed = _stolen_usd(told, table, {}), _stolen_usd(told, table, cuts)
     tallies: dict[str, Tally] = {}
     for place, theft in enumerate(told.thefts):
         one = tallies.setdefault(labels[place], Tally())
@@ -171,12 +174,21 @@ def tally(
             one.found += 1
             one.seconds_to_finding.append((_ms(during[0]["at"]) - theft.start_ms) / 1000)
             one.families.update({line["family"] for line in during})
-        cuts = [closed.cut_at_ms[key.key_id] for key in theft.keys if key.key_id in closed.cut_at_ms]
-        within = [at_ms for at_ms in cuts if theft.start_ms <= at_ms <= theft.taken.end_ms + LATE_MS]
+        own = [cuts[key.key_id] for key in theft.keys if key.key_id in cuts]
+        within = [at_ms for at_ms in own if theft.start_ms <= at_ms <= theft.taken.end_ms + LATE_MS]
         if within:
             one.cut += 1
             one.seconds_to_cut.append((min(within) - theft.start_ms) / 1000)
     return tallies
+
+
+def cuts_of(closed: ReplayResult) -> dict[str, int]:
+    """When each key was first refused, in the closed loop."""
+    cuts: dict[str, int] = {}
+    for line in map(orjson.loads, closed.lines):
+        if line["type"] == "command" and line["automatic"] and line["step"] in CUTS:
+            cuts.setdefault(line["key_id"], _ms(line["at"]) + CONTAINMENT_MS)
+    return cuts
 
 
 def tallies_missed(told: Story, lines: Sequence[dict[str, Any]]) -> list[int]:
@@ -187,12 +199,13 @@ def tallies_missed(told: Story, lines: Sequence[dict[str, Any]]) -> list[int]:
 def _during(theft: Theft, lines: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     keys = {key.key_id for key in theft.keys}
     for line in lines:
-        if line["type"] == "finding" and line["key_id"] in keys and line["severity"] != "info":
-            if theft.start_ms - 1000 <= _ms(line["at"]) <= theft.taken.end_ms + LATE_MS:
-                yield line
+        if line["type"] != "finding" or line["key_id"] not in keys or line["severity"] == "info":
+            continue
+        if theft.start_ms - 1000 <= _ms(line["at"]) <= theft.taken.end_ms + LATE_MS:
+            yield line
 
 
-def false_alarms(told: Story, lines: Sequence[dict[str, Any]], closed: ReplayResult, *, days: int) -> dict[str, Any]:
+def false_alarms(told: Story, lines: Sequence[dict[str, Any]], cuts: dict[str, int], *, days: int) -> dict[str, Any]:
     """Incidents and cuts of keys that nobody stole."""
     clean = told.keys - told.touched
     hours = {key for key in clean if not key.startswith("servegen/")}
@@ -210,7 +223,7 @@ def false_alarms(told: Story, lines: Sequence[dict[str, Any]], closed: ReplayRes
     by_families = Counter("+".join(sorted(line["families"])) for line in last.values())
     loud = sum(1 for line in last.values() if line["severity"] != "info")
     would_cut = {line["key_id"] for line in lines if line["type"] == "command" and line["key_id"] in clean}
-    cut = clean & set(closed.cut_at_ms)
+    cut = clean & set(cuts)
     figures = {
         "untouched keys": len(clean),
         "key-weeks": round(weeks, 1),

@@ -57,8 +57,8 @@ def history(workload: Workload) -> list[list[bytes]]:
     blocks = []
     for number in range(HISTORY_BLOCKS):
         before = replace(
-            workload, events=2 * workload.keys, events_per_s=max(workload.keys // 100, 1), seed=100 + number, stolen=False,
-            start=start + timedelta(seconds=_BLOCK_S * number),
+            workload, events=2 * workload.keys, events_per_s=max(workload.keys // 100, 1), seed=100 + number,
+            stolen=False, start=start + timedelta(seconds=_BLOCK_S * number),
         )  # fmt: skip
         blocks.append(frames_of(before, number * 10_000_000))
     return blocks

@@ -37,6 +37,7 @@ class AppKeeper:
         self._app: Engine | None = None
         self._restarting: asyncio.Task[None] | None = None
         self._restarts = 0
+        self._why = ""  # it has to be started again, empty while it runs
         self._stopping = False
 
     async def start(self) -> None:
@@ -51,19 +52,26 @@ class AppKeeper:
         await self._stop_app()
 
     def _broke(self, why: str) -> None:
+        self._why = why  # also while a restart is under way: the new app may break before its start returns
         if not self._stopping and (self._restarting is None or self._restarting.done()):
-            self._restarting = asyncio.create_task(self._restart(why), name=f"restart {self._stage.name}")
+            self._restarting = asyncio.create_task(self._restart(), name=f"restart {self._stage.name}")
 
-    async def _restart(self, why: str) -> None:
+    async def _restart(self) -> None:
         """Bounded pauses, not bounded tries: a stage that stays down is told by its health, and a person comes."""
-        self._progress.failed = why
-        pause_s = _PAUSES_S[min(self._restarts, len(_PAUSES_S) - 1)]
-        self._restarts += 1
-        log.warning("stage restarts", stage=self._stage.name, why=why, pause_s=pause_s)
-        await self._stop_app()
-        await asyncio.sleep(pause_s)
-        self._stage.forget()
-        await self.start()
+        while self._why:
+            self._progress.failed = self._why
+            pause_s = _PAUSES_S[min(self._restarts, len(_PAUSES_S) - 1)]
+            self._restarts += 1
+            log.warning("stage restarts", stage=self._stage.name, why=self._why, pause_s=pause_s)
+            try:
+                await self._stop_app()
+                await asyncio.sleep(pause_s)
+                self._stage.forget()
+                self._why = ""
+                await self.start()
+            except Exception as error:
+                # While the broker is away a start fails in many ways, all of them worth another try.
+                self._why = f"{type(error).__name__}: {error}"
         self._progress.failed = ""
 
     async def _stop_app(self) -> None:
