@@ -49,13 +49,15 @@ FRAME_SCHEMA: Final = pa.schema(
 )
 
 INDEX_BITS: Final = 20  # a raw record holds at most 2**20 events
-_IPC: Final = pa.ipc.IpcWriteOptions(compression="lz4")
+# One thread: frames are small, and handing them to a pool costs more than it saves.
+_WRITE: Final = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)
+_READ: Final = pa.ipc.IpcReadOptions(use_threads=False)
 
 
 def encode_frame(batch: pa.RecordBatch) -> bytes:
     """One Arrow IPC stream with lz4 buffers."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, FRAME_SCHEMA, options=_IPC) as writer:
+    with pa.ipc.new_stream(sink, FRAME_SCHEMA, options=_WRITE) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
 
@@ -63,7 +65,7 @@ def encode_frame(batch: pa.RecordBatch) -> bytes:
 def decode_frame(data: bytes) -> pa.RecordBatch:
     """The record batch of `encode_frame`; ValueError when the bytes are no frame of this schema."""
     try:
-        with pa.ipc.open_stream(pa.py_buffer(data)) as reader:
+        with pa.ipc.open_stream(pa.py_buffer(data), options=_READ) as reader:
             batch = reader.read_next_batch()
     except (pa.ArrowInvalid, StopIteration, OSError) as error:
         raise ValueError(f"not a frame: {error}") from error

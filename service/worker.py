@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -83,6 +84,7 @@ class Worker:
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
             await self._serve(None)
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
+        _settle_memory()
         self.health.ready = True
 
     async def stop(self) -> None:
@@ -207,3 +209,10 @@ class Worker:
         except OSError as error:
             raise UserError(f"{error}: is another `keyfuse` running there? Set another port in keyfuse.yaml") from error
         self._closers.append(server.stop)
+
+
+def _settle_memory() -> None:
+    """What lives as long as the process is not looked at again: a fifth of the hot path was garbage collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)

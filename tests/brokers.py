@@ -68,7 +68,8 @@ def running_kafka(directory: Path) -> Iterator[Broker]:
     properties.write_text(
         template.substitute(port=port, controller_port=free_port(), data_dir=directory / "data"), encoding="utf-8"
     )
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # A leading letter: the storage tool would take an id that begins with a dash for an option.
+    cluster_id = "k" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:]
     format_storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
     subprocess.run([java, "-cp", classpath, *format_storage], check=True, capture_output=True, timeout=60)
     heap = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"]
