@@ -66,6 +66,8 @@ def main() -> None:
     table.RESULTS.mkdir(exist_ok=True)
     for name in chosen:
         (table.RESULTS / f"{name}.json").write_text(json.dumps(PIECES[name](), indent=2) + "\n", encoding="utf-8")
+    summary = json.dumps(table.summary(table.results()), indent=2)
+    (table.RESULTS / "summary.json").write_text(summary + "\n", encoding="utf-8")
     table.main()
 
 

@@ -52,6 +52,17 @@ them. No test asserts a time.
 """
 
 
+def summary(measured: dict[str, Any]) -> dict[str, Any]:
+    """Every figure that has samples under its full name, `end_to_end.ratio_naive`, and the machine of each piece."""
+    flat: dict[str, Any] = {}
+    for piece, result in measured.items():
+        flat[f"{piece}.machine"] = result["machine"]
+        flat |= {
+            f"{piece}.{name}": found for name, found in result.items() if isinstance(found, dict) and "samples" in found
+        }
+    return flat
+
+
 def results() -> dict[str, dict[str, Any]]:
     """Every piece that has been measured, by name."""
     return {

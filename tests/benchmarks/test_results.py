@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from benchmarks.table import PAGE, PIECES, render, results, shown
+from benchmarks.table import PAGE, PIECES, RESULTS, render, results, shown, summary
 from benchmarks.workload import FIELDS, THIEVES, Workload, events, packed, partitioned
 from schemas.event import UsageEvent
 
@@ -27,6 +27,12 @@ def test_a_result_has_its_stable_name_and_its_samples(piece: str, name: str) -> 
     figure = results()[piece][name]
     assert len(figure["samples"]) >= 3
     assert figure["median"] == pytest.approx(median(figure["samples"]), rel=1e-3)
+
+
+def test_the_summary_names_each_figure_in_full() -> None:
+    written = orjson.loads((RESULTS / "summary.json").read_bytes())
+    assert written == orjson.loads(orjson.dumps(summary(results())))
+    assert {f"{piece}.{name}" for piece, name in STABLE} <= set(written)
 
 
 @pytest.mark.parametrize(("piece", "name"), STABLE)
