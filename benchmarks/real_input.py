@@ -47,7 +47,12 @@ from tests.traces import START_MS
 
 WARM_UP_DAYS: Final = 2
 THEFT_S: Final = {"published": 300.0, "a tenth": 900.0}
-LENGTH_S: Final = {"low_and_slow": 172_800.0, "model_swap": 172_800.0, "context_stuffing": 172_800.0, "probe_then_abuse": 1500.0}
+LENGTH_S: Final = {
+    "low_and_slow": 172_800.0,
+    "model_swap": 172_800.0,
+    "context_stuffing": 172_800.0,
+    "probe_then_abuse": 1500.0,
+}
 OWN_SIZE: Final = frozenset({"low_and_slow", "model_swap", "context_stuffing"})  # measured by the key's own use
 PUBLISHED_USD_PER_MIN: Final = {"reseller": 31.9, "fan_out": 38.8, "dormant_wakes": 9.7}
 USUAL_USD_PER_MIN: Final = 28.6

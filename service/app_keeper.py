@@ -13,7 +13,8 @@ from streams.faust_engine import Engine
 from streams.health import StageProgress
 from streams.kafka import Timing
 
-_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0, 15.0, 60.0)
+_PAUSES_S: Final = (0.5, 1.0, 2.0, 5.0)
+_STOP_S: Final = 5.0  # without its broker an app needs half a minute to stop; the next one does not wait for that
 log = structlog.get_logger()
 
 
@@ -39,6 +40,7 @@ class AppKeeper:
         self._restarts = 0
         self._why = ""  # it has to be started again, empty while it runs
         self._stopping = False
+        self._leaving: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._app = new_app(self._stage, self._bootstrap, timing=self._timing, broke=self._broke)
@@ -49,7 +51,7 @@ class AppKeeper:
         if self._restarting is not None:
             self._restarting.cancel()
             await asyncio.gather(self._restarting, return_exceptions=True)
-        await self._stop_app()
+        await asyncio.gather(self._leave(), *self._leaving, return_exceptions=True)
 
     def _broke(self, why: str) -> None:
         self._why = why  # also while a restart is under way: the new app may break before its start returns
@@ -64,7 +66,7 @@ class AppKeeper:
             self._restarts += 1
             log.warning("stage restarts", stage=self._stage.name, why=self._why, pause_s=pause_s)
             try:
-                await self._stop_app()
+                await asyncio.wait([self._leave()], timeout=_STOP_S)
                 await asyncio.sleep(pause_s)
                 self._stage.forget()
                 self._why = ""
@@ -74,7 +76,15 @@ class AppKeeper:
                 self._why = f"{type(error).__name__}: {error}"
         self._progress.failed = ""
 
+    def _leave(self) -> asyncio.Task[None]:
+        """Stop the app there is. It no longer touches the stage, so that the next may start meanwhile."""
+        task = asyncio.create_task(self._stop_app(), name=f"stop {self._stage.name}")
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        return task
+
     async def _stop_app(self) -> None:
         app, self._app = self._app, None
         if app is not None:
+            app.abandoned = True
             await app.stop()

@@ -73,6 +73,8 @@ class _Reader:
         self._loading = asyncio.Lock()
 
     async def on_revoked(self, _sender: Any, _partitions: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal
+        if self._app.abandoned:
+            return
         self._assigned.clear()
         self._expected.clear()
         self._acks.clear()
@@ -86,7 +88,7 @@ class _Reader:
 
     async def tick(self) -> None:
         """Faust's timer: state is loaded also where no record comes."""
-        if self._broken:
+        if self._broken or self._app.abandoned:
             return
         try:
             for partition in sorted(self._assigned):
@@ -99,7 +101,7 @@ class _Reader:
     async def read(self, stream: Any) -> None:  # noqa: ANN401 - Faust's stream
         """The agent."""
         async for event in stream.noack().events():
-            if self._broken:
+            if self._broken or self._app.abandoned:
                 continue
             try:
                 await self._one(event.message)

@@ -70,6 +70,7 @@ class Engine(faust.App):
         timing: Timing,
     ) -> None:
         self.fetch_max_wait_ms = timing.fetch_wait_ms
+        self.abandoned = False  # its stage belongs to another app by now; stopping may take half a minute
         super().__init__(
             app_id,
             broker=f"kafka://{bootstrap}",

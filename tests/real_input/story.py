@@ -81,7 +81,7 @@ def clients_of(requests: Mapping[str, int], *, days: tuple[int, int], per_key: i
 
 
 def _as_key(made: SimKey, name: str, tokens: TokenShape, rps: float) -> SimKey:
-    """The owner that `servegen_events` makes up, with the client's own lengths and mean rate for a thief to start from."""
+    """The owner that `servegen_events` makes up, with the client's own lengths and mean rate, as a thief finds them."""
     use = replace(made.use, tokens=tokens, fruitless=(), input_factor=1.0, output_factor=1.0)
     return replace(
         made, key_id=f"servegen/{name}", use=use, rhythm=replace(made.rhythm, mean_rps=rps, active_share=1.0)
@@ -141,15 +141,5 @@ def _median_tokens(names: Iterable[str]) -> dict[str, TokenShape]:
     return {name: shape(name) for name in names}
 
 
-def _names(columns: Mapping[str, np.ndarray]) -> np.ndarray:  # type: ignore[type-arg]  # of texts
+def _names(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.char.add(np.char.add(columns["pool"].astype(str), "/"), columns["client"].astype(str))
-
-
-def stolen_usd(story: Story, usd_of: Mapping[str, float], *, cut_at_ms: Mapping[str, int]) -> dict[int, float]:
-    """USD each theft spent; of a key that was cut, only what came before."""
-    lost = dict.fromkeys(range(len(story.thefts)), 0.0)
-    for event in story.events:
-        place = story.stolen.get(event["event_id"])
-        if place is not None and event["ts"] <= cut_at_ms.get(event["key_id"], event["ts"]):
-            lost[place] += usd_of[event["event_id"]]
-    return lost

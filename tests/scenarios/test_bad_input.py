@@ -115,7 +115,14 @@ async def test_each_bad_record_of_kafka_is_a_dead_letter_and_every_good_one_coun
         found = Counter((dead.reason, dead.field, dead.bytes) for dead in await dead_letters(world))
         assert world.worker.health.report(0.0)[0]
         # Inside an array the others count too, and the dead letter names the place.
-        mixed = [orjson.loads(value) for value in (orjson.dumps(use("first", KEY, T0_MS)), orjson.dumps(event(status=-1)), orjson.dumps(use("last", KEY, T0_MS)))]
+        mixed = [
+            orjson.loads(value)
+            for value in (
+                orjson.dumps(use("first", KEY, T0_MS)),
+                orjson.dumps(event(status=-1)),
+                orjson.dumps(use("last", KEY, T0_MS)),
+            )
+        ]
         await world.produce(orjson.dumps(mixed), ndjson(mixed[:1]).replace(b"first", b"line") + b"\n{oops\n")
         await until_counted(world, len(good) + 3)
         places = sorted((dead.reason.value, dead.index) for dead in (await dead_letters(world))[len(BAD) :])
@@ -136,7 +143,7 @@ async def test_a_record_beyond_what_the_topic_takes_is_refused_to_its_producer(
         refused = ""
         try:
             await world.produce(orjson.dumps(event(note="x" * 10 * MIB)))
-        except Exception as error:  # noqa: BLE001 - each client has its own word for it
+        except Exception as error:
             refused = type(error).__name__
         await world.produce(*uses(KEY, T0_MS, count=5))
         await until_counted(world, 5)
@@ -164,7 +171,9 @@ async def test_each_bad_body_over_http_is_a_4xx_and_every_good_event_counts(
 
 async def test_the_ingest_stops_when_most_is_bad_and_says_why(broker: Broker, prefix: str, tmp_path: Path) -> None:
     async with running(broker, prefix, tmp_path, roles=ROLES) as world:
-        await world.produce(*(b"oops" if place % 10 < 4 else use(f"e{place}", KEY, T0_MS + place) for place in range(3000)))
+        await world.produce(
+            *(b"oops" if place % 10 < 4 else use(f"e{place}", KEY, T0_MS + place) for place in range(3000))
+        )
         await until_counted(world, 1800)
         assert (await world.http.get("/healthz")).status_code == 200
         await world.produce(*[b"oops"] * 5000)

@@ -22,6 +22,7 @@ HOME: Event = {"network": "198.51.100.0/24", "country": "DE", "user_agent": "sdk
 ABROAD: Event = {"network": "203.0.113.0/24", "country": "BR", "user_agent": "curl/8"}
 LATER_S = NOW_S + 2.0 * DAY_S + 3600.0
 FAMILIES = ("limits", "velocity", "mix", "origin", "drift", "cohort")
+ALL = DetectorsConfig()
 POLICIES = PoliciesConfig(policies=(PolicyConfig(name="cheap-only", allowed_models=("gpt-4.1*",)),))
 
 
@@ -70,7 +71,7 @@ class Scenario:
     quiet: Callable[[], list[Event]]
     family: str
     detector: str
-    settings: DetectorsConfig = DetectorsConfig()
+    settings: DetectorsConfig = ALL
     says: str = ""
 
 
@@ -81,14 +82,17 @@ SCENARIOS = [
     ),
     Scenario(
         "spend in an hour", lambda: use(NOW_S, count=55, every_s=60, cost_usd=3.8),
-        lambda: use(NOW_S, count=55, every_s=60, cost_usd=3.5), "policy", "usd_per_hour", only("limits"), "its limit is 200 USD",
+        lambda: use(NOW_S, count=55, every_s=60, cost_usd=3.5), "policy", "usd_per_hour", only("limits"),
+        "its limit is 200 USD",
     ),
     Scenario(
         "request rate", lambda: use(NOW_S, count=15, requests=220, cost_usd=0.0001),
-        lambda: use(NOW_S, count=15, requests=190, cost_usd=0.0001), "policy", "requests_per_s", only("limits"), "its limit is 200 requests/s",
+        lambda: use(NOW_S, count=15, requests=190, cost_usd=0.0001), "policy", "requests_per_s", only("limits"),
+        "its limit is 200 requests/s",
     ),
     Scenario(
-        "forbidden model", lambda: use(NOW_S, count=1, model="gpt-5-pro"), lambda: use(NOW_S, count=1, model="gpt-4.1-nano"),
+        "forbidden model", lambda: use(NOW_S, count=1, model="gpt-5-pro"),
+        lambda: use(NOW_S, count=1, model="gpt-4.1-nano"),
         "policy", "allowed_models", only("limits"), "policy cheap-only does not allow",
     ),
     Scenario(
@@ -101,9 +105,13 @@ SCENARIOS = [
     ),
     Scenario(
         "another place", lambda: two_days() + use(LATER_S, count=40, every_s=5, **ABROAD),
-        lambda: two_days() + use(LATER_S, count=40, every_s=5), "origin", "new_origin", says="a new network (203.0.113.0/24)",
+        lambda: two_days() + use(LATER_S, count=40, every_s=5), "origin", "new_origin",
+        says="a new network (203.0.113.0/24)",
     ),
-    Scenario("slow ramp", lambda: ramp(1.02), lambda: ramp(1.0), "drift", "page_hinkley", says="has kept above its earlier days"),
+    Scenario(
+        "slow ramp", lambda: ramp(1.02), lambda: ramp(1.0), "drift", "page_hinkley",
+        says="has kept above its earlier days",
+    ),
     Scenario(
         "unlike its kind", lambda: crowd(60), lambda: crowd(0), "cohort", "half_space_trees",
         only("cohort", alarm_per_key_week=1, window_samples=50), "unlike other keys",

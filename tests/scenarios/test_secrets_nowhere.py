@@ -12,7 +12,7 @@ import logging
 import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +31,19 @@ from tests.integration.uses import T0_MS, Event, litellm, ndjson, use, uses
 from tests.integration.world import World, running, until
 from tests.schemas.test_redact import KINDS, secret_part
 
-TEXTS: Final = ("user_agent", "error", "model", "user_id", "key_id", "event_id", "endpoint", "team", "app", "env", "provider")
+TEXTS: Final = (
+    "user_agent",
+    "error",
+    "model",
+    "user_id",
+    "key_id",
+    "event_id",
+    "endpoint",
+    "team",
+    "app",
+    "env",
+    "provider",
+)
 
 
 class Plants:
@@ -106,7 +118,10 @@ def broken(plants: Plants, kind: str) -> list[bytes]:
     """Records that are refused, each for another reason."""
     number = list(KINDS).index(kind)
     event = use(f"broken-{number}", f"key_broken_{number}", T0_MS)
-    typed = [event | {name: plants.make(kind, f"a wrong {name}")} for name in ("input_tokens", "ts", "ip", "cost_usd", "status")]
+    typed = [
+        event | {name: plants.make(kind, f"a wrong {name}")}
+        for name in ("input_tokens", "ts", "ip", "cost_usd", "status")
+    ]
     return [
         orjson.dumps(event | {"key": plants.make(kind, "a cut off record")})[:-5],
         b"\xff\xfe" + plants.make(kind, "bytes that are no text").encode(),
@@ -128,7 +143,9 @@ async def test_no_secret_gets_past_the_ingest_of_kafka(
         rows, dead = expected(world, [*map(orjson.dumps, valid), *bad])
         await world.produce(*valid)
         await world.produce(*bad)
-        await world.produce(orjson.dumps(use("named", "key_named", T0_MS)), fmt=plants.make("openai project", "the format header"))
+        await world.produce(
+            orjson.dumps(use("named", "key_named", T0_MS)), fmt=plants.make("openai project", "the format header")
+        )
         found = await everything(world, rows=rows, dead=dead + 1, told=len(KINDS), without=Topic.RAW)
     assert len(plants.parts) > 500
     look_through(plants, found | {"logs": log_stream.getvalue()})
@@ -143,7 +160,9 @@ async def test_no_secret_gets_past_the_http_intake(
     async with running(broker, prefix, tmp_path) as world:
         rows, _ = expected(world, [orjson.dumps(event) for event in valid])
         answers = [await world.post(ndjson(valid[start : start + 40])) for start in range(0, len(valid), 40)]
-        assert {answer.status_code for answer in answers} == {202}, [a.text for a in answers if a.status_code != 202][:1]
+        assert {answer.status_code for answer in answers} == {202}, [a.text for a in answers if a.status_code != 202][
+            :1
+        ]
         refused = [await world.post(value) for value in bad]
         assert {answer.status_code for answer in refused} == {400}
         refused.append(await world.http.post(f"/v1/events?format={plants.make('google', 'the format')}", content=b"{}"))
@@ -157,7 +176,9 @@ def expected(world: World, values: list[bytes]) -> tuple[int, int]:
     """Rows and dead letters of these records."""
     install = world.worker.install
     parser = install.parser(max_future_s=300)
-    parsed = parser.parse([RawRecord(0, at, value, None) for at, value in enumerate(values)], topic="", now_ms=T0_MS + 1)
+    parsed = parser.parse(
+        [RawRecord(0, at, value, None) for at, value in enumerate(values)], topic="", now_ms=T0_MS + 1
+    )
     return parsed.frame.num_rows, len(parsed.dead)
 
 
@@ -169,24 +190,33 @@ async def everything(world: World, *, rows: int, dead: int, told: int, without: 
         return (await world.archived(), (await world.rows("SELECT count() FROM dead_letters"))[0][0]) == (rows, dead)
 
     await until(stored, f"{rows} rows and {dead} dead letters stored")
-    incidents = lambda: {key for key in world.watch.incidents}  # noqa: E731 - one word for one thought
-    await until(lambda: len(incidents()) >= told, lambda: f"{told} incidents; there are {len(incidents())}")
-    for name, shows in (("slack", world.board.slack_shows), ("webhook", world.board.hooks), ("pagerduty", world.board.pages)):
-        await until(lambda shows=shows: all(shows(one) for one in incidents()), f"{name} told of every incident")  # type: ignore[misc]
+    incidents = world.watch.incidents  # grows while we wait
+    await until(lambda: len(incidents) >= told, lambda: f"{told} incidents; there are {len(incidents)}")
+    board = world.board
+    for shows in (board.slack_shows, board.hooks, board.pages):
+        await until(_all_shown(shows, incidents), f"{shows.__name__} of every incident")
     found = {
         f"topic {spec.name.removeprefix(topics.prefix)}": await spelled_out(bootstrap, spec.name, spec.partitions)
         for spec in topics.specs()
         if without is None or spec.name != topics.name(without)
     }
-    columns = "SELECT table, groupArray(name) FROM system.columns WHERE database = currentDatabase() AND {0} GROUP BY table"
+    columns = (
+        "SELECT table, groupArray(name) FROM system.columns WHERE database = currentDatabase() AND {0} GROUP BY table"
+    )
     readable = "type NOT LIKE 'Aggregate%'"  # the others hold hashes
     for table, names in await world.rows(columns.format(readable)):
-        found[f"table {table}"] = str(await world.rows(f"SELECT {', '.join(f'`{name}`' for name in names)} FROM `{table}`"))
+        found[f"table {table}"] = str(
+            await world.rows(f"SELECT {', '.join(f'`{name}`' for name in names)} FROM `{table}`")
+        )
     for name in ("slack", "pagerduty", "webhook"):
         found[name] = str(getattr(world.board, name).arrived)
     for path in ("/metrics", "/healthz", "/readyz", "/v1/keys?hours=100000", "/v1/incidents"):
         found[path] = (await world.http.get(path)).text
     return found
+
+
+def _all_shown(shows: Callable[[str], object], incidents: Mapping[str, object]) -> Callable[[], bool]:
+    return lambda: all(shows(one) for one in list(incidents))
 
 
 async def spelled_out(bootstrap: str, topic: str, partitions: int) -> str:
@@ -205,7 +235,11 @@ def _text(value: bytes) -> str:
 
 def look_through(plants: Plants, found: dict[str, str]) -> None:
     """Nothing is empty by mistake, and nothing holds a secret."""
-    assert [name for name in ("topic usage.frames", "topic keyfuse.score-state", "table usage_events", "slack") if len(found[name]) < 100] == []
+    assert [
+        name
+        for name in ("topic usage.frames", "topic keyfuse.score-state", "table usage_events", "slack")
+        if len(found[name]) < 100
+    ] == []
     assert {name: seen for name, text in found.items() if (seen := plants.seen_in(text))} == {}
 
 
