@@ -51,7 +51,9 @@ class AppKeeper:
         if self._restarting is not None:
             self._restarting.cancel()
             await asyncio.gather(self._restarting, return_exceptions=True)
-        await asyncio.gather(self._leave(), *self._leaving, return_exceptions=True)
+        await self._leave()
+        if self._leaving:  # apps that lost their broker: they end by themselves or with the process
+            await asyncio.wait(self._leaving, timeout=_STOP_S)
 
     def _broke(self, why: str) -> None:
         self._why = why  # also while a restart is under way: the new app may break before its start returns

@@ -100,9 +100,9 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
     )  # fmt: skip
 
     async def handle(frame: Arrived) -> None:
-        await stage.on_frame(
-            frame.partition, frame.offset, frame.value, frame.ack, now_s=time.monotonic(), now_ms=wall_ms()
-        )
+        began_s = time.monotonic()
+        await stage.on_frame(frame.partition, frame.offset, frame.value, frame.ack, now_s=began_s, now_ms=wall_ms())
+        stage.was_busy(time.monotonic() - began_s)
 
     async def tick() -> None:
         await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())

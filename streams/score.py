@@ -82,6 +82,7 @@ class ScoreStage:
         self._settings = settings
         self._partitions: dict[int, _Partition] = {}
         self._last_tick_s: float | None = None
+        self._busy_s = 0.0  # with frames, since the last tick
         self._turn = asyncio.Lock()  # what is told of a second must be out before the clock is said to be past it
         self._findings_end: dict[int, int] = {}  # by partition of the findings: the offset after the newest told
         self.scored = 0  # events of this process
@@ -107,6 +108,10 @@ class ScoreStage:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
         async with self._turn:
             await self._on_frame(partition, offset, value, message, now_s=now_s, now_ms=now_ms)
+
+    def was_busy(self, seconds: float) -> None:
+        """So long the last frame took: no time in which others were waited for."""
+        self._busy_s += seconds
 
     async def _on_frame(
         self,
@@ -141,7 +146,8 @@ class ScoreStage:
             await self._tick(now_s, now_ms)
 
     async def _tick(self, now_s: float, now_ms: int) -> None:
-        passed_s = min(now_s - self._last_tick_s, _LONGEST_TICK_S) if self._last_tick_s is not None else 0.0
+        free_s = now_s - (now_s if self._last_tick_s is None else self._last_tick_s) - self._busy_s
+        passed_s, self._busy_s = min(max(free_s, 0.0), _LONGEST_TICK_S), max(-free_s, 0.0)
         self._last_tick_s = now_s
         for partition, state in list(self._partitions.items()):
             state.idle_s += passed_s

@@ -40,6 +40,7 @@ class Stream:
 
     records: Sequence[RawRecord]
     events: Sequence[Event]  # good ones, each once
+    rows: int  # good ones, those that a producer sent twice among them
     bad: int
 
     @property
@@ -61,7 +62,8 @@ def made_up_stream(seed: int, *, partitions: int) -> Stream:
     # One last use of every key closes the second before it.
     last = [(float(END_S), use(f"last-{key}", key, T0_MS + END_S * 1000)) for key in KEYS]
     records = sorted(_records(sorted(sent + last, key=lambda pair: pair[0]), rng, partitions))
-    return Stream(records, [*events, *(event for _, event in last)], len(_BAD) * partitions)
+    rows = len(sent) + len(last)
+    return Stream(records, [*events, *(event for _, event in last)], rows, len(_BAD) * partitions)
 
 
 def _all_uses(rng: random.Random) -> Iterator[tuple[float, Event]]:

@@ -1,6 +1,6 @@
 """Live and replay say the same of real traffic: same findings, same incidents, same commands.
 
-24 ServeGen clients over three days (one request in 4^n each, about 1,000 left per key), Azure's and Mooncake's hours
+22 ServeGen clients over three days (one request in 4^n each, about 700 left per key), Azure's and Mooncake's hours
 whole, and one theft of each shape on the third day.
 """
 
@@ -42,8 +42,8 @@ from tests.traces import START_MS, needs
 
 pytestmark = [needs("servegen"), needs("azure-llm"), needs("mooncake")]
 DAYS: Final = (0, 3)
-CLIENTS: Final = 24
-PER_KEY: Final = 1000
+CLIENTS: Final = 22
+PER_KEY: Final = 700
 USD_PER_MIN: Final = 2.0  # a tenth of the published thefts: so many requests fit into the test
 OWN_MANNER: Final = frozenset({"low_and_slow", "model_swap", "context_stuffing"})
 ROLES: Final = ("ingest", "score", "decide", "contain")
@@ -81,7 +81,7 @@ def thefts(clients: list[Client]) -> list[Theft]:
             day_ms = START_MS + 2 * DAY_MS
             planted.append(Theft(name, taken, day_ms, 20 * 3600.0, times_normal=5.0, seed=place))
         else:
-            planted.append(Theft(name, taken, start_ms, 1200.0, usd_per_min=USD_PER_MIN, seed=place))
+            planted.append(Theft(name, taken, start_ms, 600.0, usd_per_min=USD_PER_MIN, seed=place))
     return planted
 
 
@@ -156,14 +156,21 @@ def note(told: Told, incident_id: str, *, at: str, families: list[str]) -> None:
     told.incidents.setdefault(incident_id, {"opened": at, "opened_by": families})["families"] = families
 
 
+@pytest.fixture(scope="module")
+def values(traffic: Story) -> list[bytes]:
+    return [orjson.dumps(event) for event in traffic.events]
+
+
+@pytest.fixture(scope="module")
+def expected(values: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> Told:
+    return replayed(an_install(tmp_path_factory.mktemp("replay"), ""), values)
+
+
 async def test_live_and_replay_say_the_same_of_real_traffic(
-    broker: Broker, prefix: str, traffic: Story, tmp_path: Path
+    broker: Broker, prefix: str, values: list[bytes], expected: Told, tmp_path: Path
 ) -> None:
-    values = [orjson.dumps(event) for event in traffic.events]
-    install = an_install(tmp_path, prefix)
-    expected = replayed(install, values)
-    found = await lived(install, broker.bootstrap, values)
-    assert 60_000 < len(values) < 130_000
+    found = await lived(an_install(tmp_path, prefix), broker.bootstrap, values)
+    assert len(values) > 55_000
     assert len(expected.findings) >= len(SHAPES)
     assert found.findings == expected.findings
     assert found.incidents == expected.incidents
