@@ -3,8 +3,7 @@
 StreamError
 ├── BrokerDown      the broker does not answer: wait and try again
 ├── Hole            a record was skipped on its way to a stage: start again at the last commit
-├── PoisonedInput   too many bad records at once: a person must look before more is dead-lettered
-└── StateMismatch   a checkpoint that this version cannot read
+└── PoisonedInput   too many bad records at once: a person must look before more is dead-lettered
 """
 
 
@@ -22,7 +21,3 @@ class Hole(StreamError):
 
 class PoisonedInput(StreamError):
     """More records are bad than can be an accident of a few producers."""
-
-
-class StateMismatch(StreamError):
-    """A checkpoint written by another version or for another number of shards."""
