@@ -35,7 +35,7 @@ demo: setup  ## the main job on the embedded defaults, in under 90 s
 	$(BIN)/keyfuse demo
 
 lock: setup  ## resolve requirements.lock again (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
 
 clean:  ## remove what the targets made
-	rm -rf .venv .keyfuse build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache .keyfuse build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -73,6 +73,7 @@ class ScoreCore:
         self.floor = np.zeros(shards, np.int64)  # clock of each imported shard
         self.delivered_s = 0  # clock of the imported cohorts: what was closed before has been told
         self.delivered = np.zeros(0, np.int64)  # and the coordinates they covered
+        self._duplicates = {"replay": 0, "retry": 0}
         self.pending: list[Array] = []
         self._dirty: dict[int, None] = {}
         self._intake = intake.Intake(self.book, self.models, self.places)
@@ -81,6 +82,11 @@ class ScoreCore:
     @property
     def known_keys(self) -> int:
         return len(self.book.ids)
+
+    def take_duplicates(self) -> dict[str, int]:
+        """Rows not counted since the last call: their shard had them (replay), their producer sent them again."""
+        taken, self._duplicates = self._duplicates, dict.fromkeys(self._duplicates, 0)
+        return taken
 
     def active_keys(self) -> int:
         """Keys used within the last hour of event time."""
@@ -97,6 +103,7 @@ class ScoreCore:
         shard = shards[at]
         kept = intake.beyond(self.covered, shard, partitions, coords)
         seconds = np.maximum(clock, self.floor[shard])
+        self._duplicates["replay"] += len(kept) - int(kept.sum())
         self._touch(shard[kept])
         kept = self._without_retries(frame, kept, shard, seconds)
         if not kept.all():
@@ -145,6 +152,7 @@ class ScoreCore:
         for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
             for place in self.retries[number].repeated(hashes[part], seconds[part]):
                 kept[part[place]] = False
+                self._duplicates["retry"] += 1
         return kept
 
     def _ripe(self) -> Array:

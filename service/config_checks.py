@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from containment.providers.build import KINDS as PROVIDER_KINDS
+from containment.providers.build import SELF_HOSTED
 from schemas.config import ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.routes import ChannelConfig
 from schemas.config.wiring import ProviderConfig
@@ -17,9 +19,7 @@ from service.yaml_source import Source
 from storage.dsn import parse_dsn
 from storage.errors import StoreError
 
-CHANNEL_KINDS: Final = ("slack", "pagerduty", "webhook")
-PROVIDER_KINDS: Final = ("anthropic", "litellm", "openai", "sandbox")
-_SELF_HOSTED: Final = frozenset({"litellm", "sandbox"})
+CHANNEL_KINDS: Final = ("slack", "pagerduty", "webhook")  # their modules bring heavy clients; a test compares
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,100}")
 Sources = Mapping[str, Source]  # by the part of the folder; only those files whose settings are valid by themselves
@@ -56,7 +56,7 @@ def _dsn(source: Source, wiring: WiringConfig) -> Errors:
 def _provider(source: Source, loc: Loc, provider: ProviderConfig) -> Errors:
     if provider.kind not in PROVIDER_KINDS:
         yield source.error((*loc, "kind"), shown(provider.kind), did_you_mean(provider.kind, PROVIDER_KINDS))
-    elif provider.kind in _SELF_HOSTED and not provider.base_url:
+    elif provider.kind in SELF_HOSTED and not provider.base_url:
         yield source.error((*loc, "base_url"), "nothing", f"its address: {provider.kind} has none of its own")
     yield from _one_secret(source, loc, provider, needed=True)
     yield from _address(source, (*loc, "base_url"), provider.base_url)

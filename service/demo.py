@@ -183,9 +183,9 @@ class Play:
         """Until the archive holds every event, or ten seconds have passed."""
         deadline_s = time.monotonic() + 10
         while time.monotonic() < deadline_s and self._worker.store is not None:
-            totals = await asyncio.to_thread(self._worker.store.usage_totals)
+            totals = await asyncio.to_thread(self._worker.store().usage_totals)
             self.bill.archived = totals.events
-            self.bill.audit_rows = len(await asyncio.to_thread(self._worker.store.audit))
+            self.bill.audit_rows = len(await asyncio.to_thread(self._worker.store().audit))
             self._screen.show(self._worker, self.watch, f"archived {totals.events:,} of {self.bill.events:,} events")
             if totals.events >= self.bill.events:
                 return

@@ -7,11 +7,12 @@ import hmac
 from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
-from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Response
+from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from schemas.records import IncidentState
+from storage.errors import StoreError
 from streams.health import Health
 from streams.metrics import Metrics
 
@@ -53,6 +54,10 @@ def create_app(
     @app.get("/metrics")
     async def prometheus() -> Response:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+    @app.exception_handler(StoreError)
+    async def store_away(_: Request, error: StoreError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=503)
 
     if intake is not None:
         app.include_router(intake)

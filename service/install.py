@@ -25,6 +25,8 @@ from service.errors import UserError
 from service.secrets import create_pepper, load_pepper, resolve
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
+from storage.client import open_store
+from storage.store import Store
 from streams.kafka import EMBEDDED, Timing
 from streams.topics import Topics
 
@@ -85,6 +87,12 @@ class Install:
     def fingerprinter(self) -> Fingerprinter:
         wiring = self.folder.wiring
         return Fingerprinter(load_pepper(wiring.pepper_env, wiring.pepper_file, environ=self.environ))
+
+    def open_store(self) -> Store:
+        """Raises StoreError when it does not answer or refuses us."""
+        wiring = self.folder.wiring.store
+        password = resolve(wiring.password_env, "", environ=self.environ, what="store")
+        return open_store(wiring.dsn, password=password)
 
     def parser(self, *, max_future_s: int | None = None) -> BatchParser:
         return BatchParser(fingerprinter=self.fingerprinter(), prices=PriceBook(), max_future_s=max_future_s)

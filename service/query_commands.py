@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,14 +22,14 @@ from storage.store import Store
 class StoreAnswers:
     """The store's answers as plain rows: what `/v1/keys` and `/v1/incidents` give."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Callable[[], Store]) -> None:
         self._store = store
 
     def keys(self, hours: float, limit: int = 1000) -> list[dict[str, Any]]:
-        return [asdict(use) for use in self._store.keys(wall_ms() - int(hours * 3_600_000), limit=limit)]
+        return [asdict(use) for use in self._store().keys(wall_ms() - int(hours * 3_600_000), limit=limit)]
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        return [incident.model_dump(mode="json") for incident in self._store.incidents(state, limit=limit)]
+        return [incident.model_dump(mode="json") for incident in self._store().incidents(state, limit=limit)]
 
 
 def keys(config: Path, *, hours: float, out: Console) -> None:
@@ -86,9 +86,9 @@ def ask(config: Path, what: Literal["keys", "incidents"], parameters: dict[str, 
     running = Running.find(install.data_dir)
     if running is not None:
         return _over_http(install, running, what, parameters)
-    store = connect(install.folder.wiring, install)
+    store = connect(install)
     try:
-        answers = StoreAnswers(store)
+        answers = StoreAnswers(lambda: store)
         return answers.keys(**parameters) if what == "keys" else answers.incidents(**parameters)
     except StoreError as error:
         raise UserError(f"the store does not answer: {error}; is it migrated (`keyfuse migrate`)?") from error
@@ -100,6 +100,8 @@ def _over_http(install: Install, running: Running, what: str, parameters: dict[s
     headers = {"authorization": f"Bearer {install.intake_token().get_secret_value()}"}
     try:
         answer = httpx.get(f"{running.url}/v1/{what}", params=parameters, headers=headers, timeout=30)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            raise UserError(f"the worker runs, but {answer.json()['detail']}")
         answer.raise_for_status()
     except httpx.HTTPError as error:
         raise UserError(f"the worker at {running.url} does not answer: {error}") from error

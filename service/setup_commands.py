@@ -6,12 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from schemas.config import WiringConfig
 from service.config_folder import load_folder, write_templates
 from service.errors import UserError
 from service.install import Install, Running
-from service.secrets import resolve
-from storage.client import open_store
 from storage.errors import StoreError
 from storage.migrate import migrate as apply_migrations
 from storage.store import Store
@@ -48,7 +45,7 @@ def migrate(config: Path, *, out: Console) -> None:
     if wiring.store.dsn.startswith("chdb:") and Running.find(install.data_dir) is not None:
         # The embedded store belongs to one process at a time.
         raise UserError(f"`keyfuse up` runs in {install.data_dir} and migrated the store when it started")
-    store = connect(wiring, install)
+    store = connect(install)
     try:
         applied = apply_migrations(store, retention_days=wiring.store.retention_days)
     except StoreError as error:
@@ -58,10 +55,9 @@ def migrate(config: Path, *, out: Console) -> None:
     out.print("\n".join(f"applied {name}" for name in applied) or "the store is up to date")
 
 
-def connect(wiring: WiringConfig, install: Install) -> Store:
+def connect(install: Install) -> Store:
     """The store of this install; UserError when it does not answer."""
-    password = resolve(wiring.store.password_env, "", environ=install.environ, what="store")
     try:
-        return open_store(wiring.store.dsn, password=password)
+        return install.open_store()
     except StoreError as error:
         raise UserError(f"the store does not answer: {error}; check store.dsn in keyfuse.yaml") from error

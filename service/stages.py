@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,20 @@ from containment.providers.base import Provider
 from schemas.records import Step
 from service.install import Install, wall_ms
 from storage.store import Store
+from streams.acks import Arrived
 from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArchive
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.decide import DecideStage
 from streams.decide_core import UNCONFIGURED, Decider
-from streams.faust_apps import Arrived, StageApp
+from streams.faust_apps import StageApp
 from streams.health import Health
 from streams.ingest import IngestLoop
 from streams.kafka import Timing, consumer
 from streams.metrics import Metrics
 from streams.notify import NotifyDeps, NotifyStage
 from streams.outbox import Outbox
-from streams.score import ScoreSettings, ScoreStage
+from streams.score import ScoreStage
 from streams.topics import StateTopic, Topic
 
 
@@ -63,7 +64,7 @@ async def ingest(edges: Edges) -> IngestLoop:
     )  # fmt: skip
 
 
-def _archive_deps(edges: Edges, store: Store, group: str) -> ArchiveDeps:
+def _archive_deps(edges: Edges, store: Callable[[], Store], group: str) -> ArchiveDeps:
     return ArchiveDeps(
         bootstrap=edges.bootstrap, group=group, store=store, outbox=edges.outbox, metrics=edges.metrics,
         progress=edges.health.stage("archive", time.monotonic()), now_s=time.monotonic, now_ms=wall_ms,
@@ -71,7 +72,7 @@ def _archive_deps(edges: Edges, store: Store, group: str) -> ArchiveDeps:
     )  # fmt: skip
 
 
-async def usage_archive(edges: Edges, store: Store) -> UsageArchive:
+async def usage_archive(edges: Edges, store: Callable[[], Store]) -> UsageArchive:
     """Frames → usage_events."""
     name, group = edges.install.topics.name(Topic.FRAMES), edges.group("archive")
     reader = consumer(edges.bootstrap, None, group, timing=edges.timing, max_records=64)
@@ -79,7 +80,7 @@ async def usage_archive(edges: Edges, store: Store) -> UsageArchive:
     return UsageArchive(reader, name, _archive_deps(edges, store, group))
 
 
-async def record_archive(edges: Edges, store: Store) -> RecordArchive:
+async def record_archive(edges: Edges, store: Callable[[], Store]) -> RecordArchive:
     """Findings, incidents and the rest → their tables."""
     names = {edges.install.topics.name(topic): topic for topic in RECORD_TOPICS}
     group = edges.group("archive-records")
@@ -91,17 +92,15 @@ async def record_archive(edges: Edges, store: Store) -> RecordArchive:
 def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
     """Frames → findings."""
     install, changelog = edges.install, edges.changelog(StateTopic.SCORE)
-    state = install.folder.wiring.state
     progress = edges.health.stage("score", time.monotonic())
     stage = ScoreStage(
         new_core=install.new_core, store=changelog, outbox=edges.outbox, topics=install.topics,
-        ack=lambda ack: ack(), metrics=edges.metrics, progress=progress,
-        settings=ScoreSettings(shards=state.shards, rotation_s=state.rotation_s),
+        metrics=edges.metrics, progress=progress, settings=install.folder.wiring.state,
     )  # fmt: skip
 
     async def handle(frame: Arrived) -> None:
         began_s = time.monotonic()
-        await stage.on_frame(frame.partition, frame.offset, frame.value, frame.ack, now_s=began_s, now_ms=wall_ms())
+        await stage.on_frame(frame, now_s=began_s, now_ms=wall_ms())
         stage.was_busy(time.monotonic() - began_s)
 
     async def tick() -> None:

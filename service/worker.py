@@ -17,14 +17,12 @@ from service.config_tree import Folder
 from service.errors import UserError
 from service.http_app import create_app
 from service.install import Install, wall_ms
+from service.late_store import LateStore
 from service.local_server import LocalServer
 from service.query_commands import StoreAnswers
 from service.reload import follow_folder
-from service.setup_commands import connect
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
-from storage.migrate import migrate
-from storage.store import Store
 from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
 from streams.health import Health
@@ -53,7 +51,7 @@ class Worker:
             raise UserError(f"--role {', '.join(sorted(unknown))}: expected some of {', '.join(ROLES)}")
         self.metrics = Metrics()
         self.health = Health()
-        self.store: Store | None = None
+        self.store: LateStore | None = LateStore(install) if _STORE_ROLES & set(self.roles) else None
         self.url = ""
         self.score: Any = None
         self._stopping = False
@@ -73,10 +71,8 @@ class Worker:
         edges = stages.Edges(
             install, self.bootstrap, sender, Outbox(sender, install.topics), self.metrics, self.health, install.timing
         )
-        if _STORE_ROLES & set(self.roles):
-            self.store = await asyncio.to_thread(connect, install.folder.wiring, install)
-            retention_days = install.folder.wiring.store.retention_days
-            await asyncio.to_thread(migrate, self.store, retention_days=retention_days)
+        if self.store is not None:
+            await asyncio.to_thread(self.store.try_now)
         await self._start_apps(edges)
         await self._start_loops(edges)
         if "http" in self.roles:
@@ -192,8 +188,9 @@ class Worker:
         acceptor = Acceptor(fingerprinter=install.fingerprinter(), max_future_s=future_s)
         size = install.folder.wiring.intake.max_body_bytes
         return create_intake(
-            publish=publish, acceptor=acceptor, token=install.intake_token(), max_body_bytes=size, now_ms=wall_ms
-        )
+            publish=publish, acceptor=acceptor, token=install.intake_token(), max_body_bytes=size, now_ms=wall_ms,
+            answered=lambda status: self.metrics.inc("keyfuse_intake_requests_total", code=str(status)),
+        )  # fmt: skip
 
     async def _serve(self, intake: APIRouter | None) -> None:
         wiring = self.install.folder.wiring

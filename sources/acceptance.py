@@ -35,7 +35,7 @@ class Refused:
 class Acceptor:
     """Checks bodies against the event model. Times later than `max_future_s` from now are refused; None: any."""
 
-    def __init__(self, *, fingerprinter: Fingerprinter, max_future_s: int | None = 300) -> None:
+    def __init__(self, *, fingerprinter: Fingerprinter, max_future_s: int | None = 30) -> None:
         self._texts = TextColumns(fingerprinter)
         self._max_future_s = max_future_s
 

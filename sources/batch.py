@@ -55,7 +55,7 @@ class BatchParser:
     Times later than `max_future_s` after `now_ms` are refused; None takes any time the model takes (replays).
     """
 
-    def __init__(self, *, fingerprinter: Fingerprinter, prices: PriceBook, max_future_s: int | None = 300) -> None:
+    def __init__(self, *, fingerprinter: Fingerprinter, prices: PriceBook, max_future_s: int | None = 30) -> None:
         self._columns = ColumnBuilder(fingerprinter=fingerprinter, prices=prices)
         self._max_future_s = max_future_s
 

@@ -38,11 +38,13 @@ def create_intake(
     token: SecretStr,
     max_body_bytes: int,
     now_ms: Callable[[], int],
+    answered: Callable[[int], None] = lambda _: None,
 ) -> APIRouter:
     """The route `POST /v1/events`. ValueError for an empty token: an open intake is a way to blind the detectors.
 
     `publish` returns when the broker has acknowledged all messages; it raises BrokerSlow (answered 429 with
     Retry-After) or BrokerDown (503). `?format=litellm` insists on a format; without it the shape decides.
+    `answered` is told each answer's status.
     """
     expected = token.get_secret_value().encode()
     if not expected:
@@ -55,13 +57,18 @@ def create_intake(
         authorization: Annotated[str, Header()] = "",
         format: str | None = None,
     ) -> JSONResponse:
+        answer = await take(request, authorization, format)
+        answered(answer.status_code)
+        return answer
+
+    async def take(request: Request, authorization: str, forced: str | None) -> JSONResponse:
         if not _authorised(authorization, expected):
             return _problem(401, "wrong or missing bearer token", headers={"WWW-Authenticate": "Bearer"})
         try:
             body = await read_body(request, max_body_bytes)
         except BodyRefused as refused:
             return _problem(refused.status, refused.detail)
-        outcome = await _check(acceptor, body, forced=format, now_ms=now_ms())
+        outcome = await _check(acceptor, body, forced=forced, now_ms=now_ms())
         if isinstance(outcome, Refused):
             return _bad_request(outcome)
         return await _publish(publish, outcome)

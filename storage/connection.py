@@ -13,7 +13,14 @@ from typing import Any
 
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, DataError, Error, OperationalError, ProgrammingError
+from clickhouse_connect.driver.exceptions import (
+    ClickHouseError,
+    DataError,
+    Error,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+)
 from pydantic import SecretStr
 
 from storage.errors import Rejected, StoreError, Unreachable
@@ -104,6 +111,8 @@ def _ours(error: ClickHouseError, text: str) -> StoreError:
         return Rejected("the embedded store cannot be opened: another process has it open, or its files are not ours")
     if code is None and isinstance(error, OperationalError):
         return Unreachable(f"the store does not answer: {text}")
-    if isinstance(error, ProgrammingError | DataError) or (code is not None and code not in set(Transient)):
+    if isinstance(error, ProgrammingError | DataError | NotSupportedError) or (
+        code is not None and code not in set(Transient)
+    ):
         return Rejected(f"the store refused: {text}", code=code)
     return Unreachable(f"the store could not do it now: {text}", code=code)

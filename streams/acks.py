@@ -2,6 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """One record for a stage. `ack` may be called later, in any order; what is not acknowledged comes again."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes
+    ack: Callable[[], object]
+
 
 class Acks:
     """Offsets that have come and not ended; the commit is the lowest of them. Pure.

@@ -46,7 +46,7 @@ class ArchiveDeps:
 
     bootstrap: str
     group: str
-    store: Store
+    store: Callable[[], Store]  # raises Unreachable until the store has answered once
     outbox: Outbox
     metrics: Metrics
     progress: StageProgress
@@ -60,15 +60,15 @@ async def patiently(deps: ArchiveDeps, blocking: Callable[[], T]) -> T:
     tries = 0
     while True:
         try:
-            return await asyncio.to_thread(blocking)
+            answer = await asyncio.to_thread(blocking)
         except Unreachable as error:
             deps.progress.waiting = str(error)
             deps.metrics.inc("keyfuse_retries_total", where="store")
             await deps.sleep(_PAUSES_S[min(tries, len(_PAUSES_S) - 1)])
             tries += 1
-        finally:
-            if tries == 0:
-                deps.progress.waiting = ""
+        else:
+            deps.progress.waiting = ""
+            return answer
 
 
 class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -116,7 +116,7 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         archive = await patiently(
             self._deps,
             lambda: resume(
-                self._deps.store,
+                self._deps.store(),
                 self._topic,
                 tp.partition,
                 offset=offset,
@@ -137,7 +137,7 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def _flush(self, tp: TopicPartition, archive: PartitionArchive) -> None:
         try:
             await self._commit(tp, archive.intent())
-            batch = await patiently(self._deps, lambda: write(self._deps.store, archive))
+            batch = await patiently(self._deps, lambda: write(self._deps.store(), archive))
             await self._commit(tp, archive.done())
         except Lost:
             self._archives.pop(tp, None)
@@ -191,7 +191,7 @@ class RecordArchive:
                 await self._commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
 
     def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
-        self._deps.store.insert_records(table, rows)
+        self._deps.store().insert_records(table, rows)
 
     async def _row(self, record: ConsumerRecord) -> list[tuple[str, dict[str, Any]]]:
         topic = self._names[record.topic]

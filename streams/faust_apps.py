@@ -10,24 +10,13 @@ from typing import Any
 import structlog
 from faust.types import TP
 
-from streams.acks import Acks
+from streams.acks import Acks, Arrived
 from streams.changelog import Changelog
 from streams.errors import Hole
 from streams.faust_engine import Engine
 from streams.kafka import Timing
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Arrived:
-    """One record for a stage. `ack` may be called later, in any order; what is not acknowledged comes again."""
-
-    topic: str
-    partition: int
-    offset: int
-    value: bytes
-    ack: Callable[[], object]
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,7 @@ class Health:
                 "lag_records": stage.lag_records,
                 "last_commit_age_s": round(stage.commit_age_s(now_s), 1),
                 "problem": stage.problem(now_s),
+                "waiting": stage.waiting,
             }
             for name, stage in self.stages.items()
         }

@@ -6,13 +6,16 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from detectors.core import ScoreCore
+from schemas.config.wiring import StateConfig
 from schemas.frame import decode_frame
 from schemas.records import DeadLetter, DeadReason, Finding, PartitionStats
+from streams.acks import Arrived
 from streams.checkpoint import Checkpoint
 from streams.health import StageProgress
 from streams.metrics import Metrics
@@ -31,26 +34,19 @@ class ShardStore(Protocol):
     async def put(self, partition: int, key: bytes, value: bytes) -> None: ...
 
 
-class Acknowledgeable(Protocol):
-    """A frame's place in the topic; its payload is not kept."""
+class _Unacked(NamedTuple):
+    """A frame whose shards are not all written; its payload is not kept."""
 
     offset: int
-
-
-@dataclass(frozen=True)
-class ScoreSettings:
-    """How often to write, when to call a partition idle."""
-
-    shards: int = 16
-    rotation_s: float = 10.0
-    idle_s: float = 2.0
+    clock_s: int  # of the core after it
+    ack: Callable[[], object]
 
 
 @dataclass
 class _Partition:
     core: ScoreCore
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    unacked: deque[tuple[int, int, Any]] = field(default_factory=deque)  # (offset, clock after it, message)
+    unacked: deque[_Unacked] = field(default_factory=deque)
     idle_s: float = 0.0
     last_frame_clock_s: int = 0
     last_step_s: float = 0.0
@@ -67,16 +63,14 @@ class ScoreStage:
         store: ShardStore,
         outbox: Outbox,
         topics: Topics,
-        ack: Callable[[Any], None],
         metrics: Metrics,
         progress: StageProgress,
-        settings: ScoreSettings,
+        settings: StateConfig,
     ) -> None:
         self._new_core = new_core
         self._store = store
         self._outbox = outbox
         self._topics = topics
-        self._ack = ack
         self._metrics = metrics
         self._progress = progress
         self._settings = settings
@@ -95,48 +89,29 @@ class ScoreStage:
     def cores(self) -> list[ScoreCore]:
         return [partition.core for partition in self._partitions.values()]
 
-    async def on_frame(
-        self,
-        partition: int,
-        offset: int,
-        value: bytes,
-        message: Any,  # noqa: ANN401 - the engine's own
-        *,
-        now_s: float,
-        now_ms: int,
-    ) -> None:
+    async def on_frame(self, frame: Arrived, *, now_s: float, now_ms: int) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
         async with self._turn:
-            await self._on_frame(partition, offset, value, message, now_s=now_s, now_ms=now_ms)
+            await self._on_frame(frame, now_s, now_ms)
 
     def was_busy(self, seconds: float) -> None:
         """So long the last frame took: no time in which others were waited for."""
         self._busy_s += seconds
 
-    async def _on_frame(
-        self,
-        partition: int,
-        offset: int,
-        value: bytes,
-        message: Any,  # noqa: ANN401 - the engine's own
-        *,
-        now_s: float,
-        now_ms: int,
-    ) -> None:
+    async def _on_frame(self, arrived: Arrived, now_s: float, now_ms: int) -> None:
+        partition, offset = arrived.partition, arrived.offset
         state = self._partitions.get(partition) or self._restore(partition, now_s)
         try:
-            frame = decode_frame(value)
+            frame = decode_frame(arrived.value)
         except ValueError as error:
-            await self._bury(partition, offset, value, str(error), now_ms)
+            await self._bury(arrived, str(error), now_ms)
             state.checkpoint.folded(offset, dirty=())
         else:
             findings = state.core.process(frame)
-            self._metrics.inc("keyfuse_events_scored_total", frame.num_rows)
-            self.scored += frame.num_rows
-            self._metrics.inc("keyfuse_usd_observed_total", float(np.sum(frame["cost_nano_usd"].to_numpy())) / 1e9)
+            self._count(frame, state.core)
             await self._tell(findings, now_ms)
             state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
-        state.unacked.append((offset, state.core.clock_s, message))
+        state.unacked.append(_Unacked(offset, state.core.clock_s, arrived.ack))
         state.idle_s, state.last_frame_clock_s = 0.0, state.core.clock_s
         await self._step(partition, state, now_s)
 
@@ -190,12 +165,12 @@ class ScoreStage:
             state.checkpoint.written(dirty[0])
             self._metrics.set("keyfuse_checkpoint_age_seconds", 0)
         ackable = state.checkpoint.ackable()
-        covered = [state.unacked.popleft() for _ in range(sum(1 for o, _, _ in state.unacked if o <= ackable))]
+        covered = [state.unacked.popleft() for _ in range(sum(frame.offset <= ackable for frame in state.unacked))]
         if not covered:
             return
-        await self._put(partition, "clock", str(covered[-1][1]).encode())
-        for _, _, message in covered:
-            self._ack(message)
+        await self._put(partition, "clock", str(covered[-1].clock_s).encode())
+        for frame in covered:
+            frame.ack()
         self._progress.committed(now_s)
 
     async def _put(self, partition: int, name: str, value: bytes) -> None:
@@ -211,16 +186,24 @@ class ScoreStage:
             self._metrics.inc("keyfuse_findings_total", family=finding.family, severity=finding.severity)
             self._metrics.observe("keyfuse_event_to_finding_seconds", max(0, now_ms - finding.at_ms) / 1000)
 
+    def _count(self, frame: pa.RecordBatch, core: ScoreCore) -> None:
+        self.scored += frame.num_rows
+        self._metrics.inc("keyfuse_events_scored_total", frame.num_rows)
+        self._metrics.inc("keyfuse_usd_observed_total", float(np.sum(frame["cost_nano_usd"].to_numpy())) / 1e9)
+        for kind, rows in core.take_duplicates().items():
+            self._metrics.inc("keyfuse_events_duplicate_total", rows, kind=kind)
+
     def _stats(self, partition: int, core: ScoreCore, now_ms: int) -> PartitionStats:
         return PartitionStats(
             partition=partition, at_ms=now_ms, clock_s=core.clock_s, active_keys=core.active_keys(),
             known_keys=core.known_keys, findings_end=self._findings_end.get(partition),
         )  # fmt: skip
 
-    async def _bury(self, partition: int, offset: int, value: bytes, detail: str, now_ms: int) -> None:
+    async def _bury(self, arrived: Arrived, detail: str, now_ms: int) -> None:
+        partition = arrived.partition
         dead = DeadLetter(
-            topic=self._topics.name(Topic.FRAMES), partition=partition, offset=offset, index=-1,
-            reason=DeadReason.BAD_FRAME, detail=detail, bytes=len(value), at_ms=now_ms,
+            topic=self._topics.name(Topic.FRAMES), partition=partition, offset=arrived.offset, index=-1,
+            reason=DeadReason.BAD_FRAME, detail=detail, bytes=len(arrived.value), at_ms=now_ms,
         )  # fmt: skip
         await self._outbox.send(Topic.DEAD, [(str(partition), dead)])
         self._metrics.inc("keyfuse_dead_letters_total", reason=dead.reason.value)

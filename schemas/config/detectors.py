@@ -114,10 +114,9 @@ class LimitsOverride(Config):
 class TimeConfig(Config):
     """Event time."""
 
-    allowed_lateness_s: Annotated[int, Field(ge=0, le=60)] = 30
-    """How late an event may come and still count in the fine windows."""
-    max_future_s: Annotated[int, Field(ge=0)] = 300
-    """An event further ahead of the wall clock than this is refused."""
+    max_future_s: Annotated[int, Field(ge=0)] = 30
+    """An event further ahead of the wall clock than this is refused. Events of other producers up to a minute behind
+    the newest still count in the fine windows, so more than 60 lets one wrong clock blind those windows for others."""
     refractory_s: Annotated[int, Field(ge=1)] = 60
     """After a finding the same family of the same key keeps quiet this long, unless it gets ten times worse."""
     dedup_s: Annotated[int, Field(ge=60)] = 900

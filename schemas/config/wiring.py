@@ -66,6 +66,8 @@ class StateConfig(Config):
     """Parts of one partition's state; each is written as one record under 512 KB."""
     rotation_s: Annotated[float, Field(gt=0)] = 10
     """Each changed shard is written once in this time; recovery replays at most as much."""
+    idle_s: Annotated[float, Field(gt=0)] = 2
+    """So long without traffic, and the clock of a partition follows the wall's: silence ends incidents."""
 
 
 class ProviderConfig(Config):

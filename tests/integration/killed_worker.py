@@ -6,11 +6,9 @@ Processes are forked from one that has imported everything already: a kill is fo
 from __future__ import annotations
 
 import asyncio
-import math
 import multiprocessing
 import os
 import signal
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -57,9 +55,6 @@ async def _main(config: Path, says: Connection) -> None:
     install = Install(load_folder(config), config, ENVIRON)
     worker = Worker(install, install.folder.wiring.kafka.bootstrap, [role for role in ROLES if role != "http"])
     await worker.start()
-    # While the ingest is down no frames come; the wall clock must not take that for silence, or two runs could not be
-    # compared to the second.
-    worker.score._settings = replace(worker.score._settings, idle_s=math.inf)
     while not stop.is_set():
         says.send(Progress(max((core.clock_s for core in worker.score.cores()), default=0), worker.score.scored))
         await asyncio.sleep(_SAY_EVERY_S)

@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer
 
 from service.app_keeper import AppKeeper
 from service.tansu import Tansu, free_port
-from streams.faust_apps import Arrived, StageApp
+from streams.acks import Arrived
+from streams.faust_apps import StageApp
 from streams.health import StageProgress
 from streams.kafka import EMBEDDED
 from tests.integration.faust_engine import create_topics

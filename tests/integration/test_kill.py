@@ -57,7 +57,12 @@ async def life(
     store = open_store(dsn)
     migrate(store, retention_days=36_500)
     async with board() as services:
-        one = install(broker, prefix, directory, services=services, sandbox_url=url, keys=KEYS, dsn=dsn)
+        one = install(
+            broker, prefix, directory, services=services, sandbox_url=url, keys=KEYS, dsn=dsn,
+            # While the ingest is down no frames come. The clock must not take that for silence, or two runs could not
+            # be compared to the second.
+            idle_s=3600,
+        )  # fmt: skip
         yield Life(one, store, directory), app.state.sandbox, services
     store.close()
     await provider.stop()

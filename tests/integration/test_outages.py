@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 from fastapi import Request, Response
 from pydantic import SecretStr
 
@@ -184,13 +185,38 @@ async def test_while_the_store_is_away_keys_are_cut_and_later_everything_is_arch
                 await until_archived(world, len(before) + len(during) + 13)
                 store = world.worker.store
                 assert store is not None
-                assert (await asyncio.to_thread(store.rollup_vs_raw)).difference == 0
+                assert (await asyncio.to_thread(store().rollup_vs_raw)).difference == 0
 
                 async def told() -> bool:
-                    history = await asyncio.to_thread(store.incident_history, incident.incident_id)
+                    history = await asyncio.to_thread(store().incident_history, incident.incident_id)
                     return [version.seq for version in history][-1:] == [incident.seq]
 
                 await until(told, "the incident's versions in the store")
+
+
+async def test_a_worker_starts_while_the_store_is_away_and_archives_when_it_comes(
+    broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    database = fresh_dsn().partition("=")[2]
+    with ClickHouseHttp(str(engine_path())) as front:
+        async with Gate(front.port) as gate:
+            await gate.shut()
+            dsn = f"clickhouse://keyfuse@127.0.0.1:{gate.port}/{database}"
+            async with running(broker, prefix, tmp_path, keys=[STOLEN], dsn=dsn) as world:
+                await steal(world)
+                await until(lambda: state_of(world) == "contained", "the key is cut without a store")
+                asked = await world.http.get("/v1/keys")
+                assert (asked.status_code, "does not answer" in asked.json()["detail"]) == (503, True)
+                waiting = (await world.http.get("/healthz")).json()["stages"]["archive"]["waiting"]
+                assert "does not answer" in waiting
+
+                await gate.open()
+                await until(lambda: _answers(world), "the store is asked")
+                await until_archived(world, 13)
+
+
+async def _answers(world: World) -> bool:
+    return (await world.http.get("/v1/keys")).status_code == httpx.codes.OK
 
 
 async def until_archived(world: World, count: int) -> None:

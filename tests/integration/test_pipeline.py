@@ -48,7 +48,7 @@ def start_ms() -> int:
 
 def store_of(world: World) -> Store:
     assert world.worker.store is not None
-    return world.worker.store
+    return world.worker.store()
 
 
 async def until_scored(world: World, key_id: str, events: list[Event]) -> None:

@@ -118,7 +118,7 @@ class World:
         """Asked of the worker's own store."""
         store = self.worker.store
         assert store is not None
-        return await asyncio.to_thread(store.connection.rows, sql, parameters)
+        return await asyncio.to_thread(store().connection.rows, sql, parameters)
 
     async def archived(self, *key_ids: str) -> int:
         """Rows in the archive, of these keys or of all."""
@@ -174,6 +174,7 @@ def install(
     sandbox_url: str,
     keys: Sequence[str] = (),
     dsn: str = "",
+    idle_s: float = 2,
     urls: Mapping[str, str] | None = None,
     **responses: Any,
 ) -> Install:
@@ -183,7 +184,7 @@ def install(
         kafka=kafka_config(broker, prefix),
         store=StoreConfig(dsn=dsn or fresh_dsn(), retention_days=36_500),
         intake=IntakeConfig(port=0, max_body_bytes=200_000),
-        state=StateConfig(shards=4, rotation_s=1),
+        state=StateConfig(shards=4, rotation_s=1, idle_s=idle_s),
         providers={"sandbox": ProviderConfig(kind="sandbox", base_url=sandbox_url, secret_env="SANDBOX_ADMIN")},
     )
     detectors = DetectorsConfig(limits=LimitsConfig(usd_per_min=LIMIT_USD_PER_MIN, usd_per_hour=None))

@@ -175,7 +175,7 @@ async def test_no_secret_gets_past_the_http_intake(
 def expected(world: World, values: list[bytes]) -> tuple[int, int]:
     """Rows and dead letters of these records."""
     install = world.worker.install
-    parser = install.parser(max_future_s=300)
+    parser = install.parser(max_future_s=30)
     parsed = parser.parse(
         [RawRecord(0, at, value, None) for at, value in enumerate(values)], topic="", now_ms=T0_MS + 1
     )

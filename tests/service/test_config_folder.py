@@ -12,8 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from containment.providers.build import KINDS
-from service.config_checks import PROVIDER_KINDS
+from alerting.channels.build import KINDS
+from service.config_checks import CHANNEL_KINDS
 from service.config_folder import ConfigErrors, Folder, FolderWatch, load_folder, write_templates
 from service.config_settings import settings_of
 from service.config_templates import render_template
@@ -511,4 +511,4 @@ def test_an_invalid_folder_cannot_be_watched_from_the_start(tmp_path: Path) -> N
 
 def test_kinds_are_those_that_can_be_built() -> None:
     """The check must not refuse what the builders take, nor pass what they refuse."""
-    assert set(PROVIDER_KINDS) == set(KINDS)
+    assert set(CHANNEL_KINDS) == set(KINDS)

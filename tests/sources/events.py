@@ -20,7 +20,7 @@ def fingerprinter() -> Fingerprinter:
     return Fingerprinter(SecretStr("pepper"))
 
 
-def parser(*, max_future_s: int | None = 300) -> BatchParser:
+def parser(*, max_future_s: int | None = 30) -> BatchParser:
     return BatchParser(fingerprinter=fingerprinter(), prices=PRICES, max_future_s=max_future_s)
 
 
@@ -48,7 +48,7 @@ def event(**changed: Any) -> dict[str, Any]:
     return {name: value for name, value in (whole | changed).items() if value is not None}
 
 
-def parse(*values: bytes | dict[str, Any], fmt: str | None = None, max_future_s: int | None = 300) -> ParsedBatch:
+def parse(*values: bytes | dict[str, Any], fmt: str | None = None, max_future_s: int | None = 30) -> ParsedBatch:
     """Values as records 0, 1, … of partition 3."""
     encoded = [value if isinstance(value, bytes) else orjson.dumps(value) for value in values]
     records = [RawRecord(3, offset, value, fmt) for offset, value in enumerate(encoded)]

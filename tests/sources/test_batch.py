@@ -266,7 +266,7 @@ def test_both_names_of_a_key_are_one_too_many() -> None:
 
 
 @pytest.mark.parametrize(
-    "ts", [0, 1e308, -5, "1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z", 1_795_428_300.001, 4_102_444_800]
+    "ts", [0, 1e308, -5, "1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z", 1_795_428_030.001, 4_102_444_800]
 )
 def test_a_time_that_cannot_be_is_named_so(ts: object) -> None:
     (dead,) = parse(event(ts=ts)).dead
@@ -274,7 +274,7 @@ def test_a_time_that_cannot_be_is_named_so(ts: object) -> None:
 
 
 def test_the_future_is_bounded_only_where_a_bound_is_given() -> None:
-    assert parse(event(ts=1_795_428_300)).dead == []
+    assert parse(event(ts=1_795_428_030)).dead == []
     assert parse(event(ts=1_900_000_000), max_future_s=None).dead == []
 
 

@@ -9,14 +9,16 @@ from pydantic import SecretStr
 
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
+from schemas.config.wiring import StateConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.frame import encode_frame
 from schemas.records import DeadLetter, Finding, PartitionStats
 from sources.batch import BatchParser, RawRecord
 from sources.pricing import PriceBook
+from streams.acks import Arrived
 from streams.health import StageProgress
 from streams.metrics import Metrics
-from streams.score import ScoreSettings, ScoreStage
+from streams.score import ScoreStage
 from streams.topics import Topic, Topics
 from tests.streams.world import T0, MemoryOutbox, MemoryShards
 
@@ -43,18 +45,19 @@ class Worker:
     """One process's life: its memory goes when it is killed, the store and the acknowledged offset stay."""
 
     def __init__(self, store: MemoryShards, outbox: MemoryOutbox) -> None:
-        self.acked = -1
+        self.acked, self.metrics = -1, Metrics()
         self.stage = ScoreStage(
             new_core=lambda partition: ScoreCore(SETTINGS, partition=partition, shards=4), store=store, outbox=outbox,
-            topics=Topics(), ack=self._ack, metrics=Metrics(), progress=StageProgress("score", 0),
-            settings=ScoreSettings(shards=4, rotation_s=4),
+            topics=Topics(), metrics=self.metrics, progress=StageProgress("score", 0),
+            settings=StateConfig(shards=4, rotation_s=4),
         )  # fmt: skip
 
     def _ack(self, offset: int) -> None:
         self.acked = max(self.acked, offset)
 
     async def take(self, offset: int, frame: bytes) -> None:
-        await self.stage.on_frame(0, offset, frame, offset, now_s=offset * 0.5, now_ms=T0)
+        arrived = Arrived("frames", 0, offset, frame, lambda: self._ack(offset))
+        await self.stage.on_frame(arrived, now_s=offset * 0.5, now_ms=T0)
 
     def windows(self) -> dict[str, dict[str, float] | None]:
         [core] = self.stage.cores()
@@ -90,6 +93,15 @@ async def test_a_killed_worker_ends_with_the_windows_and_findings_of_an_undistur
     assert second.windows() == undisturbed.windows()
     assert ids(outbox) == ids(quiet_outbox)
     assert ids(outbox)
+
+
+async def test_rows_that_come_again_are_told_by_kind() -> None:
+    worker = Worker(MemoryShards(), MemoryOutbox())
+    first, second = frames(2)
+    for offset, frame in enumerate([first, second, first]):
+        await worker.take(offset, frame)
+    assert b'keyfuse_events_duplicate_total{kind="replay"} 30.0' in worker.metrics.render()
+    assert b'keyfuse_events_duplicate_total{kind="retry"} 0.0' in worker.metrics.render()
 
 
 async def test_a_frame_that_is_none_is_buried_and_passed() -> None:
