@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import logging
+import tempfile
 import time
 from collections import defaultdict
 from typing import Any
@@ -24,7 +25,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Start the app, wait for the agent's last event, stop."""
     app = faust.App(
         arguments.group, broker=f"kafka://{arguments.bootstrap}", store="memory://", web_enabled=False,
-        topic_partitions=arguments.partitions, autodiscover=False,
+        topic_partitions=arguments.partitions, autodiscover=False, datadir=tempfile.mkdtemp(),
     )  # fmt: skip
     topic = app.topic(arguments.raw, value_type=bytes, value_serializer="json")
     spent = app.Table("tokens", default=int, partitions=arguments.partitions)
