@@ -12,13 +12,14 @@ from typing import Final
 import numpy as np
 
 from detectors.explain import BLOCKS_PER_WEEK
+from detectors.families import LEARNED
 from detectors.state import Array
 
 BIN: Final = 0.1
 BINS: Final = 120
 _PRIOR_BLOCKS: Final = 300.0
-_PRIOR: Final = ((0.02, 0.25), (0.03, 0.32), (0.04, 0.62), (0.05, 0.75))  # (chance above 0, e-folding) by family
-_CHANGE: Final = ((1e-4, 1.2), (1e-4, 2.0), (1e-3, 1.2), (1e-3, 2.0))  # (chance, e-folding) of such changes by family
+_PRIOR: Final = tuple((learned.chance, learned.fold) for learned in LEARNED.values())
+_CHANGE: Final = tuple((learned.change, learned.change_fold) for learned in LEARNED.values())
 _TAIL_FROM: Final = 0.01  # the tail begins where one block in a hundred gets
 _E_FOLD_BOUNDS: Final = (0.15, 2.0)
 HALF_LIFE_BLOCKS: Final = 4032  # four weeks
@@ -46,8 +47,8 @@ def bins_of(raw: Array) -> Array:
 def table(counts: Array) -> Array:
     """[..., family, edge] scores from [..., family, bin] counts.
 
-    >>> empty = table(np.zeros((4, BINS)))
-    >>> busy = table(np.array([[1000.0] * 20 + [0.0] * 100] * 4))
+    >>> empty = table(np.zeros((len(LEARNED), BINS)))
+    >>> busy = table(np.array([[1000.0] * 20 + [0.0] * 100] * len(LEARNED)))
     >>> bool((empty[:, 10] > busy[:, 10]).all()), bool((np.diff(busy) >= 0).all())
     (True, True)
     """

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from detectors.families import LEARN_CAPS, PEAKED
 from detectors.state import Array, Fields, State
 from schemas.config.detectors import DetectorSettings
 
-CALIBRATED: Final = ("velocity", "mix", "origin", "cohort")
-"""Families whose raw scores are turned into probabilities; the order of all arrays with one column per family."""
-PEAKED: Final = CALIBRATED[:3]
-"""Of these the key itself remembers the highest raw score of its block: they depend on its own rows alone."""
-LEARN_CAPS: Final = (1.0, 0.7, 2.0)
-"""Raw score above which a block counts as alarmed and is learned with caution. Fixed, never calibrated: what a key
-learns may depend only on its own rows, so that shards restored at different moments agree."""
+if TYPE_CHECKING:
+    from detectors.river_models import Forest
 
 KEY_FIELDS: Final[Fields] = {
     "key_block": ("i4", ()),  # 10-minute block of the last close; 0 when never closed
     "key_windows": ("i4", ()),  # active blocks completed
     "key_requests": ("i4", ()),  # ever, saturating
     "key_seen": ("i4", ()),  # second of the last close
-    "key_peak": ("f4", (3,)),  # highest raw score in this block, by PEAKED
-    "key_tail": ("i4", (3,)),  # block of the last peak above its cap that the cohort learned
+    "key_peak": ("f4", (len(PEAKED),)),  # highest raw score in this block, by PEAKED
+    "key_tail": ("i4", (len(PEAKED),)),  # block of the last peak above its cap that the cohort learned
 }
 
 
@@ -38,7 +34,7 @@ class Close:
     requests: Array  # ever, this second included
     sums: Array  # [n, 12] in the order of rings.WINDOWS
     caps: Array  # [n, 3] certain limits: USD per minute, USD per hour, requests per second; inf when off
-    ended_peak: Array  # [n, 3] highest raw scores of the block that ended, where elapsed > 0
+    ended_peak: Array  # [n, PEAKED] highest raw scores of the block that ended, where elapsed > 0
     salt: Array  # 64-bit hash of the key_id
     rows: Array  # [rows.WIDTH, m] the second's rows; SLOT holds the position of the key in this wave
 
@@ -62,6 +58,17 @@ class Told:
     evidence: dict[str, float | str]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Shared:
+    """What the keys of a wave share with others."""
+
+    cohorts: Array  # [n] number of each key's cohort
+    prior_log: Array  # [n, 12] log(maximum + c) of a typical key of the cohort
+    forest: Forest
+    model_of: Callable[[int], str]  # text of a hash; empty when it is not at hand
+    place_of: Callable[[int], str]
+
+
 class Detector(Protocol):
     """What each detector module offers."""
 
@@ -70,6 +77,22 @@ class Detector(Protocol):
 
     def step(self, state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
         """Score, then learn: the new state and one raw score per key. Changes nothing it was given."""
+        ...
+
+    def explain(
+        self, state: State, close: Close, shared: Shared, settings: DetectorSettings, *, at: int, raw: float
+    ) -> Told:
+        """The finding of the key at one place of the wave, in words; `state` is the wave's, after the step."""
+        ...
+
+
+class Judged(Detector, Protocol):
+    """A detector whose raw score needs more than the key itself, or is not always worth telling."""
+
+    def judged(
+        self, state: State, close: Close, raw: Array, shared: Shared, settings: DetectorSettings
+    ) -> tuple[Array, Array]:
+        """The raw score to be calibrated, and where it may be told."""
         ...
 
 

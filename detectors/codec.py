@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from detectors.state import Array
 
-_MAGIC: Final = b"KFS1"
+_MAGIC: Final = b"KFS2"
 _MAX_BYTES: Final = 1 << 30
 _LEVEL: Final = 3
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.close import Close, Told
+from detectors.close import Close, Shared, Told
 from detectors.explain import number
 from detectors.river_models import Forest
 from detectors.state import Array, Fields, State
@@ -67,7 +67,16 @@ def opinion(forest: Forest, cohort: Array, samples: Array) -> Array:
     return raw
 
 
-def explain(state: State, at: int, raw: float) -> Told:
+def judged(state: State, _close: Close, raw: Array, shared: Shared, _settings: DetectorSettings) -> tuple[Array, Array]:
+    """The forest's opinion where it is due, which may always be told."""
+    due = np.flatnonzero(raw > 0)
+    density = np.zeros(len(raw))
+    if len(due):
+        density[due] = opinion(shared.forest, shared.cohorts[due], state["coh_x"][due].astype("f8"))
+    return density, raw > 0
+
+
+def explain(state: State, _close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:
     """Features in plain units; a forest cannot say which of them is odd."""
     values = np.exp(state["coh_x"][at] * (_HIGH - _LOW) + _LOW)
     evidence: dict[str, float | str] = {"observed": raw, "window_s": 600.0}

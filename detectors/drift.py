@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.close import Close, Told
+from detectors.close import Close, Shared, Told
 from detectors.explain import number, times
 from detectors.rings import WINDOWS
 from detectors.river_models import page_hinkley
@@ -88,7 +88,7 @@ def _end_day(new: State, close: Close, at: Array) -> None:
     new["drift_days"][done] = np.minimum(new["drift_days"][done], 254) + 1
 
 
-def explain(state: State, close: Close, *, at: int, ratio: float) -> Told:
+def explain(state: State, close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:
     """What the key does now against the baseline of earlier days."""
     now, base = close.sums[at, _HOURLY], state["drift_base"][at].astype("f8")
     lead = int(((now + _FLOOR) / (base + _FLOOR)).argmax())
@@ -96,7 +96,7 @@ def explain(state: State, close: Close, *, at: int, ratio: float) -> Told:
     more = float(now[lead] / max(base[lead], 0.1 * _FLOOR[lead]))
     evidence: dict[str, float | str] = {
         "observed": float(now[lead]), "expected": float(base[lead]), "window_s": 3600.0, "ratio": more,
-        "statistic": ratio,
+        "statistic": raw,
     }  # fmt: skip
     what = (
         f"has kept above its earlier days: {number(float(now[lead]))} {unit} in the last hour, "

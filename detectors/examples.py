@@ -8,6 +8,7 @@ import numpy as np
 
 from detectors import rows as r
 from detectors.close import Close
+from detectors.families import PEAKED
 from detectors.rings import WINDOWS
 from detectors.state import Fields, State
 
@@ -30,12 +31,20 @@ def closing(*, keys: int = 1, block: int = NOW_S // 600, **given: Any) -> Close:
     rows[r.REQUESTS] = given.get("row_requests", 1)
     rows[r.TOKENS] = given.get("row_tokens", 0)
     rows[r.COST] = round(given.get("cost_usd", 0.0) * 1e9)
-    for name, row in (("model", r.MODEL), ("network", r.NETWORK), ("country", r.COUNTRY), ("agent", r.AGENT)):
+    for name, row in (("row_input", r.INPUT), ("row_cached", r.CACHED), ("refused", r.REFUSED), ("failed", r.FAILED)):
+        rows[row] = given.get(name, 0)
+    for name, row in (
+        ("model", r.MODEL),
+        ("endpoint", r.ENDPOINT),
+        ("network", r.NETWORK),
+        ("country", r.COUNTRY),
+        ("agent", r.AGENT),
+    ):
         rows[row] = given.get(name, 0)
     return Close(
         second=np.full(keys, given.get("second", NOW_S)), block=block, elapsed=np.full(keys, given.get("elapsed", 0)),
         windows=np.full(keys, given.get("windows", 100)), requests=np.full(keys, given.get("requests", 1000)),
         sums=sums, caps=np.full((keys, 3), given.get("cap", np.inf)),
-        ended_peak=np.full((keys, 3), given.get("peak", 0.0)),
+        ended_peak=np.full((keys, len(PEAKED)), given.get("peak", 0.0)),
         salt=np.arange(keys, dtype="u8") * np.uint64(7), rows=rows,
     )  # fmt: skip

@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-from types import ModuleType
-from typing import Final, cast
+from typing import Final
 
 import numpy as np
 
-from detectors import cohort, drift, limits, mix, origin, rings, velocity
+from detectors import rings
 from detectors import rows as r
-from detectors.close import KEY_FIELDS, LEARN_CAPS, PEAKED, Close, Detector
+from detectors.close import KEY_FIELDS, Close
+from detectors.ensemble import MODULES, detectors_in_force
+from detectors.families import LEARN_CAPS, PEAKED
 from detectors.judge import Wave
 from detectors.keys import KeyBook
 from detectors.population import TAIL_BLOCKS
 from detectors.state import Array, Fields, KeyTable, State
 from schemas.config.detectors import DetectorsConfig
 
-_MODULES: Final[dict[str, ModuleType]] = {
-    "limits": limits, "velocity": velocity, "mix": mix, "origin": origin, "drift": drift, "cohort": cohort,
-}  # fmt: skip
 _MOST: Final = np.iinfo(np.int32).max
 
 FIELDS: Final[Fields] = {
     **KEY_FIELDS,
     **rings.FIELDS,
-    **{name: field for module in _MODULES.values() for name, field in module.FIELDS.items()},
+    **{name: field for module in MODULES.values() for name, field in module.FIELDS.items()},
 }
 """All state of a key."""
-
-
-def detectors_in_force(settings: DetectorsConfig) -> dict[str, Detector]:
-    """The detectors switched on, by family."""
-    return {
-        module.FAMILY: cast(Detector, module)
-        for name, module in _MODULES.items()
-        if getattr(settings, name).enabled
-    }  # fmt: skip
 
 
 class Folder:

@@ -14,6 +14,9 @@ from schemas.frame import FRAME_SCHEMA, INDEX_BITS
 
 _AT: Final = {name: FRAME_SCHEMA.get_field_index(name) for name in FRAME_SCHEMA.names}
 _TOKENS: Final = ("input_tokens", "output_tokens")  # cached and reasoning tokens are part of these
+_TEXTS: Final = (
+    ("endpoint", r.ENDPOINT), ("network", r.NETWORK), ("country", r.COUNTRY), ("user_agent", r.AGENT),
+)  # fmt: skip
 
 
 def column(frame: pa.RecordBatch, name: str) -> Array:
@@ -104,10 +107,14 @@ class Intake:
         matrix[r.REQUESTS] = column(frame, "requests")
         matrix[r.TOKENS] = sum(column(frame, name) for name in _TOKENS)
         matrix[r.COST] = column(frame, "cost_nano_usd")
+        matrix[r.INPUT], matrix[r.CACHED] = column(frame, "input_tokens"), column(frame, "cached_input_tokens")
+        status = column(frame, "status")
+        matrix[r.REFUSED] = np.where((status >= 400) & (status < 500), matrix[r.REQUESTS], 0)
+        matrix[r.FAILED] = np.where(status >= 500, matrix[r.REQUESTS], 0)
         at, texts = codes(frame, "model")
         matrix[r.MODEL] = _hashes(self._models, texts)[at]
         matrix[r.FORBIDDEN] = self._book.forbidden(slots, at.astype(np.int64), texts)
-        for name, place in (("network", r.NETWORK), ("country", r.COUNTRY), ("user_agent", r.AGENT)):
+        for name, place in _TEXTS:
             at, texts = codes(frame, name)
             matrix[place] = _hashes(self._places, texts)[at]
         return matrix

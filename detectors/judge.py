@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 import numpy as np
 
-from detectors import calibration, cohort, drift, limits, mix, origin, velocity
-from detectors.close import CALIBRATED, Close, Told, usd
+from detectors import calibration
+from detectors.close import Close, Shared, Told, usd
+from detectors.ensemble import BY_FAMILY
 from detectors.explain import rarity, rounded
+from detectors.families import CALIBRATED
 from detectors.keys import KeyBook, Names
 from detectors.population import Population
 from detectors.rows import FORBIDDEN, MODEL, SLOT
@@ -47,60 +49,51 @@ class Judge:
 
     def findings(self, wave: Wave, population: Population, due: Array) -> list[Finding]:
         """What is to be said of this wave, in no particular order; only of keys that are `due`."""
-        cohorts = self._book.columns["cohort"][wave.slots]
-        tables, told = population.tables, []
+        shared, told = self._shared(wave, population), list[Finding]()
         best = np.zeros(len(wave.slots))
         for family in CALIBRATED:
             if family not in wave.raws or not wave.raws[family].any():
                 continue  # a raw score of 0 is a score of 0
-            raw, tell = self._calibrated(family, wave, cohorts, population)
-            score = calibration.scores(tables, cohorts, CALIBRATED.index(family), raw)
+            raw, tell = _judged(family, wave, shared, self.settings)
+            score = calibration.scores(population.tables, shared.cohorts, CALIBRATED.index(family), raw)
             best = np.maximum(best, score)
             floor = calibration.threshold(getattr(self.settings, family).alarm_per_key_week)
             for at in np.flatnonzero((score >= floor) & (raw > 0) & tell & due).tolist():
                 told += self._say(
-                    cast(Statement, family), wave, population, at=at, score=float(score[at]), raw=float(raw[at])
+                    cast(Statement, family), wave, shared, at=at, score=float(score[at]), raw=float(raw[at])
                 )
         self._book.columns["score"][wave.slots] = best
-        return told + self._certain(wave, population, due) + self._drift(wave, population, due)
+        return told + self._certain(wave, shared, due) + self._drift(wave, shared, due)
 
-    def _calibrated(self, family: str, wave: Wave, cohorts: Array, population: Population) -> tuple[Array, Array]:
-        """Raw score to be calibrated, and where it may be told."""
-        close, state, raw = wave.close, wave.states[family], wave.raws[family]
-        if family == "velocity":
-            blend, _ = velocity.blended(state, close, population.prior_log[cohorts], self.settings)
-            return blend, velocity.worth_waking(close, self.settings)
-        if family == "cohort":
-            due = np.flatnonzero(raw > 0)
-            opinion = np.zeros(len(raw))
-            if len(due):
-                opinion[due] = cohort.opinion(population.forest, cohorts[due], state["coh_x"][due].astype("f8"))
-            return opinion, raw > 0
-        return raw, np.ones(len(raw), bool)
+    def _shared(self, wave: Wave, population: Population) -> Shared:
+        cohorts = self._book.columns["cohort"][wave.slots]
+        return Shared(
+            cohorts, population.prior_log[cohorts], population.forest, self._models.text_of, self._places.text_of
+        )
 
-    def _certain(self, wave: Wave, population: Population, due: Array) -> list[Finding]:
+    def _certain(self, wave: Wave, shared: Shared, due: Array) -> list[Finding]:
         told = []
         if "policy" in wave.raws:
             for at in np.flatnonzero((wave.raws["policy"] > 1) & due).tolist():
-                told += self._say("policy", wave, population, at=at, score=float(wave.raws["policy"][at]))
+                told += self._say("policy", wave, shared, at=at, score=float(wave.raws["policy"][at]))
         banned = (wave.close.rows[FORBIDDEN] > 0) & due[wave.close.rows[SLOT]]
         if banned.any():
             for at in np.unique(wave.close.rows[SLOT, banned]).tolist():
-                told += self._say("models", wave, population, at=at, score=1.0)
+                told += self._say("models", wave, shared, at=at, score=1.0)
         return told
 
-    def _drift(self, wave: Wave, population: Population, due: Array) -> list[Finding]:
+    def _drift(self, wave: Wave, shared: Shared, due: Array) -> list[Finding]:
         """Page-Hinkley says yes or no; its score is the threshold of the velocity family times how far it is over."""
         if "drift" not in wave.raws:
             return []
         ratios, told = wave.raws["drift"], []
         unit = calibration.threshold(self.settings.velocity.alarm_per_key_week)
         for at in np.flatnonzero((ratios > 1) & due).tolist():
-            told += self._say("drift", wave, population, at=at, score=unit * float(ratios[at]), raw=float(ratios[at]))
+            told += self._say("drift", wave, shared, at=at, score=unit * float(ratios[at]), raw=float(ratios[at]))
         return told
 
     def _say(
-        self, what: Statement, wave: Wave, population: Population, *, at: int, score: float, raw: float = 0.0
+        self, what: Statement, wave: Wave, shared: Shared, *, at: int, score: float, raw: float = 0.0
     ) -> list[Finding]:
         """One finding, or none while the same was said lately and it is not ten times worse."""
         slot, second = int(wave.slots[at]), int(wave.close.second[at])
@@ -109,23 +102,13 @@ class Judge:
         if last is not None and second - last[0] < self.settings.time.refractory_s and not _worse(what, score, last[1]):
             return []
         self._said[key_id, what] = (second, score)
-        return [self._finding(what, wave, self._explain(what, wave, population, at=at, raw=raw), at=at, score=score)]
+        return [self._finding(what, wave, self._explain(what, wave, shared, at=at, raw=raw), at=at, score=score)]
 
-    def _explain(self, what: Statement, wave: Wave, population: Population, *, at: int, raw: float) -> Told:
-        close = wave.close
-        if what == "velocity":
-            prior = population.prior_log[self._book.columns["cohort"][wave.slots]]
-            _, leading = velocity.blended(wave.states[what], close, prior, self.settings)
-            return velocity.explain(wave.states[what], close, prior, self.settings, at=at, window=int(leading[at]))
-        explain: dict[str, Callable[[], Told]] = {
-            "policy": lambda: limits.explain(close, at),
-            "models": lambda: self._explain_model(wave, at),
-            "mix": lambda: mix.explain(wave.states["mix"], self._models.text_of, at),
-            "origin": lambda: origin.explain(wave.states["origin"], close, self._places.text_of, at),
-            "drift": lambda: drift.explain(wave.states["drift"], close, at=at, ratio=raw),
-            "cohort": lambda: cohort.explain(wave.states["cohort"], at, raw),
-        }
-        return explain[what]()
+    def _explain(self, what: Statement, wave: Wave, shared: Shared, *, at: int, raw: float) -> Told:
+        if what == "models":
+            return self._explain_model(wave, at)
+        told: Told = BY_FAMILY[what].explain(wave.states[what], wave.close, shared, self.settings, at=at, raw=raw)
+        return told
 
     def _explain_model(self, wave: Wave, at: int) -> Told:
         rows = wave.close.rows
@@ -179,3 +162,12 @@ class Judge:
 
 def _worse(what: str, score: float, before: float) -> bool:
     return score >= before * _WORSE_RATIO if what in _CERTAIN else score >= before + _WORSE_SCORE
+
+
+def _judged(family: str, wave: Wave, shared: Shared, settings: DetectorsConfig) -> tuple[Array, Array]:
+    """Raw score to be calibrated, and where it may be told."""
+    raw, judged = wave.raws[family], getattr(BY_FAMILY[family], "judged", None)
+    if judged is None:
+        return raw, np.ones(len(raw), bool)
+    told: tuple[Array, Array] = judged(wave.states[family], wave.close, raw, shared, settings)
+    return told

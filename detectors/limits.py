@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.close import Close, Told
+from detectors.close import Close, Shared, Told
 from detectors.explain import number
 from detectors.state import Array, Fields, State
 from schemas.config.detectors import DetectorsConfig, DetectorSettings, LimitsOverride
@@ -36,7 +36,7 @@ def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State
     return state, (observed(close.sums) / close.caps).max(axis=1)
 
 
-def explain(close: Close, at: int) -> Told:
+def explain(_state: State, close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all
     now, cap = observed(close.sums)[at], close.caps[at]
     worst = int((now / cap).argmax())
     evidence: dict[str, float | str] = {

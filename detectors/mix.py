@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
 from detectors import slots
-from detectors.close import Close, Told
+from detectors.close import Close, Shared, Told
 from detectors.explain import percent
 from detectors.rows import COST, MODEL, REQUESTS, SLOT
 from detectors.state import Array, Fields, State
@@ -104,13 +103,13 @@ def _plogp(p: Array, q: Array) -> Array:
     return bits
 
 
-def explain(state: State, name_of: Callable[[int], str], at: int) -> Told:
+def explain(state: State, _close: Close, shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all
     """The model whose share grew most."""
     fast = state["mix_fast"][at].astype("f8")
     usual = state["mix_usual"][at].astype("f8")
     share, before = fast / max(float(fast.sum()), 1e-9), usual / max(float(usual.sum()), 1e-9)
     grown = int((share - before).argmax())
-    model = name_of(int(state["mix_model"][at, grown])) or "another model"
+    model = shared.model_of(int(state["mix_model"][at, grown])) or "another model"
     was = "it never was used before" if before[grown] < 1e-6 else f"its usual share is {percent(float(before[grown]))}"
     evidence: dict[str, float | str] = {
         "observed": float(share[grown]), "expected": float(before[grown]), "window_s": _FADE_S,

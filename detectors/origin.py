@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from detectors import slots
-from detectors.close import Close, Told
+from detectors.close import Close, Shared, Told
 from detectors.explain import percent
 from detectors.rows import AGENT, COUNTRY, NETWORK, REQUESTS, SLOT
 from detectors.state import Array, Fields, State
@@ -117,12 +117,12 @@ def _learn(new: State, close: Close) -> None:
         new["org_first"][held] = np.where(first > 0, first + close.elapsed[held][:, None], 0)
 
 
-def explain(state: State, close: Close, name_of: Callable[[int], str], at: int) -> Told:
+def explain(state: State, close: Close, shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all
     """Which kinds are new, from where most of them come, and how usual that is."""
     share, rare = _share(state)[at], surprise(state)[at]
     kinds = [kind for kind in range(3) if share[kind] * rare[kind] >= 0.3] or [int((share * rare).argmax())]
     lead = max(kinds, key=lambda kind: float(share[kind] * rare[kind]))
-    named = [f"a new {KINDS[kind][0]}{_example(state, close, name_of, at=at, kind=kind)}" for kind in kinds]
+    named = [f"a new {KINDS[kind][0]}{_example(state, close, shared.place_of, at=at, kind=kind)}" for kind in kinds]
     joined = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     blocks, news = float(state["org_blocks"][at, lead]), float(state["org_news"][at, lead])
     had = f"{round(news)} of its {round(blocks)} active 10-minute windows brought a new {KINDS[lead][0]}"

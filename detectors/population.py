@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from detectors import calibration, cohort, velocity
-from detectors.close import CALIBRATED, LEARN_CAPS, PEAKED
+from detectors.families import CALIBRATED, LEARN_CAPS, LEARNED, PEAKED
 from detectors.river_models import Forest
 from detectors.state import Array, KeyTable
 from schemas.config.detectors import DetectorsConfig
@@ -24,7 +24,6 @@ _PRIOR_PEAKS: Final = np.array([60, 200, 1000, 3000, 100e3, 300e3, 1.5e6, 5e6, 0
 _PRIOR_KEYS: Final = 20.0
 _PRIOR_RATE: Final = 0.02
 _TYPICAL: Final = 0.75  # a young key is allowed what this share of grown-up keys keep within
-_MATURE: Final = {"velocity": 36, "mix": 12, "origin": 12, "cohort": 0}
 
 
 class Population:
@@ -80,8 +79,8 @@ class Population:
         peaks, tails = columns["key_peak"][slots], columns["key_tail"][slots]
         for at, family in enumerate(PEAKED):
             lone = (peaks[:, at] <= LEARN_CAPS[at]) | (ended - tails[:, at] >= TAIL_BLOCKS)
-            self._count(number, at, peaks[(windows >= _MATURE[family]) & lone, at])
-        tops = np.log(columns["vel_top"][slots[windows >= _MATURE["velocity"]]] + velocity.FLOOR)
+            self._count(number, at, peaks[(windows >= LEARNED[family].mature) & lone, at])
+        tops = np.log(columns["vel_top"][slots[windows >= LEARNED["velocity"].mature]] + velocity.FLOOR)
         if len(tops):
             rate = max(_PRIOR_RATE, 1 / (self._typical_keys[number] / max(len(tops), 1) + 1))
             self._typical[number] += rate * (np.quantile(tops, _TYPICAL, axis=0) - self._typical[number])

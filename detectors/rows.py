@@ -12,11 +12,15 @@ import numpy as np
 
 from detectors.state import Array
 
-SLOT, SECOND, TS, REQUESTS, TOKENS, COST, MODEL, NETWORK, COUNTRY, AGENT, FORBIDDEN = range(11)
-WIDTH: Final = 11
+(
+    SLOT, SECOND, TS, REQUESTS, TOKENS, COST, INPUT, CACHED, REFUSED, FAILED,
+    MODEL, ENDPOINT, NETWORK, COUNTRY, AGENT, FORBIDDEN,
+) = range(16)  # fmt: skip
+"""TOKENS are input and output; INPUT and CACHED are parts of them. REFUSED are requests answered 4xx, FAILED 5xx."""
+WIDTH: Final = 16
 BLOCK_S: Final = 600
-_SUMMED: Final = (REQUESTS, TOKENS, COST)
-_NAMED: Final = (SLOT, SECOND, TS, MODEL, NETWORK, COUNTRY, AGENT, FORBIDDEN)
+_SUMMED: Final = (REQUESTS, TOKENS, COST, INPUT, CACHED, REFUSED, FAILED)
+_NAMED: Final = (SLOT, SECOND, TS, MODEL, ENDPOINT, NETWORK, COUNTRY, AGENT, FORBIDDEN)
 
 
 def empty() -> Array:

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors.close import Close, Told
+from detectors.close import Close, Shared, Told
 from detectors.explain import number, times
 from detectors.rings import METRICS, SCALES, SCALES_S, WINDOWS
 from detectors.state import Array, Fields, State
@@ -123,8 +123,16 @@ def _hour_ratio(state: State, close: Close) -> Array:
     return capped
 
 
-def explain(state: State, close: Close, prior_log: Array, settings: DetectorSettings, *, at: int, window: int) -> Told:
-    """The leading window in words. Arrays are the wave's; `at` is the key's place in it."""
+def judged(state: State, close: Close, _raw: Array, shared: Shared, settings: DetectorSettings) -> tuple[Array, Array]:
+    """Judged with the cohort's help while the key is young; told where the money is worth it."""
+    raw, _ = blended(state, close, shared.prior_log, settings)
+    return raw, worth_waking(close, settings)
+
+
+def explain(state: State, close: Close, shared: Shared, settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all
+    """The leading window in words."""
+    prior_log = shared.prior_log
+    window = int(blended(state, close, prior_log, settings)[1][at])
     own = float(np.log(state["vel_top"][at, window] + FLOOR[window]))
     youth = 1 - close.windows[at] / (close.windows[at] + settings.velocity.warmup_windows)
     usual = np.exp(own + youth * max(float(prior_log[at, window]) - own, 0.0)) - FLOOR[window]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import detectors
-from detectors import codec, fold
+from detectors import codec, ensemble
 from detectors.close import Close
 from detectors.examples import NOW_S, blank, closing
 from detectors.rings import WINDOWS
@@ -52,7 +52,7 @@ def same(left: State, right: State) -> bool:
 
 
 def test_all_families_of_this_package_are_found() -> None:
-    assert {module.FAMILY for module in DETECTORS} == set(fold.detectors_in_force(SETTINGS)) == {
+    assert {module.FAMILY for module in DETECTORS} == set(ensemble.detectors_in_force(SETTINGS)) == {
         "policy", "velocity", "mix", "origin", "drift", "cohort",
     }  # fmt: skip
 
