@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test bench demo lock clean
+.PHONY: help setup fmt lint test bench quality demo lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and M
 
 bench: setup  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
+
+quality: setup  ## the containment benchmark: recall, seconds and USD on real arrivals (about ten minutes)
+	$(BIN)/python -m benchmarks.containment.run
 
 demo: setup  ## the main job on the embedded defaults, in under 90 s
 	$(BIN)/keyfuse demo

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from alerting.channels.base import Channel, DeliveryState
 from alerting.channels.errors import ChannelError, Reason, Retryable
 from schemas.records import Incident, Record
 
+T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
 
 
@@ -71,10 +72,22 @@ async def deliver(
         previous = None  # somebody else's message must not be edited
     if previous is not None and incident.seq <= previous.seq:
         return previous
+    return await patiently(lambda: channel.deliver(incident, previous), incident, channel, retry=retry, sleep=sleep)
+
+
+async def patiently(
+    call: Callable[[], Awaitable[T]],
+    incident: Incident,
+    channel: Channel,
+    *,
+    retry: RetryPlan = DEFAULT_RETRY,
+    sleep: Sleep = asyncio.sleep,
+) -> T | DeliveryFailure:
+    """Try the call within the bounds of the plan; never raises, but for cancellation."""
     attempt = 1
     while True:
         try:
-            return await channel.deliver(incident, previous)
+            return await call()
         except ChannelError as error:
             failure = _failure(incident, channel, error, attempt)
         except Exception as error:

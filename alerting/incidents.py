@@ -105,7 +105,8 @@ def _open(case: KeyCase, finding: Finding, severity: Severity, current: dict[str
         severity=severity, families=(finding.family,), headline=finding.reason,
         reasons={finding.family: finding.reason}, opened_at_ms=finding.at_ms, updated_at_ms=finding.at_ms,
         last_finding_at_ms=finding.at_ms, findings=1, usd_per_min=finding.usd_per_min,
-        expected_usd_per_min=finding.expected_usd_per_min, lost_usd=first_loss_usd(finding), transition="", **current,
+        expected_usd_per_min=finding.expected_usd_per_min, lost_usd=first_loss_usd(finding), transition="",
+        scores={finding.family: finding.score}, sketch=finding.sketch, **current,
     )  # fmt: skip
     strength = {"headline_certain": finding.certain, "headline_score": finding.score, "live_since_ms": finding.at_ms}
     words = f"Opened as {severity}: {finding.reason}"
@@ -122,12 +123,14 @@ def _feed(case: KeyCase, incident: Incident, finding: Finding, current: dict[str
         "severity": worse(incident.severity, severity),
         "findings": incident.findings + 1,
         "lost_usd": lost_usd,
+        "scores": {**incident.scores, finding.family: max(finding.score, incident.scores.get(finding.family, 0.0))},
     }
     if finding.at_ms >= incident.last_finding_at_ms:  # a late finding adds evidence, but is not what happens now
         update |= current | {
             "last_finding_at_ms": finding.at_ms,
             "usd_per_min": finding.usd_per_min,
             "expected_usd_per_min": finding.expected_usd_per_min,
+            "sketch": finding.sketch or incident.sketch,
         }
     if (finding.certain, finding.score) > (case.headline_certain, case.headline_score):
         update["headline"] = finding.reason

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from alerting.steps import needs_person
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
-from schemas.records import Incident, rfc3339
+from schemas.records import CERTAIN, Family, Incident, rfc3339
 
 _STEPS_SHOWN = 8
 
@@ -28,7 +29,7 @@ def message(incident: Incident) -> Message:
         title=title(incident),
         headline=clean(incident.headline),
         facts=_facts(incident),
-        reasons=tuple((family, clean(incident.reasons.get(family, ""))) for family in incident.families),
+        reasons=tuple((family, clean(incident.reasons.get(family, ""))) for family in by_weight(incident)),
         steps=tuple(step_words(step) for step in incident.steps[-_STEPS_SHOWN:]),
         latest=f"{rfc3339(incident.updated_at_ms)} {clean(incident.transition, 500)}",
     )
@@ -46,6 +47,20 @@ def title(incident: Incident) -> str:
         f"{incident.severity.upper()}, {INCIDENT_WORDS[incident.state]}{act}: "
         f"{clean(facts.provider, 20)} key {clean(incident.key_id, 80)} of {whose}"
     )
+
+
+def by_weight(incident: Incident) -> tuple[Family, ...]:
+    """Its families, what counts most first: certain limits, then the rarest."""
+    scores = incident.scores
+    return tuple(sorted(incident.families, key=lambda family: (family not in CERTAIN, -scores.get(family, 0.0))))
+
+
+def weights(incident: Incident) -> str:
+    """How much each family contributes, in words; empty for an incident without findings."""
+    certain = [f"{family} (certain)" for family in by_weight(incident) if family in CERTAIN]
+    learned = [family for family in by_weight(incident) if family not in CERTAIN and family in incident.scores]
+    rare = [f"{family} {incident.scores[family]:.1f}" for family in learned]
+    return ", ".join(certain + rare) + ("; one point more is ten times rarer" if rare else "")
 
 
 def plain(incident: Incident) -> str:
@@ -68,6 +83,14 @@ def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
         ("Spends now", f"{now}/min, normally {normal}/min"),
         ("Lost so far", f"{usd(incident.lost_usd)} above normal"),
         ("Acceptable loss", usd(incident.acceptable_loss_usd)),
+        *_evidence(incident),
         ("Mode", incident.mode),
         ("Incident", f"{incident.incident_id}, opened {rfc3339(incident.opened_at_ms)}"),
     )
+
+
+def _evidence(incident: Incident) -> Iterator[tuple[str, str]]:
+    if incident.sketch is not None and incident.sketch.changed:
+        yield "What changed", clean("; ".join(incident.sketch.changed), 500)
+    if incident.scores:
+        yield "Weight", weights(incident)

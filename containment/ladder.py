@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
 from schemas.config.responses import ResponsesConfig
-from schemas.records import CLOSED, Command, Incident, IncidentStep, Mode, Step, StepState
+from schemas.records import CLOSED, Command, Incident, IncidentStep, Mode, Step, StepState, kinds_of_evidence
 
 Go = Literal["run", "await_approval", "dry_run", "nothing"]
 RUNGS: Final[tuple[Step, ...]] = ("throttle", "degrade", "block", "disable", "revoke")
@@ -92,13 +92,25 @@ def _why_not(incident: Incident, *, certain: bool, config: ResponsesConfig) -> s
     """Why nothing is ordered at all; empty when something may be."""
     if incident.state in CLOSED:
         return f"the incident is {incident.state}"
-    own = {family for family in incident.families if family != "cohort"}
-    # Many keys moving together is a hint about the crowd: it supports what this key shows, and proves nothing alone.
-    agreeing = len(own) + (1 if own and "cohort" in incident.families else 0)
+    agreeing = kinds_of_evidence(family for family in incident.families if family != "cohort")
     needed = config.ladder.families_for_cut
-    if certain or agreeing >= needed:
+    if certain:
         return ""
-    return f"{agreeing} of {needed} families agree and no certain limit is broken: alert only"
+    if agreeing >= needed:
+        return _why_wait(incident, config)
+    return f"{agreeing} of {needed} kinds of evidence agree and no certain limit is broken: alert only"
+
+
+def _why_wait(incident: Incident, config: ResponsesConfig) -> str:
+    """Why a person may as well decide: until then less is lost than a wrong cut costs. Empty when it is more."""
+    ladder = config.ladder
+    at_stake = max(0.0, incident.usd_per_min - incident.expected_usd_per_min) * ladder.person_answers_min
+    if at_stake >= ladder.wrong_cut_usd:
+        return ""
+    return (
+        f"${at_stake:,.2f} are at stake in the {ladder.person_answers_min:g} min until a person answers, less than "
+        f"the ${ladder.wrong_cut_usd:,.2f} that a wrong cut costs: alert only"
+    )
 
 
 def _why_ask(incident: Incident, step: Step, *, reversible: bool, config: ResponsesConfig, mode: Mode) -> str:

@@ -44,17 +44,19 @@ def bins_of(raw: Array) -> Array:
     return np.minimum((np.maximum(raw, 0.0) / BIN).astype(np.int64), BINS - 1)
 
 
-def table(counts: Array) -> Array:
-    """[..., family, edge] scores from [..., family, bin] counts.
+def table(counts: Array, everyone: Array | None = None) -> Array:
+    """[..., family, edge] scores from [..., family, bin] counts of a cohort.
+
+    While a cohort has seen little it leans on `everyone`, the counts of all cohorts together, and these on the
+    built-in prior.
 
     >>> empty = table(np.zeros((len(LEARNED), BINS)))
     >>> busy = table(np.array([[1000.0] * 20 + [0.0] * 100] * len(LEARNED)))
     >>> bool((empty[:, 10] > busy[:, 10]).all()), bool((np.diff(busy) >= 0).all())
     (True, True)
     """
-    reached = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
-    reached = np.concatenate((reached, np.zeros((*counts.shape[:-1], 1))), axis=-1)
-    survival = (_PRIOR_BLOCKS * prior_survival() + reached) / (_PRIOR_BLOCKS + reached[..., :1])
+    everywhere = prior_survival() if everyone is None else _survival(everyone, prior_survival())
+    survival = _survival(counts, everywhere)
     start = np.maximum((survival >= _TAIL_FROM).sum(axis=-1, keepdims=True) - 1, 0)
     at_start = np.take_along_axis(survival, start, axis=-1)
     beyond = np.where(np.arange(BINS + 1) > start, survival, 0.0).sum(axis=-1, keepdims=True)
@@ -63,6 +65,14 @@ def table(counts: Array) -> Array:
     fitted = np.where(np.arange(BINS + 1) > start, tail, survival)
     scores: Array = -np.log10(np.maximum(fitted, _exponential(_CHANGE)))
     return np.maximum.accumulate(scores, axis=-1)
+
+
+def _survival(counts: Array, prior: Array) -> Array:
+    """[..., family, edge] chance of reaching each edge: the prior, as if seen in so many blocks, and what was seen."""
+    reached = np.cumsum(counts[..., ::-1], axis=-1)[..., ::-1]
+    reached = np.concatenate((reached, np.zeros((*counts.shape[:-1], 1))), axis=-1)
+    blended: Array = (_PRIOR_BLOCKS * prior + reached) / (_PRIOR_BLOCKS + reached[..., :1])
+    return blended
 
 
 def scores(tables: Array, cohort: Array, family: int, raw: Array) -> Array:

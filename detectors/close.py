@@ -33,7 +33,7 @@ class Close:
     windows: Array  # active blocks completed before this one
     requests: Array  # ever, this second included
     sums: Array  # [n, 12] in the order of rings.WINDOWS
-    caps: Array  # [n, 3] certain limits: USD per minute, USD per hour, requests per second; inf when off
+    caps: Array  # [n, 5] USD per minute, per hour, requests per second; USD per day, per month; inf when off
     ended_peak: Array  # [n, PEAKED] highest raw scores of the block that ended, where elapsed > 0
     salt: Array  # 64-bit hash of the key_id
     rows: Array  # [rows.WIDTH, m] the second's rows; SLOT holds the position of the key in this wave

@@ -13,6 +13,7 @@ from detectors.close import Close, Shared, Told
 from detectors.explain import number
 from detectors.river_models import Forest
 from detectors.state import Array, Fields, State
+from detectors.velocity import worth_waking
 from schemas.config.detectors import DetectorSettings
 
 FAMILY: Final = "cohort"
@@ -67,13 +68,13 @@ def opinion(forest: Forest, cohort: Array, samples: Array) -> Array:
     return raw
 
 
-def judged(state: State, _close: Close, raw: Array, shared: Shared, _settings: DetectorSettings) -> tuple[Array, Array]:
-    """The forest's opinion where it is due, which may always be told."""
-    due = np.flatnonzero(raw > 0)
+def judged(state: State, close: Close, raw: Array, shared: Shared, settings: DetectorSettings) -> tuple[Array, Array]:
+    """The forest's opinion where it is due and money is spent: to be used less than others harms nobody."""
+    due = np.flatnonzero((raw > 0) & worth_waking(close, settings))
     density = np.zeros(len(raw))
     if len(due):
         density[due] = opinion(shared.forest, shared.cohorts[due], state["coh_x"][due].astype("f8"))
-    return density, raw > 0
+    return density, density > 0
 
 
 def explain(state: State, _close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:

@@ -7,8 +7,8 @@ once. Sums are of integers. What keys share changes only between 10-minute block
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,10 @@ from detectors.population import Population
 from detectors.retries import RetryFilter
 from detectors.state import Array, KeyTable
 from schemas.config.detectors import DetectorsConfig
-from schemas.records import Finding, KeyFacts
+from schemas.records import Finding, KeyFacts, Mark
+
+if TYPE_CHECKING:
+    from detectors.beside import Observer
 
 ACTIVE_S: Final = 3600
 _COMPACT_ABOVE: Final = 200_000  # rows waiting in one second
@@ -75,6 +78,7 @@ class ScoreCore:
         self.delivered = np.zeros(0, np.int64)  # and the coordinates they covered
         self._duplicates = {"replay": 0, "retry": 0}
         self.pending: list[Array] = []
+        self.observers: list[Observer] = []
         self._dirty: dict[int, None] = {}
         self._intake = intake.Intake(self.book, self.models, self.places)
         self._folder = Folder(settings, self.table, self.book)
@@ -130,7 +134,12 @@ class ScoreCore:
         wave = self._folder.fold(rows, block)
         self._touch(self.book.columns["shard"][wave.slots])
         due = wave.close.second >= self.delivered_s
-        return self.judge.findings(wave, self.population, due) if due.any() else []
+        if not due.any():
+            return []
+        told = self.judge.findings(wave, self.population, due)
+        for observer in self.observers:
+            observer.saw(wave, told, due)
+        return told
 
     def _clock(self, frame: pa.RecordBatch, partitions: Array, coords: Array) -> Array:
         """The clock at each row. Rows that the imported cohorts had not seen never find it behind theirs."""
@@ -209,10 +218,14 @@ class ScoreCore:
         """New thresholds from now on; registry and policies are asked afresh."""
         self.population.reconfigure(settings)
         self.book.reconfigure(settings)
-        self.judge.settings = settings
+        self.judge.reconfigure(settings)
         for retries in self.retries:
             retries.dedup_s = settings.time.dedup_s
         self._folder.reconfigure(settings)
+
+    def allow(self, marks: Iterable[Mark]) -> None:
+        """What people said of keys: these marks and no others from now on, each in its own time of event time."""
+        self.judge.allowances.marked.replace(marks)
 
     def windows(self, key_id: str) -> dict[str, float] | None:
         """Current window sums by name (`usd_1m`, ...), rows of the open second included; None for an unknown key."""

@@ -25,7 +25,7 @@ _CLIP: Final = 3.0
 _RISE_PER_DAY: Final = 1.5
 _FADE_PER_DAY: Final = 0.87
 _BLOCKS_PER_DAY: Final = 144
-_LEARNING_DAYS: Final = 2
+LEARNING_DAYS: Final = 2
 FIELDS: Final[Fields] = {
     "drift_now": ("f4", (3,)),  # greatest hourly sums within this block
     "drift_today": ("f4", (3,)),  # within this day
@@ -64,7 +64,7 @@ def _test(new: State, at: Array, settings: DetectorSettings) -> Array:
     """Feed the ended block to the test of each key that has a baseline."""
     block, base = new["drift_now"][at].astype("f8"), new["drift_base"][at].astype("f8")
     excess = np.clip(np.log((block + _FLOOR) / (base + _FLOOR)).max(axis=1), 0.0, _CLIP)
-    known = new["drift_days"][at] >= _LEARNING_DAYS
+    known = new["drift_days"][at] >= LEARNING_DAYS
     test = new["drift_test"][at]
     stepped, ratio = page_hinkley(test, excess, delta=settings.drift.delta, threshold=settings.drift.threshold)
     new["drift_test"][at] = np.where(known[:, None], stepped, test)
@@ -80,12 +80,19 @@ def _end_day(new: State, close: Close, at: Array) -> None:
     over = days > 0
     done = at[over]
     base, today = new["drift_base"][done].astype("f8"), new["drift_today"][done].astype("f8")
-    learning = new["drift_days"][done] < _LEARNING_DAYS
+    learning = new["drift_days"][done] < LEARNING_DAYS
     rise = np.where(learning, np.inf, _RISE_PER_DAY)[:, None]
     bounded = np.minimum(today, (base + _FLOOR) * rise)
     new["drift_base"][done] = np.maximum(base * (_FADE_PER_DAY ** days[over])[:, None], bounded)
     new["drift_today"][done] = 0
     new["drift_days"][done] = np.minimum(new["drift_days"][done], 254) + 1
+
+
+def level(state: State, close: Close) -> Array:
+    """How far the last hour is above the frozen baseline, as a natural log."""
+    now, base = close.sums[:, _HOURLY] + _FLOOR, state["drift_base"].astype("f8") + _FLOOR
+    above: Array = np.log(now / base).max(axis=1)
+    return above
 
 
 def explain(state: State, close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:

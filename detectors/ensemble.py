@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final, cast
 
-from detectors import cohort, drift, limits, mix, origin, velocity
+from detectors import budget, cohort, drift, economics, errors, limits, mix, origin, rhythm, velocity
 from detectors.close import Detector
 from schemas.config.detectors import DetectorsConfig
 
 MODULES: Final[dict[str, ModuleType]] = {
-    "limits": limits, "velocity": velocity, "mix": mix, "origin": origin, "drift": drift, "cohort": cohort,
+    "limits": limits, "budget": budget,
+    "velocity": velocity, "mix": mix, "origin": origin,
+    "economics": economics, "rhythm": rhythm, "errors": errors, "drift": drift, "cohort": cohort,
 }  # fmt: skip
 """By the name of their settings, in the order in which they step."""
 BY_FAMILY: Final[dict[str, ModuleType]] = {module.FAMILY: module for module in MODULES.values()}

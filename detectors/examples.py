@@ -44,7 +44,7 @@ def closing(*, keys: int = 1, block: int = NOW_S // 600, **given: Any) -> Close:
     return Close(
         second=np.full(keys, given.get("second", NOW_S)), block=block, elapsed=np.full(keys, given.get("elapsed", 0)),
         windows=np.full(keys, given.get("windows", 100)), requests=np.full(keys, given.get("requests", 1000)),
-        sums=sums, caps=np.full((keys, 3), given.get("cap", np.inf)),
+        sums=sums, caps=np.full((keys, 5), given.get("cap", np.inf)),
         ended_peak=np.full((keys, len(PEAKED)), given.get("peak", 0.0)),
         salt=np.arange(keys, dtype="u8") * np.uint64(7), rows=rows,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors import rings
+from detectors import rings, sketch
 from detectors import rows as r
 from detectors.close import KEY_FIELDS, Close
 from detectors.ensemble import MODULES, detectors_in_force
@@ -22,6 +22,7 @@ _MOST: Final = np.iinfo(np.int32).max
 FIELDS: Final[Fields] = {
     **KEY_FIELDS,
     **rings.FIELDS,
+    **sketch.FIELDS,
     **{name: field for module in MODULES.values() for name, field in module.FIELDS.items()},
 }
 """All state of a key."""
@@ -44,6 +45,7 @@ class Folder:
         slots = np.unique(rows[r.SLOT])
         rings.fold(self._table.columns, rows)
         close = self._close(slots, self._placed(slots, rows), block)
+        sketch.fold(self._table.columns, slots, close, rows)
         states: dict[str, State] = {}
         raws: dict[str, Array] = {}
         for family, detector in self._detectors.items():
@@ -51,7 +53,7 @@ class Folder:
             states[family], raws[family] = detector.step(before, close, self._settings)
             self._table.put(slots, states[family])
         self._keep_peaks(slots, close, raws)
-        return Wave(slots, close, states, raws)
+        return Wave(slots, close, states, raws, self._table.columns)
 
     def _placed(self, slots: Array, rows: Array) -> Array:
         """The rows with places in the wave instead of slots."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,6 +16,7 @@ from schemas.frame import FRAME_SCHEMA, INDEX_BITS
 
 _AT: Final = {name: FRAME_SCHEMA.get_field_index(name) for name in FRAME_SCHEMA.names}
 _TOKENS: Final = ("input_tokens", "output_tokens")  # cached and reasoning tokens are part of these
+_VERSION: Final = re.compile(r"[ /]?\d[\d.]*")
 _TEXTS: Final = (
     ("endpoint", r.ENDPOINT), ("network", r.NETWORK), ("country", r.COUNTRY), ("user_agent", r.AGENT),
 )  # fmt: skip
@@ -116,8 +119,20 @@ class Intake:
         matrix[r.FORBIDDEN] = self._book.forbidden(slots, at.astype(np.int64), texts)
         for name, place in _TEXTS:
             at, texts = codes(frame, name)
+            if place == r.AGENT:
+                texts = [program(text) for text in texts]
             matrix[place] = _hashes(self._places, texts)[at]
         return matrix
+
+
+@lru_cache(maxsize=10_000)
+def program(user_agent: str) -> str:
+    """A user agent without its versions: an upgrade is not a stranger.
+
+    >>> program("OpenAI/Python 1.52.0"), program("curl/8.5.0"), program("Mozilla/5.0 (X11; Linux x86_64; rv:130.0)")
+    ('OpenAI/Python', 'curl', 'Mozilla (X; Linux x_; rv:)')
+    """
+    return _VERSION.sub("", user_agent)
 
 
 def _hashes(names: Names, texts: list[str]) -> Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final, Literal, cast
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal, NamedTuple, cast
 
 import numpy as np
 
-from detectors import calibration
+from detectors import calibration, drift, support
+from detectors.allowances import Allowances, Allowed, Marked
 from detectors.close import Close, Shared, Told, usd
 from detectors.ensemble import BY_FAMILY
 from detectors.explain import rarity, rounded
@@ -16,6 +18,7 @@ from detectors.families import CALIBRATED
 from detectors.keys import KeyBook, Names
 from detectors.population import Population
 from detectors.rows import FORBIDDEN, MODEL, SLOT
+from detectors.sketch import sketch
 from detectors.state import Array, State
 from schemas.config.detectors import DetectorsConfig
 from schemas.records import Family, Finding, Severity, stable_id
@@ -24,9 +27,12 @@ _CRITICAL_ABOVE: Final = 1.0  # this far above its threshold a score is critical
 _CRITICAL_USD_PER_MIN: Final = 5.0  # or this much spend above the usual
 _WORSE_SCORE: Final = 1.0  # ten times rarer
 _WORSE_RATIO: Final = 10.0
+_WORSE_USD_RATIO: Final = 3.0
+_WORSE_USD_PER_MIN: Final = 0.3  # below this a growing spend waits for its turn
 _QUIET_LIMIT: Final = 50_000
-Statement = Literal["policy", "models", "velocity", "mix", "origin", "drift", "cohort"]
-_CERTAIN: Final = ("policy", "models")
+Statement = Literal["policy", "budget", "models", "velocity", "mix", "origin", "drift", "cohort"]
+_BROKEN: Final[tuple[Statement, ...]] = ("policy", "budget")  # raw score: how many times the limit is used up
+_CERTAIN: Final = (*_BROKEN, "models")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +43,25 @@ class Wave:
     close: Close
     states: dict[str, State]  # by family, after the step
     raws: dict[str, Array]  # by family
+    columns: State = field(default_factory=dict)  # the table of keys itself: as of this wave until the next is folded
+    allowed: Allowed | None = None  # by marks and announced times; see `Judge.allowing`
+
+
+class _Told(NamedTuple):
+    """What was said last of a key: when, how rare, at which spend in the minute before."""
+
+    second: int
+    score: float
+    usd_per_min: float
+
+
+class Scored(NamedTuple):
+    """What one learned family makes of a wave, before anything is told."""
+
+    family: str
+    raw: Array
+    score: Array  # -log10 of how often a healthy key shows this in a 10-minute window
+    tell: Array  # False: not worth telling, whatever the score
 
 
 class Judge:
@@ -45,27 +70,44 @@ class Judge:
     def __init__(self, settings: DetectorsConfig, book: KeyBook, *, models: Names, places: Names) -> None:
         self.settings = settings
         self._book, self._models, self._places = book, models, places
-        self._said: dict[tuple[str, str], tuple[int, float]] = {}  # (key_id, statement) -> second, score
+        self._said: dict[tuple[str, str], _Told] = {}  # by key_id and statement
+        self._shows = True  # screens show the scores of one judge
+        self.allowances = Allowances(settings.announced, book, Marked())
+
+    def beside(self, settings: DetectorsConfig) -> Judge:
+        """A second judge of the same keys under other settings; what this one has said it has said too."""
+        other = copy(self)
+        other.settings, other._said, other._shows = settings, dict(self._said), False
+        other.allowances = Allowances(settings.announced, self._book, self.allowances.marked)
+        return other
 
     def findings(self, wave: Wave, population: Population, due: Array) -> list[Finding]:
         """What is to be said of this wave, in no particular order; only of keys that are `due`."""
-        shared, told = self._shared(wave, population), list[Finding]()
+        shared, told, wave = self.shared(wave, population), list[Finding](), self.allowing(wave)
         best = np.zeros(len(wave.slots))
-        for family in CALIBRATED:
-            if family not in wave.raws or not wave.raws[family].any():
-                continue  # a raw score of 0 is a score of 0
-            raw, tell = _judged(family, wave, shared, self.settings)
-            score = calibration.scores(population.tables, shared.cohorts, CALIBRATED.index(family), raw)
+        for family, raw, score, tell in scored(wave, shared, population, self.settings):
             best = np.maximum(best, score)
-            floor = calibration.threshold(getattr(self.settings, family).alarm_per_key_week)
+            floor = threshold(family, wave, self.settings)
             for at in np.flatnonzero((score >= floor) & (raw > 0) & tell & due).tolist():
                 told += self._say(
                     cast(Statement, family), wave, shared, at=at, score=float(score[at]), raw=float(raw[at])
                 )
-        self._book.columns["score"][wave.slots] = best
+        if self._shows:
+            self._book.columns["score"][wave.slots] = best
         return told + self._certain(wave, shared, due) + self._drift(wave, shared, due)
 
-    def _shared(self, wave: Wave, population: Population) -> Shared:
+    def reconfigure(self, settings: DetectorsConfig) -> None:
+        """New thresholds; owners and environments of keys are looked at again."""
+        self.settings = settings
+        self.allowances = Allowances(settings.announced, self._book, self.allowances.marked)
+
+    def allowing(self, wave: Wave) -> Wave:
+        """The wave with what marks and announced times allow its keys."""
+        allowed = self.allowances.at(wave.slots, wave.close.second)
+        return wave if allowed is None else replace(wave, allowed=allowed)
+
+    def shared(self, wave: Wave, population: Population) -> Shared:
+        """What the keys of the wave share with others."""
         cohorts = self._book.columns["cohort"][wave.slots]
         return Shared(
             cohorts, population.prior_log[cohorts], population.forest, self._models.text_of, self._places.text_of
@@ -73,9 +115,10 @@ class Judge:
 
     def _certain(self, wave: Wave, shared: Shared, due: Array) -> list[Finding]:
         told = []
-        if "policy" in wave.raws:
-            for at in np.flatnonzero((wave.raws["policy"] > 1) & due).tolist():
-                told += self._say("policy", wave, shared, at=at, score=float(wave.raws["policy"][at]))
+        for what in _BROKEN:
+            if what in wave.raws:
+                for at in np.flatnonzero((wave.raws[what] > 1) & due).tolist():
+                    told += self._say(what, wave, shared, at=at, score=float(wave.raws[what][at]))
         banned = (wave.close.rows[FORBIDDEN] > 0) & due[wave.close.rows[SLOT]]
         if banned.any():
             for at in np.unique(wave.close.rows[SLOT, banned]).tolist():
@@ -88,21 +131,27 @@ class Judge:
             return []
         ratios, told = wave.raws["drift"], []
         unit = calibration.threshold(self.settings.velocity.alarm_per_key_week)
-        for at in np.flatnonzero((ratios > 1) & due).tolist():
+        loud = (ratios > 1) & due
+        if wave.allowed is not None and loud.any():
+            level = drift.level(wave.states["drift"], wave.close)
+            loud &= wave.allowed.beyond("drift", level, unit * (ratios - 1))
+        for at in np.flatnonzero(loud).tolist():
             told += self._say("drift", wave, shared, at=at, score=unit * float(ratios[at]), raw=float(ratios[at]))
         return told
 
     def _say(
         self, what: Statement, wave: Wave, shared: Shared, *, at: int, score: float, raw: float = 0.0
     ) -> list[Finding]:
-        """One finding, or none while the same was said lately and it is not ten times worse."""
-        slot, second = int(wave.slots[at]), int(wave.close.second[at])
+        """One finding, or none while the same was said lately and neither the score nor the spend is far worse."""
+        slot, now = int(wave.slots[at]), _Told(int(wave.close.second[at]), score, float(usd(wave.close, "1m")[at]))
         key_id = self._book.ids[slot]
         last = self._said.get((key_id, what))
-        if last is not None and second - last[0] < self.settings.time.refractory_s and not _worse(what, score, last[1]):
+        lately = last is not None and now.second - last.second < self.settings.time.refractory_s
+        if last is not None and lately and not _worse(what, now, last):
             return []
-        self._said[key_id, what] = (second, score)
-        return [self._finding(what, wave, self._explain(what, wave, shared, at=at, raw=raw), at=at, score=score)]
+        self._said[key_id, what] = now
+        told = self._explain(what, wave, shared, at=at, raw=raw)
+        return [self._finding(what, wave, told, shared, at=at, score=score)]
 
     def _explain(self, what: Statement, wave: Wave, shared: Shared, *, at: int, raw: float) -> Told:
         if what == "models":
@@ -118,32 +167,34 @@ class Judge:
         return Told("allowed_models", f"uses {model}, which policy {policy} does not allow",
                     {"observed": 1.0, "model": model, "policy": policy})  # fmt: skip
 
-    def _finding(self, what: Statement, wave: Wave, told: Told, *, at: int, score: float) -> Finding:
+    def _finding(self, what: Statement, wave: Wave, told: Told, shared: Shared, *, at: int, score: float) -> Finding:
         slot, second = int(wave.slots[at]), int(wave.close.second[at])
         key_id, certain = self._book.ids[slot], what in _CERTAIN
-        family = cast(Family, "policy" if certain else what)
+        family = cast(Family, "policy" if what == "models" else what)
         now = float(usd(wave.close, "1m")[at])
         usual = float(wave.states["velocity"]["vel_mean"][at]) if "velocity" in wave.states else 0.0
         ending = "this limit is certain" if certain else rarity(score)
+        allowed, why = wave.allowed.told(what, at) if wave.allowed is not None else ("", {})
         return Finding(
             finding_id=stable_id("fnd", key_id, family, told.detector, second),
             at_ms=second * 1000, key_id=key_id, family=family, detector=told.detector,
-            severity=self._severity(what, score, now - usual), score=rounded(score), certain=certain,
-            reason=f"{told.what}; {ending}",
-            evidence={name: v if isinstance(v, str) else rounded(v) for name, v in told.evidence.items()},
+            severity=self._severity(what, wave, score, now - usual, at=at), score=rounded(score), certain=certain,
+            reason=f"{told.what}; {ending}{allowed}",
+            evidence={name: v if isinstance(v, str) else rounded(v) for name, v in (told.evidence | why).items()},
             usd_per_min=rounded(now), expected_usd_per_min=rounded(usual), facts=self._book.facts[slot],
+            sketch=sketch(wave.columns, wave.states, wave.close, shared, slot=slot, at=at) if wave.columns else None,
         )  # fmt: skip
 
-    def _severity(self, what: Statement, score: float, excess_usd_per_min: float) -> Severity:
+    def _severity(self, what: Statement, wave: Wave, score: float, excess_usd_per_min: float, *, at: int) -> Severity:
         """Critical: a breached limit, a score ten times rarer than its threshold, or much money at once.
 
         Cohort findings only inform; drift and models warn.
         """
         if what in {"cohort", "drift", "models"}:
             return "info" if what == "cohort" else "warning"
-        if what == "policy" or excess_usd_per_min >= _CRITICAL_USD_PER_MIN:
+        if what in _BROKEN or excess_usd_per_min >= _CRITICAL_USD_PER_MIN:
             return "critical"
-        floor = calibration.threshold(getattr(self.settings, what).alarm_per_key_week)
+        floor = float(threshold(what, wave, self.settings)[at])
         return "critical" if score >= floor + _CRITICAL_ABOVE else "warning"
 
     def forget(self, clock_s: int) -> None:
@@ -151,17 +202,43 @@ class Judge:
         if len(self._said) > _QUIET_LIMIT:
             self.restore(self.export(clock_s))
 
-    def export(self, clock_s: int) -> list[tuple[str, str, int, float]]:
+    def export(self, clock_s: int) -> list[tuple[str, str, int, float, float]]:
         """Who must be kept quiet about, sorted."""
         lately = clock_s - self.settings.time.refractory_s
-        return sorted((key, what, at, score) for (key, what), (at, score) in self._said.items() if at > lately)
+        return sorted((key, what, *told) for (key, what), told in self._said.items() if told.second > lately)
 
-    def restore(self, said: Iterable[tuple[str, str, int, float]]) -> None:
-        self._said = {(key_id, what): (second, score) for key_id, what, second, score in said}
+    def restore(self, said: Iterable[tuple[str, str, int, float, float]]) -> None:
+        self._said = {(key_id, what): _Told(int(at), score, usd) for key_id, what, at, score, usd in said}
 
 
-def _worse(what: str, score: float, before: float) -> bool:
-    return score >= before * _WORSE_RATIO if what in _CERTAIN else score >= before + _WORSE_SCORE
+def _worse(what: str, now: _Told, before: _Told) -> bool:
+    """Ten times rarer, or three times the spend: the ladder must hear of a theft that has only begun."""
+    if now.usd_per_min >= max(_WORSE_USD_RATIO * before.usd_per_min, _WORSE_USD_PER_MIN):
+        return True
+    return now.score >= (before.score * _WORSE_RATIO if what in _CERTAIN else before.score + _WORSE_SCORE)
+
+
+def scored(wave: Wave, shared: Shared, population: Population, settings: DetectorsConfig) -> list[Scored]:
+    """The calibrated families that have something to say of the wave, each supported by the others."""
+    alone = list(_alone(wave, shared, population, settings))
+    lift = support.lifts({one.family: one.score for one in alone})
+    return [one._replace(score=one.score + lift[one.family]) for one in alone]
+
+
+def _alone(wave: Wave, shared: Shared, population: Population, settings: DetectorsConfig) -> Iterator[Scored]:
+    for family in CALIBRATED:
+        if family not in wave.raws or not wave.raws[family].any():
+            continue  # a raw score of 0 is a score of 0
+        raw, tell = _judged(family, wave, shared, settings)
+        unexpected = raw if wave.allowed is None else raw - wave.allowed.widened(family)
+        score = calibration.scores(population.tables, shared.cohorts, CALIBRATED.index(family), unexpected)
+        yield Scored(family, raw, score, tell if wave.allowed is None else tell & (unexpected > 0))
+
+
+def threshold(family: str, wave: Wave, settings: DetectorsConfig) -> Array:
+    """The score from which a calibrated family speaks of each key of the wave."""
+    floor = np.full(len(wave.slots), calibration.threshold(getattr(settings, family).alarm_per_key_week))
+    return floor if wave.allowed is None else floor + wave.allowed.raised(family)
 
 
 def _judged(family: str, wave: Wave, shared: Shared, settings: DetectorsConfig) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ _FIELDS: Final[Fields] = {
     "shard": ("i2", ()),
     "cohort": ("i4", ()),
     "salt": ("u8", ()),
-    "caps": ("f8", (3,)),
+    "caps": ("f4", (5,)),
     "score": ("f4", ()),  # of the last close, for screens
     "verdict": ("i1", (_MODELS,)),  # by model: 0 not asked, 1 allowed, 2 forbidden
 }

@@ -14,6 +14,7 @@ from schemas.config.detectors import DetectorsConfig, DetectorSettings, LimitsOv
 FAMILY: Final = "policy"
 FIELDS: Final[Fields] = {}
 _NAMES: Final = ("usd_per_min", "usd_per_hour", "requests_per_s")
+_BUDGETS: Final = ("usd_per_day", "usd_per_month")
 _WINDOW_S: Final = (60.0, 3600.0, 10.0)
 _WORDS: Final = (
     "spends {0} USD/min, its limit is {1} USD/min",
@@ -33,11 +34,11 @@ def observed(sums: Array) -> Array:
 
 def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State, Array]:
     """How many times the strictest limit is used up; more than 1 is a breach."""
-    return state, (observed(close.sums) / close.caps).max(axis=1)
+    return state, (observed(close.sums) / close.caps[:, :3]).max(axis=1)
 
 
 def explain(_state: State, close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all
-    now, cap = observed(close.sums)[at], close.caps[at]
+    now, cap = observed(close.sums)[at], close.caps[at, :3]
     worst = int((now / cap).argmax())
     evidence: dict[str, float | str] = {
         "observed": float(now[worst]),
@@ -51,10 +52,12 @@ def explain(_state: State, close: Close, _shared: Shared, _settings: DetectorSet
 def caps_of(settings: DetectorsConfig, *, env: str, key_id: str) -> tuple[float, ...]:
     """The limits in force for one key: the key's own over its environment's over the general ones.
 
-    A limit that an override names as null is off; one that it does not name stays as it is.
+    A limit that an override names as null is off; one that it does not name stays as it is. The order is that of
+    `Close.caps`: limits, then the budgets of a day and a month.
     """
     scopes = (settings.keys.get(key_id), settings.environments.get(env))
-    return tuple(_cap(name, scopes, getattr(settings.limits, name)) for name in _NAMES)
+    limits = tuple(_cap(name, scopes, getattr(settings.limits, name)) for name in _NAMES)
+    return limits + tuple(_cap(name, scopes, getattr(settings.budget, name)) for name in _BUDGETS)
 
 
 def _cap(name: str, scopes: tuple[LimitsOverride | None, ...], general: float | None) -> float:

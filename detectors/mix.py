@@ -1,4 +1,8 @@
-"""Which models the key's money goes to: the last minutes against always."""
+"""Which models the key's money goes to: the last minutes against always.
+
+What counts is how seldom an active ten minutes of this key goes to such a model, not how far the shares differ: a key
+that asks a dear model once a day spends all of those minutes on it. A shift to something cheaper is seldom a theft.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,14 @@ import numpy as np
 from detectors import slots
 from detectors.close import Close, Shared, Told
 from detectors.explain import percent
+from detectors.rings import WINDOWS
 from detectors.rows import COST, MODEL, REQUESTS, SLOT
 from detectors.state import Array, Fields, State
 from schemas.config.detectors import DetectorSettings
 
 FAMILY: Final = "mix"
+USD_10M, TOKENS_10M = WINDOWS.index("usd_10m"), WINDOWS.index("tokens_10m")
+USD_1H, TOKENS_1H = WINDOWS.index("usd_1h"), WINDOWS.index("tokens_1h")
 PLACES: Final = 8
 FIELDS: Final[Fields] = {
     "mix_model": ("u4", (PLACES,)),  # hashes of model names
@@ -22,6 +29,8 @@ FIELDS: Final[Fields] = {
     "mix_now": ("f4", (PLACES,)),  # weight within this block
     "mix_usual": ("f4", (PLACES,)),  # usual shares
     "mix_level": ("f4", ()),  # usual weight of an active block
+    "mix_requests": ("f4", ()),  # requests of the last minutes
+    "mix_price": ("f4", ()),  # usual USD per token
 }
 _FADE_S: Final = 300.0
 _PER_REQUEST: Final = 1e-4  # USD added per request, so that free or unpriced models have a weight too
@@ -29,27 +38,37 @@ _SLOWEST: Final = 1 / 144  # an active block never counts less than this in the 
 _ALARMED_WEIGHT: Final = 0.1
 _INERTIA: Final = 0.1  # of a usual block's weight must have gone elsewhere for a shift to count half
 _GROWN_UP: Final = 6.0  # active blocks at which a mix counts half
+_PSEUDO_REQUESTS: Final = 1.0  # to a strange model count half: one call is not yet a use
+_SURPRISE_CAP: Final = 3.0
+_SAME_PRICE: Final = 0.6  # what a shift counts that costs no more for each token than always
+_DEAR: Final = 4.0  # times the usual price of a token: from here on a shift counts in full
 
 
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
-    """Raw score: -ln(1 - Jensen-Shannon divergence in bits) of recent against usual shares of spend.
+    """Raw score: surprise of the models of the last minutes (-log10 of the share of active blocks they usually get)
+    above the usual surprise, times how sure and how dear.
 
     >>> from detectors.examples import blank, closing
     >>> state = blank(FIELDS)
     >>> state["mix_model"][0, 0], state["mix_usual"][0, 0], state["mix_level"][0] = 11, 1.0, 0.2
-    >>> both = [step(state, closing(windows=60, requests=500, model=m, cost_usd=2.0), DetectorSettings()) for m in (11, 12)]
+    >>> at = dict(windows=500, requests=5000, row_requests=9, cost_usd=2.0, usd_10m=2.0, tokens_10m=1000.0)
+    >>> both = [step(state, closing(model=m, **at), DetectorSettings()) for m in (11, 12)]
     >>> [round(float(raw[0]), 2) for _, raw in both]
-    [0.0, 2.9]
-    """  # noqa: E501 - an example is one line
+    [0.0, 2.38]
+    """
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():
         _learn(new, close)
-    new["mix_fast"] *= np.exp((new["mix_fast_at"] - close.second) / _FADE_S).astype("f4")[:, None]
+    fade = np.exp((new["mix_fast_at"] - close.second) / _FADE_S).astype("f4")
+    new["mix_fast"] *= fade[:, None]
+    new["mix_requests"] *= fade
     new["mix_fast_at"] = close.second.astype("i4")
     weight = _weigh(new, close).astype("f4")
     new["mix_fast"] += weight
     new["mix_now"] += weight
-    return new, _divergence(new, close, settings.mix.min_requests)
+    made = slots.tally((len(fade),), (close.rows[SLOT],), close.rows[REQUESTS])
+    new["mix_requests"] += made.astype("f4")
+    return new, _surprise(new, close, settings.mix.min_requests)
 
 
 def _weigh(new: State, close: Close) -> Array:
@@ -80,27 +99,39 @@ def _learn(new: State, close: Close) -> None:
     usual = new["mix_usual"][at]
     new["mix_usual"][at] = usual + rate[:, None] * (block / np.maximum(total, 1e-9)[:, None] - usual)
     new["mix_level"][at] += rate * (total - new["mix_level"][at])
+    price, was = _price(close.sums[at, USD_1H], close.sums[at, TOKENS_1H]), new["mix_price"][at]
+    new["mix_price"][at] = np.where(was > 0, was + rate * (np.where(price > 0, price, was) - was), price)
     new["mix_now"][at] = 0
 
 
-def _divergence(new: State, close: Close, min_requests: int) -> Array:
+def _surprise(new: State, close: Close, min_requests: int) -> Array:
     usual = new["mix_usual"].astype("f8")
     known = usual.sum(axis=1)
-    usual = usual / np.maximum(known, 1e-9)[:, None]
+    rare = np.minimum(-np.log10(usual + 1 / (close.windows + 2.0)[:, None]), _SURPRISE_CAP).clip(0.0)
     fast = new["mix_fast"].astype("f8")
     inertia = _INERTIA * new["mix_level"] + 5 * _PER_REQUEST
     recent = (fast + inertia[:, None] * usual) / (fast.sum(axis=1) + inertia)[:, None]
-    middle = (recent + usual) / 2
-    bits = (_plogp(recent, middle) + _plogp(usual, middle)) / 2
-    grown = close.windows / (close.windows + _GROWN_UP)
-    raw = -np.log(1.0001 - np.clip(bits, 0.0, 1.0)) * grown
+    excess = np.maximum(recent - usual, 0.0)
+    strange = excess.sum(axis=1) * new["mix_requests"]
+    sure = strange / (strange + _PSEUDO_REQUESTS) * close.windows / (close.windows + _GROWN_UP)
+    ordinary = (usual * rare).sum(axis=1)
+    raw = np.maximum((excess * rare).sum(axis=1) - ordinary, 0.0) * sure * _dearer(new, close)
     judged = (known > 0) & (close.requests >= min_requests)
-    return np.where(judged, np.maximum(raw, 0.0), 0.0)
+    return np.where(judged, raw, 0.0)
 
 
-def _plogp(p: Array, q: Array) -> Array:
-    bits: Array = (p * np.log2(np.where(p > 0, p / np.maximum(q, 1e-300), 1.0))).sum(axis=1)
-    return bits
+def _dearer(new: State, close: Close) -> Array:
+    """From 0.2 for a shift to something far cheaper to 1 where each token costs four times the usual."""
+    now, usual = _price(close.sums[:, USD_10M], close.sums[:, TOKENS_10M]), new["mix_price"].astype("f8")
+    known = (now > 0) & (usual > 0)
+    times = np.log(np.where(known, now, 1.0) / np.where(known, usual, 1.0)) / np.log(_DEAR)
+    factor: Array = np.where(known, np.clip(_SAME_PRICE + (1 - _SAME_PRICE) * times, 0.2, 1.0), 1.0)
+    return factor
+
+
+def _price(usd: Array, tokens: Array) -> Array:
+    priced: Array = np.where(tokens > 0, usd / np.maximum(tokens, 1.0), 0.0)
+    return priced
 
 
 def explain(state: State, _close: Close, shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all

@@ -24,18 +24,19 @@ FIELDS: Final[Fields] = {
     "org_value": ("u4", (32,)),  # hashes, by kind
     "org_seen": ("i4", (32,)),  # block of the last use
     "org_first": ("i4", (32,)),  # block of the first use; 0 for a value as old as the key
-    "org_new": ("f4", (3,)),  # recent requests from new values
-    "org_all": ("f4", (3,)),  # recent requests with any value
+    "org_new": ("f4", (2, 3)),  # requests from new values, of the last minutes and of the last hours
+    "org_all": ("f4", (2, 3)),  # requests with any value, likewise
     "org_at": ("i4", ()),  # second to which both are faded
     "org_news": ("f4", (3,)),  # faded count of active blocks that brought a new value
     "org_blocks": ("f4", (3,)),  # faded count of active blocks with any value
     "org_now": ("u1", (3,)),  # this block: bit 0 a value was seen, bit 1 a new one
 }
-_FADE_S: Final = 300.0
+_FADE_S: Final = np.array([300.0, 10_800.0])  # a burst shows in minutes, a trickle and a seldom used key in hours
 _NEW_FOR_BLOCKS: Final = 36  # a value is new for its first six hours
 _FOUNDING_WINDOWS: Final = 6  # what a key shows in its first active blocks is where it lives
 _MEMORY: Final = 0.999  # per active block
 _PSEUDO_REQUESTS: Final = 3.0  # one request from elsewhere is not yet a share
+_TRICKLE: Final = 0.6  # what some requests from elsewhere count at least, however small their share
 _SURPRISE_CAP: Final = 3.0
 _SLOW_AGING: Final = 8  # while alarmed, a new value ages this many times more slowly
 
@@ -54,7 +55,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():
         _learn(new, close)
-    fade = np.exp((new["org_at"] - close.second) / _FADE_S).astype("f4")[:, None]
+    fade = np.exp((new["org_at"] - close.second)[:, None] / _FADE_S).astype("f4")[:, :, None]
     new["org_new"] *= fade
     new["org_all"] *= fade
     new["org_at"] = close.second.astype("i4")
@@ -71,8 +72,12 @@ def surprise(state: State) -> Array:
 
 
 def _share(state: State) -> Array:
-    shares: Array = state["org_new"] / (state["org_all"] + _PSEUDO_REQUESTS)
-    return shares
+    """By kind: the share of requests from new values, of minutes or hours, or that of a trickle, which is larger."""
+    new = state["org_new"]
+    shares = (new / (state["org_all"] + _PSEUDO_REQUESTS)).max(axis=1)
+    trickle = _TRICKLE * new[:, 1] / (new[:, 1] + _PSEUDO_REQUESTS)
+    larger: Array = np.maximum(shares, trickle)
+    return larger
 
 
 def _count(new: State, close: Close, kind: int) -> None:
@@ -96,8 +101,8 @@ def _count(new: State, close: Close, kind: int) -> None:
     born = first[key, column]
     young = ~placed | ((born > 0) & (close.block - born < _NEW_FOR_BLOCKS))
     n = len(close.second)
-    new["org_all"][:, kind] += slots.tally((n,), (key,), rows[REQUESTS]).astype("f4")
-    new["org_new"][:, kind] += slots.tally((n,), (key[young],), rows[REQUESTS][young]).astype("f4")
+    new["org_all"][:, :, kind] += slots.tally((n,), (key,), rows[REQUESTS]).astype("f4")[:, None]
+    new["org_new"][:, :, kind] += slots.tally((n,), (key[young],), rows[REQUESTS][young]).astype("f4")[:, None]
     new["org_now"][key, kind] |= 1
     new["org_now"][key[young & (born == close.block)], kind] |= 2
 
@@ -126,13 +131,15 @@ def explain(state: State, close: Close, shared: Shared, _settings: DetectorSetti
     joined = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
     blocks, news = float(state["org_blocks"][at, lead]), float(state["org_news"][at, lead])
     had = f"{round(news)} of its {round(blocks)} active 10-minute windows brought a new {KINDS[lead][0]}"
+    parts = state["org_new"][at, :, lead] / np.maximum(state["org_all"][at, :, lead], 1e-9)
+    scale = int(parts.argmax())
+    seen = float(parts[scale])
     evidence: dict[str, float | str] = {
-        "observed": float(share[lead]), "expected": float((news + 1) / (blocks + 2)), "window_s": _FADE_S,
-        "ratio": float(share[lead] * (blocks + 2) / (news + 1)), "new": ", ".join(KINDS[kind][0] for kind in kinds),
+        "observed": seen, "expected": float((news + 1) / (blocks + 2)), "window_s": float(_FADE_S[scale]),
+        "ratio": seen * (blocks + 2) / (news + 1), "new": ", ".join(KINDS[kind][0] for kind in kinds),
     }  # fmt: skip
-    return Told(
-        "new_origin", f"comes from {joined}, {percent(float(share[lead]))} of its latest requests; {had}", evidence
-    )
+    lately = ("its latest requests", "its requests in the last hours")[scale]
+    return Told("new_origin", f"comes from {joined}, {percent(seen)} of {lately}; {had}", evidence)
 
 
 def _example(state: State, close: Close, name_of: Callable[[int], str], *, at: int, kind: int) -> str:

@@ -70,7 +70,7 @@ class Population:
             slots = slots[order]
             for number, part in _by_cohort(cohorts[slots], slots):
                 self._learn(number, part[:_SAMPLES], keys, ended)
-        self.tables = calibration.table(self._counts)
+        self.tables = calibration.table(self._counts, self._counts.sum(axis=0))
         self.prior_log = self._prior()
 
     def _learn(self, number: int, slots: Array, keys: KeyTable, ended: int) -> None:
@@ -115,7 +115,7 @@ class Population:
         self._counts = np.concatenate((self._counts, np.zeros((1, *self._counts.shape[1:]))))
         self._typical = np.concatenate((self._typical, np.zeros((1, 12))))
         self._typical_keys = np.append(self._typical_keys, 0.0)
-        self.tables = np.concatenate((self.tables, calibration.table(self._counts[-1:])))
+        self.tables = np.concatenate((self.tables, calibration.table(self._counts[-1:], self._counts.sum(axis=0))))
         self.prior_log = np.concatenate((self.prior_log, self._prior()[-1:]))
         self.forest.grow_to(len(self._names))
 

@@ -30,7 +30,7 @@ def export_shard(core: ScoreCore, shard: int) -> bytes:
         "shard": shard, "shards": core.shards, "clock_s": max(core.clock_s, int(core.floor[shard])), "retries": marks,
         "keys": [core.book.ids[slot] for slot in slots.tolist()], "facts": _facts(core, slots),
         "models": _texts(core.models.text_of, state["mix_model"], pending[r.MODEL]),
-        "places": _texts(core.places.text_of, pending[r.NETWORK], pending[r.COUNTRY]),
+        "places": _texts(core.places.text_of, pending[r.NETWORK], pending[r.COUNTRY], pending[r.AGENT]),
     }  # fmt: skip
     arrays = {"covered": core.covered[shard], "now": now, "before": before, "pending": pending}
     return codec.encode(meta, arrays | {f"key.{name}": values for name, values in state.items()})
@@ -79,7 +79,9 @@ def export_cohorts(core: ScoreCore) -> bytes:
 def import_cohorts(core: ScoreCore, data: bytes) -> None:
     meta, arrays = codec.decode(data)
     core.population.restore(meta, arrays)
-    core.judge.restore([(str(key), str(what), int(at), float(score)) for key, what, at, score in meta["said"]])
+    core.judge.restore(
+        [(str(key), str(what), int(at), float(score), float(usd)) for key, what, at, score, usd in meta["said"]]
+    )
     core.delivered_s = int(meta["clock_s"])
     core.delivered = arrays["delivered"]
     core.book.reassign()

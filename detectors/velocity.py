@@ -24,7 +24,7 @@ FIELDS: Final[Fields] = {
     "vel_now": ("f4", (12,)),  # greatest sums within this block
     "vel_held": ("f4", (12,)),  # of the last active block, bounded; it waits one block
     "vel_top": ("f4", (12,)),  # decayed maxima of the blocks before that
-    "vel_hour": ("f2", (24,)),  # usual USD per 10 minutes by hour of day, UTC
+    "vel_hour": ("f2", (24,)),  # decayed maximum of USD in 10 minutes by hour of day, UTC
     "vel_hour_n": ("u1", (24,)),  # blocks that made it up, saturating
     "vel_mean": ("f4", ()),  # usual USD per minute while active
 }
@@ -34,14 +34,16 @@ USD_10M: Final = WINDOWS.index("usd_10m")
 _TRUSTING: Final = 12  # windows within which everything is learned
 _RISE: Final = 2.5  # how many times a maximum may grow in a healthy block
 _RISE_ALARMED: Final = 1.5  # and in an alarmed one
-_HOUR_MIN_N: Final = 12
+_HOURS_KNOWN: Final = 144  # active blocks until the hours of the day are told apart
+_HOUR_FADE: Final = 0.99  # per active block of the hour
 _HOUR_CAP: Final = 3.0
 _HOUR_MOST_USD: Final = 60_000.0  # what two bytes can hold
+_YOUNG_FLOOR: Final = 9.0
 _USD_PER_TOKEN: Final = 1e-6  # a low price: what tokens without a known price are taken to cost at least
 
 
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
-    """Raw score: natural log of the greatest ratio to the key's own maxima, plus the weighted hour-of-day ratio.
+    """Raw score: natural log of the greatest ratio to the key's own maxima, more in hours that are usually quieter.
 
     >>> from detectors.examples import blank, closing
     >>> state = blank(FIELDS)
@@ -53,7 +55,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     if close.turned.any():
         state = _learn(state, close, settings.velocity.decay_per_10min)
     lead = novelty(close.sums, state["vel_top"]).max(axis=1)
-    raw = np.maximum(lead + settings.velocity.hour_weight * _hour_ratio(state, close), 0.0)
+    raw = np.maximum(lead + settings.velocity.hour_weight * _quieter(state, close), 0.0)
     return {**state, "vel_now": np.maximum(state["vel_now"], close.sums).astype("f4")}, raw
 
 
@@ -74,15 +76,19 @@ def blended(state: State, close: Close, prior_log: Array, settings: DetectorSett
     ratios = np.log(close.sums + FLOOR) - own - youth[:, None] * np.maximum(prior_log + _HANDICAP - own, 0.0)
     leading = ratios.argmax(axis=1)
     lead = ratios[np.arange(len(leading)), leading]
-    return np.maximum(lead + settings.velocity.hour_weight * _hour_ratio(state, close), 0.0), leading
+    return np.maximum(lead + settings.velocity.hour_weight * _quieter(state, close), 0.0), leading
 
 
 def worth_waking(close: Close, settings: DetectorSettings) -> Array:
-    """Where the spend is above the floor; tokens without a price count with a low one."""
+    """Where the spend is above the floor; tokens without a price count with a low one.
+
+    For a key without a past the floor is ten times as high: nobody knows yet what is much for it, and limits bound it.
+    """
     money = close.sums[:, 8:] + 0.0
     money = np.maximum(money, close.sums[:, 4:8] * _USD_PER_TOKEN)
     per_min = np.maximum(np.maximum(money[:, 1], money[:, 2] / 10), money[:, 3] / 60)
-    enough: Array = per_min >= settings.velocity.min_usd_per_min
+    youth = np.maximum(1 - close.windows / settings.velocity.warmup_windows, 0.0)
+    enough: Array = per_min >= settings.velocity.min_usd_per_min * (1 + _YOUNG_FLOOR * youth)
     return enough
 
 
@@ -106,19 +112,17 @@ def _learn(state: State, close: Close, decay: float) -> State:
 
 
 def _learn_hour(new: State, at: Array, hour: Array, usd_10m: Array) -> None:
-    n = new["vel_hour_n"][at, hour].astype("f8")
-    weight = np.maximum(1 / (n + 1), 0.1)
-    usual = new["vel_hour"][at, hour].astype("f8")
-    new["vel_hour"][at, hour] = usual + weight * (np.minimum(usd_10m, _HOUR_MOST_USD) - usual)
-    new["vel_hour_n"][at, hour] = np.minimum(n + 1, 255)
+    top = new["vel_hour"][at, hour].astype("f8") * _HOUR_FADE
+    new["vel_hour"][at, hour] = np.maximum(top, np.minimum(usd_10m, _HOUR_MOST_USD))
+    new["vel_hour_n"][at, hour] = np.minimum(new["vel_hour_n"][at, hour].astype("i8") + 1, 255)
 
 
-def _hour_ratio(state: State, close: Close) -> Array:
-    """How much above the usual of this hour and its neighbours, as a capped log; 0 while little is known."""
+def _quieter(state: State, close: Close) -> Array:
+    """How much lower the maxima of this hour and its neighbours are than those of all hours, as a capped log."""
+    known = state["vel_hour_n"].sum(axis=1, dtype=np.int64) >= _HOURS_KNOWN
     near = (close.block // 6 + np.array([-1, 0, 1])) % 24
-    known = state["vel_hour_n"][:, near].max(axis=1) >= _HOUR_MIN_N
-    usual = state["vel_hour"][:, near].max(axis=1).astype("f8")
-    ratio = np.log((close.sums[:, USD_10M] + FLOOR[USD_10M]) / (usual + FLOOR[USD_10M]))
+    hourly = state["vel_hour"][:, near].max(axis=1).astype("f8")
+    ratio = np.log((state["vel_top"][:, USD_10M] + FLOOR[USD_10M]) / (hourly + FLOOR[USD_10M]))
     capped: Array = np.where(known, np.clip(ratio, 0.0, _HOUR_CAP), 0.0)
     return capped
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Severity = Literal["info", "warning", "critical"]
 Mode = Literal["observe", "approve", "auto"]
@@ -15,7 +16,36 @@ Family = Literal["velocity", "economics", "mix", "origin", "rhythm", "errors", "
 Step = Literal["notify", "throttle", "degrade", "block", "disable", "revoke", "restore"]
 IncidentState = Literal["open", "acknowledged", "contained", "resolved", "false_positive"]
 CERTAIN: Final[frozenset[str]] = frozenset({"policy", "budget"})
+EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
+    "velocity": frozenset({"volume"}), "drift": frozenset({"volume"}), "rhythm": frozenset({"volume"}),
+    "cohort": frozenset({"volume", "price"}), "economics": frozenset({"volume", "price"}), "mix": frozenset({"price"}),
+    "origin": frozenset({"place"}), "errors": frozenset({"errors"}),
+}  # fmt: skip
+"""What each learned family looks at. Families that share something do not support each other: a batch job shows in
+velocity, rhythm and drift alike, and longer prompts in velocity as well as in the price of a request."""
 CLOSED: Final[frozenset[str]] = frozenset({"resolved", "false_positive"})
+EXPECTED_FAMILIES: Final[tuple[Family, ...]] = ("velocity", "drift", "economics", "rhythm", "cohort")
+"""What more use than usual is expected to show in, unless the mark or the announcement names others."""
+EXPECTED_MAX_MS: Final = 31 * 86_400_000
+"""The longest time for which more use than usual may be expected at once."""
+
+
+def kinds_of_evidence(families: Iterable[str]) -> int:
+    """How many of these families say something that none of the others could be the cause of.
+
+    >>> kinds_of_evidence(["velocity", "drift"]), kinds_of_evidence(["velocity", "economics", "mix"])
+    (1, 2)
+    >>> kinds_of_evidence(["economics", "origin"])
+    2
+    """
+    seen = sorted({EVIDENCE[family] for family in families if family in EVIDENCE}, key=len)
+    taken: set[str] = set()
+    count = 0
+    for kinds in seen:  # the narrow ones first: they exclude least
+        if not kinds & taken:
+            taken |= kinds
+            count += 1
+    return count
 
 
 def rfc3339(ts_ms: int) -> str:
@@ -57,6 +87,43 @@ class KeyFacts(Record):
     provider_ref: str | None = None  # the provider's own id of the key, needed to act on it
 
 
+class Scaled(Record):
+    """Numbers in little space: each is a whole multiple of one unit, at most 999 of them."""
+
+    unit: float = 0.0
+    counts: tuple[int, ...] = ()  # -1: not known
+
+    @staticmethod
+    def of(values: Sequence[float]) -> Scaled:
+        """The values to a thousandth of the greatest; a negative one stands for "not known".
+
+        >>> Scaled.of([0.0, 1.5, 3.0, -1.0])
+        Scaled(unit=0.003003, counts=(0, 500, 999, -1))
+        """
+        unit = float(f"{max(values, default=0.0) / 999:.4g}")
+        if unit <= 0:
+            return Scaled(counts=tuple(-1 if value < 0 else 0 for value in values))
+        return Scaled(unit=unit, counts=tuple(-1 if value < 0 else round(value / unit) for value in values))
+
+    @property
+    def values(self) -> tuple[float | None, ...]:
+        """The numbers again; None where nothing is known."""
+        return tuple(None if count < 0 else count * self.unit for count in self.counts)
+
+
+class Sketch(Record):
+    """What a key did lately against its normal, small enough to travel with each finding. In USD per minute."""
+
+    at_ms: int  # when it was drawn; the last value of each series is of the minute, or ten minutes, under way
+    minutes: Scaled  # one value a minute, oldest first: the last sixty
+    tens: Scaled  # one value for ten minutes, oldest first; up to 138, as far back as is known
+    by_hour: Scaled  # 24 values by hour of day, UTC: the most that is normal for it within ten minutes of that hour
+    peak_1m: float  # the most that it usually spends within a minute, as USD per minute; 0: no history
+    peak_10m: float  # and within ten minutes
+    windows: int  # active 10-minute windows in which it was watched before
+    changed: tuple[str, ...] = ()  # what is new about it, each in a few words
+
+
 class Finding(Record):
     """One detector's statement about one key in one second of event time."""
 
@@ -74,6 +141,7 @@ class Finding(Record):
     usd_per_min: float  # what the key spends now (1-minute window)
     expected_usd_per_min: float  # what it spends normally
     facts: KeyFacts
+    sketch: Sketch | None = None
 
 
 class StepState(StrEnum):
@@ -127,6 +195,8 @@ class Incident(Record):
     steps: tuple[IncidentStep, ...] = ()
     by: str = "keyfuse"  # who made the latest transition
     transition: str  # what just happened, in words: the thread reply
+    scores: dict[Family, float] = Field(default_factory=dict)  # family -> the highest score of its findings
+    sketch: Sketch | None = None  # of the newest finding that had one
 
 
 class Command(Record):
@@ -179,6 +249,57 @@ class Request(Record):
     step: Step | None = None
     reason: str = ""
     facts: KeyFacts | None = None  # for a key that has no incident yet
+
+
+Verdict = Literal["true", "false_positive", "expected"]
+
+
+class Mark(Record):
+    """What a person said of an incident, a key or a cohort. Of several versions of one `mark_id` the newest counts.
+
+    A mark changes thresholds, within bounds and for a time, and never what is learned: `detectors/grants.py`.
+    """
+
+    type: Literal["mark"] = "mark"
+    mark_id: str
+    at_ms: int  # wall clock, when this version was said; a false positive counts from here and fades
+    by: str = Field(min_length=1)
+    verdict: Verdict
+    reason: str = Field(min_length=1)
+    scope: Literal["key", "cohort"] = "key"
+    key_id: str = Field(min_length=1)  # of a cohort: `env/provider`
+    incident_id: str = ""
+    families: tuple[Family, ...] = ()  # empty: all; of `expected`: EXPECTED_FAMILIES
+    from_ms: int  # the time it speaks of: from the incident's first finding to its last, or when more is expected
+    until_ms: int
+    times: float = Field(default=10.0, ge=1.1, le=1000)  # `expected` alone: how many times the usual
+    withdrawn: bool = False
+    withdrawn_by: str = ""
+    withdrawn_because: str = ""
+
+    @staticmethod
+    def id_of(incident_id: str, *otherwise: object) -> str:
+        """An incident was either a theft or a false alarm, whatever was said last; else the other parts tell apart."""
+        return stable_id("mrk", incident_id) if incident_id else stable_id("mrk", "", *otherwise)
+
+    @staticmethod
+    def newest(marks: Iterable[Mark]) -> list[Mark]:
+        """The newest version of each, in the order of their ids."""
+        found: dict[str, Mark] = {}
+        for mark in marks:
+            if mark.mark_id not in found or mark.at_ms >= found[mark.mark_id].at_ms:
+                found[mark.mark_id] = mark
+        return [found[mark_id] for mark_id in sorted(found)]
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> Self:
+        if self.until_ms < self.from_ms:
+            raise ValueError("it ends before it begins")
+        if self.verdict == "expected" and self.until_ms - self.from_ms > EXPECTED_MAX_MS:
+            raise ValueError("more than 31 days cannot be expected at once")
+        if self.scope == "cohort" and self.verdict != "false_positive":
+            raise ValueError("of a cohort only false alarms can be marked; announce its expected use in detectors.yaml")
+        return self
 
 
 class AuditRow(Record):

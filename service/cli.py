@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 
-from service.errors import UserError, for_people
+from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
+from service.cli_tuning import tuning
+from service.errors import for_people
 from service.lazy import lazy
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
 app = typer.Typer(
     help="Watches every use of every LLM API key and cuts a stolen one within seconds, verified.",
     epilog="Example: `keyfuse demo` shows it all; `keyfuse init` and `keyfuse up` start it. "
@@ -28,24 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 USER_ERROR: Final = 2
-_CONFIG = Path("keyfuse.d")
-
-
-def _folder(path: Path) -> Path:
-    """Without a folder the defaults hold, but a folder that somebody names has to be there."""
-    if path != _CONFIG and not path.is_dir():
-        raise UserError(f"--config {path}: no such folder; `keyfuse init --config {path}` makes one")
-    return path
-
-
-_CONFIG_HELP = "Folder with the YAML files."
-ConfigDir = Annotated[
-    Path, typer.Option("--config", envvar="KEYFUSE_CONFIG", help=_CONFIG_HELP, metavar="DIR", callback=_folder)
-]
-NewConfigDir = Annotated[Path, typer.Option("--config", envvar="KEYFUSE_CONFIG", help=_CONFIG_HELP, metavar="DIR")]
-KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `keyfuse keys` shows it; never the secret itself.")]
-Reason = Annotated[str, typer.Option(help="Why; goes to the audit.", metavar="TEXT")]
-By = Annotated[str, typer.Option(help="Who asks; goes to the audit. Default: your login name.", metavar="NAME")]
+app.add_typer(tuning)
 
 
 def _version(wanted: bool) -> None:
@@ -65,7 +47,7 @@ def keyfuse(
 
 @app.command(epilog="Example: `keyfuse init --config keyfuse.d`")
 def init(
-    config: NewConfigDir = _CONFIG,
+    config: NewConfigDir = CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
 ) -> None:
     """Write a commented configuration. The mode is `observe`: Keyfuse says what it would do and does nothing."""
@@ -73,19 +55,19 @@ def init(
 
 
 @app.command(epilog="Example: `keyfuse check --config keyfuse.d`")
-def check(config: ConfigDir = _CONFIG) -> None:
+def check(config: ConfigDir = CONFIG) -> None:
     """Check the whole configuration folder and show all errors at once."""
     lazy("service.setup_commands").check(config, out=out)
 
 
 @app.command(epilog="Example: `keyfuse migrate --config keyfuse.d`")
-def migrate(config: ConfigDir = _CONFIG) -> None:
+def migrate(config: ConfigDir = CONFIG) -> None:
     """Bring the store's tables to this version. Safe to run again."""
     lazy("service.setup_commands").migrate(config, out=out)
 
 
 @app.command(epilog="Example: `keyfuse up`, then `keyfuse simulate --to http --minutes 5` in another terminal")
-def up(config: ConfigDir = _CONFIG) -> None:
+def up(config: ConfigDir = CONFIG) -> None:
     """Run everything in one process: embedded broker and store unless keyfuse.yaml names others. Ctrl-C ends it."""
     lazy("service.up").main(config)
 
@@ -96,7 +78,7 @@ def worker(
         str,
         typer.Option(metavar="ROLES", help="Comma-separated: ingest, archive, score, decide, notify, contain, http."),
     ],
-    config: ConfigDir = _CONFIG,
+    config: ConfigDir = CONFIG,
 ) -> None:
     """Run some stages against your Kafka and ClickHouse; scale by running more of them."""
     lazy("service.up").main(config, roles=[name.strip() for name in role.split(",") if name.strip()])
@@ -128,7 +110,7 @@ def simulate(
         str, typer.Option(help="A theft shape to plant, or empty. `list` shows them.", metavar="SHAPE")
     ] = "",
     seed: Annotated[int, typer.Option(help="Same seed, same traffic.", min=0, metavar="N")] = 1,
-    config: ConfigDir = _CONFIG,
+    config: ConfigDir = CONFIG,
 ) -> None:
     """Make realistic traffic that ends now: to a file, to the HTTP intake or to Kafka."""
     if theft == "list":
@@ -147,23 +129,30 @@ def replay(
     output: Annotated[
         str, typer.Option("--out", help="Where the findings go, NDJSON; - is standard output.", metavar="OUT")
     ] = "-",
-    config: ConfigDir = _CONFIG,
+    config: ConfigDir = CONFIG,
     closed_loop: Annotated[
         bool, typer.Option("--closed-loop", help="Take modes as auto; a cut key's later events are dropped.")
     ] = False,
     containment_latency: Annotated[
         float, typer.Option(help="Seconds from decision to effect.", min=0, max=86_400, metavar="S")
     ] = 5.0,
+    marks_file: Annotated[
+        str, typer.Option("--marks", help="Marks that hold meanwhile, from `keyfuse marks --export`.", metavar="FILE")
+    ] = "",
+    report: Annotated[
+        str, typer.Option(help="A page with pictures: what it would have cost with and without.", metavar="FILE.html")
+    ] = "",
 ) -> None:
     """What Keyfuse would have said and done about recorded events. The same input gives the same bytes."""
     lazy("service.replay_command").main(
-        files, output, config, closed_loop=closed_loop, latency_s=containment_latency, err=err
-    )
+        files, output, config, closed_loop=closed_loop, latency_s=containment_latency, marks_file=marks_file,
+        report=report, err=err,
+    )  # fmt: skip
 
 
 @app.command(epilog="Example: `keyfuse keys --hours 24`")
 def keys(
-    config: ConfigDir = _CONFIG,
+    config: ConfigDir = CONFIG,
     hours: Annotated[float, typer.Option(help="Used within the last hours.", min=0, max=1_000_000, metavar="N")] = 24,
 ) -> None:
     """Keys seen in use, dearest first."""
@@ -172,7 +161,7 @@ def keys(
 
 @app.command(epilog="Example: `keyfuse incidents --state open`")
 def incidents(
-    config: ConfigDir = _CONFIG,
+    config: ConfigDir = CONFIG,
     state: Annotated[
         str,
         typer.Option(help="open, acknowledged, contained, resolved, false_positive or all.", metavar="STATE"),
@@ -185,7 +174,7 @@ def incidents(
 @app.command(epilog="Example: `keyfuse contain fp1:5f3a... --step disable --reason 'seen on a paste site'`")
 def contain(
     key_id: KeyId,
-    config: ConfigDir = _CONFIG,
+    config: ConfigDir = CONFIG,
     step: Annotated[
         str,
         typer.Option(help="throttle, degrade, block, disable or revoke. Default: what waits.", metavar="STEP"),
@@ -198,37 +187,95 @@ def contain(
 
 
 @app.command(epilog="Example: `keyfuse restore fp1:5f3a... --reason 'it was our load test'`")
-def restore(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
+def restore(key_id: KeyId, config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
     """Undo the reversible steps on one key."""
     lazy("service.request_commands").say(config, key_id, "restore", reason=reason, by=by, out=out)
 
 
 @app.command(epilog="Example: `keyfuse acknowledge fp1:5f3a...`")
-def acknowledge(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
+def acknowledge(key_id: KeyId, config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
     """Say that you have seen the key's incident."""
     lazy("service.request_commands").say(config, key_id, "acknowledge", reason=reason, by=by, out=out)
 
 
 @app.command(epilog="Example: `keyfuse resolve fp1:5f3a... --reason 'key rotated by hand'`")
-def resolve(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
+def resolve(key_id: KeyId, config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
     """Close the key's incident as dealt with. What was cut stays cut."""
     lazy("service.request_commands").say(config, key_id, "resolve", reason=reason, by=by, out=out)
 
 
 @app.command("false-positive", epilog="Example: `keyfuse false-positive fp1:5f3a... --reason 'planned launch'`")
-def false_positive(key_id: KeyId, config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
+def false_positive(key_id: KeyId, config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
     """Close the key's incident as a false alarm and undo what was done."""
     lazy("service.request_commands").say(config, key_id, "false_positive", reason=reason, by=by, out=out)
 
 
+@app.command(
+    epilog="Examples: `keyfuse mark inc_5f3a... false-positive --reason 'our nightly batch'` or "
+    "`keyfuse mark fp1:5f3a... expected --until 4h --times 20 --reason 'load test'`"
+)
+def mark(  # noqa: PLR0913, PLR0917 - the options of one command
+    target: Annotated[
+        str,
+        typer.Argument(metavar="INCIDENT_OR_KEY", help="An incident, a key (its newest incident), or ENV/PROVIDER."),
+    ],
+    verdict: Annotated[str, typer.Argument(metavar="VERDICT", help="true, false-positive or expected.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the mark.", metavar="TEXT")],
+    config: ConfigDir = CONFIG,
+    until: Annotated[str, typer.Option(help="expected until then: 90m, 4h, 2d, a date, RFC 3339.", metavar="T")] = "",
+    times: Annotated[
+        float | None, typer.Option(help="How many times the usual is expected. Default: 10.", min=1.1, max=1000)
+    ] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="A family it holds for; may come several times.", metavar="NAME")
+    ] = None,
+    scope: Annotated[
+        str, typer.Option(help="key, or cohort for false alarms of ENV/PROVIDER.", metavar="SCOPE")
+    ] = "key",
+    by: By = "",
+) -> None:
+    """Say what an alarm was, or that more use is expected: moves thresholds within bounds, and passes by itself."""
+    command = lazy("service.mark_commands")
+    said = command.Said(target, verdict, reason, by, until, times, tuple(family or ()), scope)
+    command.mark(config, said, out=out)
+
+
+@app.command(epilog="Examples: `keyfuse marks` or `keyfuse marks --export labels.ndjson`")
+def marks(
+    config: ConfigDir = CONFIG,
+    everything: Annotated[bool, typer.Option("--all", help="Labels, faded and withdrawn ones too.")] = False,
+    export: Annotated[str, typer.Option(help="Write all as JSON lines; - is standard output.", metavar="FILE")] = "",
+    take_in: Annotated[str, typer.Option("--import", help="Give the marks of such a file.", metavar="FILE")] = "",
+) -> None:
+    """What people said of alarms: what each mark changes, and what is left of it."""
+    command = lazy("service.mark_commands")
+    if take_in:
+        command.take_in(config, take_in, out=out)
+    elif export:
+        command.export(config, export, out=out)
+    else:
+        command.marks(config, everything=everything, out=out)
+
+
+@app.command(epilog="Example: `keyfuse unmark mrk_5f3a... --reason 'it was a theft after all'`")
+def unmark(
+    mark_id: Annotated[str, typer.Argument(metavar="MARK_ID", help="As `keyfuse marks` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the mark.", metavar="TEXT")],
+    config: ConfigDir = CONFIG,
+    by: By = "",
+) -> None:
+    """Take a mark back: thresholds are as if it had never been given."""
+    lazy("service.mark_commands").unmark(config, mark_id, reason=reason, by=by, out=out)
+
+
 @app.command(epilog="Example: `keyfuse freeze --reason 'detector misbehaves'`")
-def freeze(config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
+def freeze(config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
     """Stop all automatic steps, at once. People still can."""
     lazy("service.request_commands").freeze(config, frozen=True, reason=reason, by=by, out=out)
 
 
 @app.command(epilog="Example: `keyfuse unfreeze --reason 'fixed'`")
-def unfreeze(config: ConfigDir = _CONFIG, reason: Reason = "", by: By = "") -> None:
+def unfreeze(config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
     """Allow automatic steps again."""
     lazy("service.request_commands").freeze(config, frozen=False, reason=reason, by=by, out=out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from schemas.config import ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.routes import ChannelConfig
 from schemas.config.wiring import ProviderConfig
 from schemas.fingerprint import FINGERPRINT, VERSION
+from schemas.records import EXPECTED_MAX_MS
 from service.config_errors import ConfigError, Loc, did_you_mean, shown
 from service.config_tree import Folder
 from service.yaml_source import Source
@@ -176,6 +178,20 @@ def _responses(folder: Folder, sources: Sources) -> Errors:
         yield sources["responses"].error(("retry", "wait_initial_s"), found, expected)
 
 
+def _announced(folder: Folder, sources: Sources) -> Errors:
+    source, longest_s = sources["detectors"], EXPECTED_MAX_MS / 1000
+    for number, window in enumerate(folder.detectors.announced):
+        loc = ("announced", number)
+        if not (window.keys or window.teams or window.apps or window.envs):
+            yield source.error((*loc, "keys"), "nothing", 'keys, teams, apps or envs; `keys: ["*"]` means every key')
+        if not window.families:
+            yield source.error((*loc, "families"), "nothing", "the families that expect it, or no `families` at all")
+        lasts_s = (window.until - window.from_).total_seconds()
+        if not 0 < lasts_s <= longest_s:
+            found = f"{window.until:%Y-%m-%dT%H:%M:%SZ}"
+            yield source.error((*loc, "until"), found, f"later than `from`, by at most {longest_s / 86_400:g} days")
+
+
 def _ids_of_policies(folder: Folder) -> Iterator[tuple[Loc, str]]:
     for number, policy in enumerate(folder.policies.policies):
         yield from ((("policies", number, "keys", index), key_id) for index, key_id in enumerate(policy.keys))
@@ -190,14 +206,24 @@ def _ids_of_responses(folder: Folder) -> Iterator[tuple[Loc, str]]:
     yield from ((("protected_keys", index), key_id) for index, key_id in enumerate(folder.responses.protected_keys))
 
 
+def _shadow(folder: Folder, sources: Sources) -> Errors:
+    """What is on trial must be as right as the file it may replace."""
+    if folder.shadow is not None:
+        on_trial = replace(folder, detectors=folder.shadow)
+        yield from _named_key_ids("detectors", _ids_of_detectors)(on_trial, {"detectors": sources["shadow"]})
+        yield from _announced(on_trial, {"detectors": sources["shadow"]})
+
+
 _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]], ...]] = (
     (("wiring",), _wiring),
     (("routes",), _routes),
     (("keys",), _keys),
     (("policies",), _policies),
     (("responses",), _responses),
+    (("detectors",), _announced),
     (("policies",), _named_key_ids("policies", _ids_of_policies)),
     (("detectors",), _named_key_ids("detectors", _ids_of_detectors)),
     (("responses",), _named_key_ids("responses", _ids_of_responses)),
     (("keys", "responses", "wiring"), _acting_provider),
+    (("shadow",), _shadow),
 )

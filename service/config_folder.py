@@ -14,18 +14,19 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from schemas.config import DetectorsConfig
 from service.config_checks import cross_check
 from service.config_docs import render_docs
 from service.config_errors import ConfigError, ConfigErrors, Loc, did_you_mean, dotted, shown
 from service.config_settings import expected_at, names_at
 from service.config_templates import write_templates
-from service.config_tree import FILES, ConfigFile, Folder
+from service.config_tree import FILES, SHADOW, ConfigFile, Folder
 from service.yaml_source import Source, read_source
 
-__all__ = ["ConfigError", "ConfigErrors", "Folder", "FolderWatch", "load_folder", "write_templates"]
+__all__ = ["ConfigError", "ConfigErrors", "Folder", "FolderWatch", "load_detectors", "load_folder", "write_templates"]
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
-_NAMES: Final = tuple(file.name for file in FILES)
+_NAMES: Final = tuple(file.name for file in (*FILES, SHADOW))
 
 
 def load_folder(path: Path) -> Folder:
@@ -39,7 +40,7 @@ def load_folder(path: Path) -> Folder:
     errors = list(_strangers(path))
     parts: dict[str, Any] = {}
     sources: dict[str, Source] = {}
-    for file in FILES:
+    for file in (*FILES, SHADOW) if (path / SHADOW.name).exists() else FILES:
         source = read_source(path / file.name)
         found, config = _parse(file, source)
         errors.extend(found)
@@ -51,6 +52,23 @@ def load_folder(path: Path) -> Folder:
         order = {name: number for number, name in enumerate(_NAMES)}
         raise ConfigErrors(path, sorted(_first_of_each(errors), key=lambda e: (order.get(e.file, -1), e.line)))
     return folder
+
+
+def load_detectors(path: Path) -> DetectorsConfig:
+    """One file that is written like `detectors.yaml`, whatever its name.
+
+    Raises:
+        ConfigErrors: it is missing, or with every mistake in it.
+    """
+    if not path.is_file():
+        raise ConfigErrors(path, [ConfigError(path.name, 0, "", "nothing", "a file like detectors.yaml, or a folder")])
+    source = read_source(path)
+    errors, config = _parse(SHADOW, source)
+    if isinstance(config, DetectorsConfig):
+        errors = [*errors, *cross_check(Folder(detectors=config), {"detectors": source})]
+        if not errors:
+            return config
+    raise ConfigErrors(path.parent, sorted(_first_of_each(errors), key=lambda e: e.line))
 
 
 class FolderWatch:

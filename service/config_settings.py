@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import annotated_types as at
@@ -145,7 +146,8 @@ def _words(inner: Any, bounds: tuple[Any, ...]) -> str:  # noqa: ANN401 - a type
     if inner in (int, float):
         return ("a whole number" if inner is int else "a number") + _range(bounds)
     not_empty = any(isinstance(b, at.MinLen) for b in bounds)
-    plain = {bool: "true or false", str: "text, not empty" if not_empty else "text"}.get(inner)
+    moment = "a time (RFC 3339) or a date"
+    plain = {bool: "true or false", str: "text, not empty" if not_empty else "text", datetime: moment}.get(inner)
     if plain:
         return plain
     origin, args = get_origin(inner), get_args(inner)

@@ -29,6 +29,8 @@ class Folder:
     budgets: BudgetsConfig = field(default_factory=BudgetsConfig)
     routes: RoutesConfig = field(default_factory=RoutesConfig)
     responses: ResponsesConfig = field(default_factory=ResponsesConfig)
+    shadow: DetectorsConfig | None = None
+    """A candidate for `detectors`, judged beside it and never acted upon; None when there is no such file."""
 
 
 class ConfigFile(NamedTuple):
@@ -55,3 +57,7 @@ FILES: Final[tuple[ConfigFile, ...]] = (
         "responses.yaml", "responses", ResponsesConfig, "What Keyfuse does about it, and what protects you from it."
     ),
 )
+SHADOW: Final = ConfigFile(
+    "detectors.shadow.yaml", "shadow", DetectorsConfig, "A whole detectors.yaml on trial: what it says is only kept."
+)
+"""The one file that need not be there: without it nothing is on trial."""

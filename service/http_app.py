@@ -24,6 +24,8 @@ class Answers(Protocol):
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
 
+    def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]: ...
+
 
 def create_app(
     *,
@@ -85,5 +87,11 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
         state: IncidentState | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
     ) -> list[dict[str, Any]]:
         return await asyncio.to_thread(answers.incidents, state, limit)
+
+    @router.get("/trial")
+    async def trial(
+        from_ms: Annotated[int, Query(ge=0)] = 0, until_ms: Annotated[int, Query(ge=0)] = 1 << 53
+    ) -> dict[str, list[dict[str, Any]]]:
+        return await asyncio.to_thread(answers.trial, from_ms, until_ms)
 
     return router

@@ -18,6 +18,7 @@ from containment.providers.build import build_provider, steps_of_kind
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
+from schemas.config import DetectorsConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts, Step
 from service.config_folder import Folder, load_folder
@@ -98,8 +99,12 @@ class Install:
         return BatchParser(fingerprinter=self.fingerprinter(), prices=PriceBook(), max_future_s=max_future_s)
 
     def new_core(self, partition: int) -> ScoreCore:
+        return self.new_core_under(partition, self.folder.detectors)
+
+    def new_core_under(self, partition: int, settings: DetectorsConfig) -> ScoreCore:
+        """A core with other detectors than those in force."""
         return ScoreCore(
-            self.folder.detectors, partition=partition, shards=self.folder.wiring.state.shards,
+            settings, partition=partition, shards=self.folder.wiring.state.shards,
             facts_of=self.facts_of, forbidden=self.forbidden,
         )  # fmt: skip
 

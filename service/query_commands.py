@@ -16,7 +16,9 @@ from service.errors import UserError
 from service.install import Install, Running, wall_ms
 from service.setup_commands import connect
 from storage.errors import StoreError
+from storage.history import acts, findings
 from storage.store import Store
+from streams.shadow import TRIAL
 
 
 class StoreAnswers:
@@ -30,6 +32,15 @@ class StoreAnswers:
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
         return [incident.model_dump(mode="json") for incident in self._store().incidents(state, limit=limit)]
+
+    def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]:
+        """What the version in force and the candidate said in [from_ms, until_ms), and since when one is on trial."""
+        store = self._store()
+        return {
+            "live": [told.model_dump(mode="json") for told in findings(store, "findings", from_ms, until_ms)],
+            "shadow": [told.model_dump(mode="json") for told in findings(store, "findings_shadow", from_ms, until_ms)],
+            "started": [row.model_dump(mode="json") for row in acts(store, TRIAL)],
+        }
 
 
 def keys(config: Path, *, hours: float, out: Console) -> None:
@@ -70,6 +81,7 @@ def _block(incident: Incident) -> str:
     return "\n".join(
         [
             f"{incident.severity.upper()} {INCIDENT_WORDS[incident.state]} since {since} UTC, mode {incident.mode}",
+            f"  id     {clean(incident.incident_id)}",
             f"  key    {clean(incident.key_id)}",
             f"  owner  {owner}",
             f"  lost   {lost} of {limit} acceptable; {usd(incident.usd_per_min)}/min at its last finding",
@@ -82,21 +94,25 @@ def _block(incident: Incident) -> str:
 
 def ask(config: Path, what: Literal["keys", "incidents"], parameters: dict[str, Any]) -> Sequence[dict[str, Any]]:
     """Rows as `/v1/keys` and `/v1/incidents` give them. UserError when neither a worker nor the store answers."""
-    install = Install.open(config)
+    rows: Sequence[dict[str, Any]] = answer_of(Install.open(config), what, parameters)
+    return rows
+
+
+def answer_of(install: Install, what: Literal["keys", "incidents", "trial"], parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - the JSON of `/v1/<what>`
+    """One of `StoreAnswers`, from the worker that runs here, else from the store itself."""
     running = Running.find(install.data_dir)
     if running is not None:
         return _over_http(install, running, what, parameters)
     store = connect(install)
     try:
-        answers = StoreAnswers(lambda: store)
-        return answers.keys(**parameters) if what == "keys" else answers.incidents(**parameters)
+        return getattr(StoreAnswers(lambda: store), what)(**parameters)
     except StoreError as error:
         raise UserError(f"the store does not answer: {error}; is it migrated (`keyfuse migrate`)?") from error
     finally:
         store.close()
 
 
-def _over_http(install: Install, running: Running, what: str, parameters: dict[str, Any]) -> Sequence[dict[str, Any]]:
+def _over_http(install: Install, running: Running, what: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
     headers = {"authorization": f"Bearer {install.intake_token().get_secret_value()}"}
     try:
         answer = httpx.get(f"{running.url}/v1/{what}", params=parameters, headers=headers, timeout=30)
@@ -105,5 +121,4 @@ def _over_http(install: Install, running: Running, what: str, parameters: dict[s
         answer.raise_for_status()
     except httpx.HTTPError as error:
         raise UserError(f"the worker at {running.url} does not answer: {error}") from error
-    rows: list[dict[str, Any]] = answer.json()
-    return rows
+    return answer.json()

@@ -22,7 +22,7 @@ from controls.registry import Registry
 from detectors.core import ScoreCore
 from schemas.config import ResponsesConfig
 from schemas.frame import FRAME_SCHEMA
-from schemas.records import Command, DeadLetter, Finding, Incident, Outcome, Step, StepState, rfc3339
+from schemas.records import Command, DeadLetter, Finding, Incident, Mark, Outcome, Step, StepState, rfc3339
 from service.config_tree import Folder
 from service.replay_cuts import Contained, Cuts
 from sources.batch import BatchParser, RawRecord
@@ -90,11 +90,12 @@ class Replay:
         offered: Mapping[str, Mapping[Step, bool]],
         closed_loop: bool = False,
         containment_latency_s: float = 5.0,
+        marks: Iterable[Mark] = (),
         rows_per_step: int = ROWS_PER_STEP,
     ) -> None:
-        """`rows_per_step` changes the speed and nothing else."""
+        """`marks` count each in its own time; `rows_per_step` changes the speed and nothing else."""
         registry, policies = Registry(folder.keys), Policies(folder.policies)
-        responses = _all_auto(folder.responses) if closed_loop else folder.responses
+        responses = all_auto(folder.responses) if closed_loop else folder.responses
         self._partitions = folder.wiring.kafka.partitions
         self._cores = [
             ScoreCore(
@@ -103,6 +104,9 @@ class Replay:
             )
             for p in range(self._partitions)
         ]  # fmt: skip
+        marks = tuple(marks)
+        for core in self._cores:
+            core.allow(marks)
         self._decider = Decider(responses, folder.budgets, lambda provider: offered.get(provider, UNCONFIGURED))
         self._closed_loop = closed_loop
         self._latency_ms = int(containment_latency_s * 1000)
@@ -211,7 +215,7 @@ class Replay:
         self._lines.append((at_ms, key_id, len(self._lines), orjson.dumps(line) + b"\n"))
 
 
-def _all_auto(responses: ResponsesConfig) -> ResponsesConfig:
+def all_auto(responses: ResponsesConfig) -> ResponsesConfig:
     return responses.model_copy(update={"mode": "auto", "modes": {}, "key_modes": {}})
 
 

@@ -12,6 +12,8 @@ from schemas.fingerprint import Fingerprinter
 from schemas.records import DeadLetter
 from service.errors import UserError
 from service.install import Install
+from service.lazy import lazy
+from service.mark_commands import labels_of
 from service.replay import Replay, ReplayResult, read_events
 from service.replay_cuts import Contained
 from service.replay_files import read_lines
@@ -20,14 +22,26 @@ from sources.batch import BatchParser
 from sources.pricing import PriceBook
 
 
-def main(files: list[str], output: str, config: Path, *, closed_loop: bool, latency_s: float, err: Console) -> None:
+def main(
+    files: list[str], output: str, config: Path, *, closed_loop: bool, latency_s: float, marks_file: str, err: Console,
+    report: str = "",
+) -> None:  # fmt: skip
     """Read, replay, write; the summary goes to the terminal."""
-    _check_output(output, files)
+    _check_output("--out", output, files)
+    if report:
+        _check_output("--report", report, [*files, output])
+    marks = labels_of(marks_file) if marks_file else ()
     install = Install.open(config)
-    parser = BatchParser(fingerprinter=_fingerprinter(install), prices=PriceBook(), max_future_s=None)
+    parser = BatchParser(fingerprinter=fingerprinter(install), prices=PriceBook(), max_future_s=None)
     table, dead = read_events((line for name in files for line in read_lines(name)), parser)
-    replay = Replay(install.folder, offered=install.offered(), closed_loop=closed_loop, containment_latency_s=latency_s)
-    result = replay.run(table)
+
+    def play(*, closed: bool) -> ReplayResult:
+        offered = install.offered()
+        return Replay(
+            install.folder, offered=offered, closed_loop=closed, containment_latency_s=latency_s, marks=marks
+        ).run(table)
+
+    result = play(closed=closed_loop)
     result.dead = dead
     if output == "-":
         sys.stdout.buffer.writelines(result.lines)
@@ -36,20 +50,31 @@ def main(files: list[str], output: str, config: Path, *, closed_loop: bool, late
         Path(output).write_bytes(b"".join(result.lines))
     for line in summary(result, closed_loop=closed_loop):
         err.print(line, markup=False)
+    if report:
+        other = play(closed=not closed_loop)
+        other.dead = dead
+        without, with_cuts = (other, result) if closed_loop else (result, other)
+        lazy("service.replay_report").write_report(
+            Path(report), table, install.folder, without=without, with_cuts=with_cuts, files_named=files,
+            latency_s=latency_s,
+        )  # fmt: skip
+        err.print(f"report: {report}", markup=False)
 
 
-def _check_output(output: str, files: list[str]) -> None:
+def _check_output(option: str, output: str, files: list[str]) -> None:
     """Before the work, not after it; and never over what is to be read."""
-    if output == "-":
+    if output == "-" and option == "--out":
         return
     path = Path(output)
     if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"--out {output}: {'a folder, name a file' if path.is_dir() else f'no folder {path.parent}'}")
+        raise UserError(
+            f"{option} {output}: {'a folder, name a file' if path.is_dir() else f'no folder {path.parent}'}"
+        )
     if path.exists() and any(name != "-" and Path(name).exists() and path.samefile(name) for name in files):
-        raise UserError(f"--out {output}: would overwrite the events that are read; name another file")
+        raise UserError(f"{option} {output}: would overwrite another of the files named; name another one")
 
 
-def _fingerprinter(install: Install) -> Fingerprinter:
+def fingerprinter(install: Install) -> Fingerprinter:
     """Replay works without an install: secrets in the files are then fingerprinted under a fixed, empty pepper."""
     wiring = install.folder.wiring
     if wiring.pepper_env in install.environ or Path(wiring.pepper_file).exists():

@@ -24,6 +24,8 @@ class Contained(NamedTuple):
     usd: float  # all it spent in that time, its normal use included
     lost_usd: float  # what of it was above normal, as the incident counts
     headline: str
+    incident_id: str
+    cut_at_ms: int
 
 
 class Cuts:
@@ -57,7 +59,7 @@ def _bill(command: Command, cut_at_ms: int, rows: pa.RecordBatch, incident: Inci
     spent = rows["cost_nano_usd"].to_numpy()[_rows_of(command.key_id, rows) & (rows["ts_ms"].to_numpy() >= since_ms)]
     return Contained(
         command.key_id, command.step, (cut_at_ms - since_ms) / 1000, int(spent.sum()) / 1e9, incident.lost_usd,
-        incident.headline,
+        incident.headline, command.incident_id, cut_at_ms,
     )  # fmt: skip
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import getpass
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Literal, cast
 
 from rich.console import Console
 
-from schemas.records import KeyFacts, Request, Step
+from schemas.records import KeyFacts, Record, Request, Step
 from schemas.redact import looks_secret
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
@@ -28,13 +29,13 @@ _LOOK_BACK_H: Final = 24 * 90
 def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: Console) -> None:
     """Ask for a cut; the decide stage chooses the rung unless `step` names it."""
     install = Install.open(config)
-    facts = _known(config, install, key_id)
+    facts = known_facts(config, install, key_id)
     _check_step(install, facts, step)
     request = Request(
         request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=person(by), action="contain", key_id=key_id,
         step=cast("Step", step) if step else None, reason=reason, facts=facts,
     )  # fmt: skip
-    _send(install, Topic.REQUESTS, request)
+    send(install, Topic.REQUESTS, (request.key_id, request))
     out.print(f"asked to contain {key_id}; `keyfuse incidents` shows what became of it", markup=False)
 
 
@@ -43,9 +44,9 @@ def say(config: Path, key_id: str, action: Action, *, reason: str, by: str, out:
     install = Install.open(config)
     request = Request(
         request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=person(by), action=action, key_id=key_id, reason=reason,
-        facts=_known(config, install, key_id),
+        facts=known_facts(config, install, key_id),
     )  # fmt: skip
-    _send(install, Topic.REQUESTS, request)
+    send(install, Topic.REQUESTS, (request.key_id, request))
     words = action.replace("_", " ")
     out.print(f"asked: {words} {key_id}; `keyfuse incidents` shows what became of it", markup=False)
 
@@ -61,7 +62,7 @@ def person(by: str) -> str:
     return name
 
 
-def _known(config: Path, install: Install, key_id: str) -> KeyFacts | None:
+def known_facts(config: Path, install: Install, key_id: str) -> KeyFacts | None:
     """What is known of the key. None when nobody can be asked: a person's order is sent all the same.
 
     Raises:
@@ -116,7 +117,7 @@ def freeze(config: Path, *, frozen: bool, reason: str, by: str, out: Console) ->
     )
     words = "frozen: no automatic step runs" if frozen else "automatic steps are allowed again"
     try:
-        _send(install, Topic.COMMANDS, request)
+        send(install, Topic.COMMANDS, (request.key_id, request))
     except UserError as error:
         out.print(f"{words} on this machine ({file}); not told to other machines: {error}", markup=False)
         return
@@ -134,19 +135,20 @@ def bootstrap_of(install: Install) -> str:
     return bootstrap
 
 
-def _send(install: Install, topic: Topic, request: Request) -> None:
+def send(install: Install, topic: Topic, *records: tuple[str, Record]) -> None:
+    """Returns when the broker has each record under its key. UserError when it does not answer."""
     bootstrap = bootstrap_of(install)
     try:
-        asyncio.run(_publish(install, bootstrap, topic, request))
+        asyncio.run(_publish(install, bootstrap, topic, records))
     except BrokerDown as error:
         raise UserError(str(error)) from error
 
 
-async def _publish(install: Install, bootstrap: str, topic: Topic, request: Request) -> None:
+async def _publish(install: Install, bootstrap: str, topic: Topic, records: Iterable[tuple[str, Record]]) -> None:
     await wait_for_broker(bootstrap, timeout_s=5)
     sender = producer(bootstrap)
     await sender.start()
     try:
-        await Outbox(sender, install.topics).send(topic, [(request.key_id, request)])
+        await Outbox(sender, install.topics).send(topic, records)
     finally:
         await sender.stop()

@@ -29,6 +29,7 @@ from streams.metrics import Metrics
 from streams.notify import NotifyDeps, NotifyStage
 from streams.outbox import Outbox
 from streams.score import ScoreStage
+from streams.shadow import Shadow
 from streams.topics import StateTopic, Topic
 
 
@@ -96,6 +97,10 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
     stage = ScoreStage(
         new_core=install.new_core, store=changelog, outbox=edges.outbox, topics=install.topics,
         metrics=edges.metrics, progress=progress, settings=install.folder.wiring.state,
+        shadow=Shadow(
+            settings=lambda: install.folder.shadow, new_core=install.new_core_under, outbox=edges.outbox,
+            metrics=edges.metrics,
+        ),
     )  # fmt: skip
 
     async def handle(frame: Arrived) -> None:

@@ -16,6 +16,7 @@ from service.errors import UserError
 from service.install import Install, Running
 from service.logs import configure_logging
 from service.tansu import Tansu
+from service.warm_up_file import begin_warm
 from service.worker import ROLES, Worker
 
 log = structlog.get_logger()
@@ -49,6 +50,8 @@ async def _run(install: Install, roles: Sequence[str]) -> None:
         loop.add_signal_handler(sign, stop.set)
     try:
         async with broker(install, roles) as bootstrap:
+            if install.folder.wiring.kafka.bootstrap == "embedded":
+                await begin_warm(install, bootstrap)
             worker = Worker(install, bootstrap, roles)
             try:
                 await worker.start()

@@ -27,6 +27,7 @@ from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
 from streams.health import Health
 from streams.kafka import create_topics, producer, wait_for_broker
+from streams.marks import follow_marks, read_marks
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.publish import Publisher
@@ -102,13 +103,14 @@ class Worker:
         return self._stopping
 
     def _reloaded(self, folder: Folder) -> None:
-        for core in self.score.cores() if self.score else ():
-            core.reconfigure(folder.detectors)
+        if self.score is not None:
+            self.score.reconfigure(folder.detectors)
 
     async def _start_apps(self, edges: stages.Edges) -> None:
         install, chosen, listeners = self.install, list[tuple[str, StageApp]](), list[Any]()
         if "score" in self.roles:
             app, self.score = stages.score(edges)
+            self.score.allow(await read_marks(self.bootstrap, *self._marks_topic))
             chosen.append(("score", app))
         if "decide" in self.roles:
             app, decide = stages.decide(edges, install.offered())
@@ -128,9 +130,18 @@ class Worker:
             self._closers += [provider.close for provider in providers.values()]
         self._apps = [self._keeper(name, app) for name, app in chosen]
         await asyncio.gather(*(app.start() for app in self._apps))
+        if self.score is not None:
+            self._run("marks", lambda: follow_marks(
+                self.bootstrap, *self._marks_topic, changed=self.score.allow, stopping=self._ending
+            ))  # fmt: skip
         if listeners:
             name = install.topics.name(Topic.STATS)
             self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, self._ending))
+
+    @property
+    def _marks_topic(self) -> tuple[str, int]:
+        topics = self.install.topics
+        return topics.name(Topic.MARKS), topics.count(Topic.MARKS)
 
     def _keeper(self, name: str, app: StageApp) -> AppKeeper:
         progress = self.health.stage(name, time.monotonic())

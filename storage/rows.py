@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.frame import INDEX_BITS
-from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, Outcome
+from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, Mark, Outcome
 
-StoredRecord = Finding | Incident | Command | Outcome | AuditRow | DeadLetter
+StoredRecord = Finding | Incident | Command | Outcome | Mark | AuditRow | DeadLetter
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SAME: Final = (
@@ -79,27 +79,32 @@ def record_row(record: StoredRecord) -> tuple[str, dict[str, Any]]:
 
 
 def _columns(record: StoredRecord) -> tuple[str, dict[str, Any]]:
+    found: tuple[str, dict[str, Any]]
     match record:
         case Finding():
             row = _picked(record, "finding_id", "key_id", "family", "detector", "severity", "score")
-            return "findings", row | {"at": _time(record.at_ms)}
+            found = "findings", row | {"at": _time(record.at_ms)}
         case Incident():
             row = _picked(record, "incident_id", "seq", "key_id", "state", "severity", "lost_usd")
             times = {"opened_at": _time(record.opened_at_ms), "updated_at": _time(record.updated_at_ms)}
-            return "incidents", row | times
+            found = "incidents", row | times
         case Command():
             row = _picked(record, "command_id", "incident_id", "key_id", "step", "automatic")
-            return "commands", row | {"at": _time(record.at_ms)}
+            found = "commands", row | {"at": _time(record.at_ms)}
         case Outcome():
             row = _picked(record, "command_id", "incident_id", "key_id", "step")
-            return "outcomes", row | {"state": record.state.value, "at": _time(record.at_ms)}
+            found = "outcomes", row | {"state": record.state.value, "at": _time(record.at_ms)}
+        case Mark():
+            row = _picked(record, "mark_id", "verdict", "scope", "key_id", "incident_id", "by", "withdrawn")
+            found = "marks", row | {"version": record.at_ms, "at": _time(record.at_ms)}
         case AuditRow():
             row = _picked(record, "audit_id", "actor", "action", "key_id", "incident_id", "command_id", "result")
-            return "audit", row | {"at": _time(record.at_ms)}
+            found = "audit", row | {"at": _time(record.at_ms)}
         case DeadLetter():
             row = _picked(record, "topic", "partition", "offset", "field", "bytes")
             place = {"event_index": record.index, "reason": record.reason.value, "at": _time(record.at_ms)}
-            return "dead_letters", row | place
+            found = "dead_letters", row | place
+    return found
 
 
 def _picked(record: StoredRecord, *names: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 
-from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, IncidentState, Outcome
+from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, IncidentState, Mark, Outcome
 from storage.answers import KeyUse, Reconciliation, Totals, UsePoint
 
 if TYPE_CHECKING:
@@ -128,6 +128,10 @@ class Store:
         """Every state its commands went through, oldest first."""
         where = "incident_id = {id:String} ORDER BY at, command_id"
         return [Outcome.from_bytes(r) for r in self._records("outcomes", where, 1000, id=incident_id)]
+
+    def marks(self, *, limit: int = 100_000) -> list[Mark]:
+        """The newest version of each mark, withdrawn ones too, newest first."""
+        return [Mark.from_bytes(r) for r in self._records("marks", "1 ORDER BY at DESC, mark_id", limit)]
 
     def audit(self, incident_id: str = "", *, limit: int = 1000) -> list[AuditRow]:
         """Who did what, oldest first; of all incidents when none is named."""

@@ -14,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 from pydantic import ValidationError
 
 from schemas.frame import decode_frame
-from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Outcome
+from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Mark, Outcome
 from storage.archive import Commit, PartitionArchive
 from storage.archiving import resume, write
 from storage.errors import Unreachable
@@ -27,14 +27,17 @@ from streams.outbox import Outbox
 from streams.topics import Topic
 
 _PAUSES_S: Final = (0.2, 1.0, 5.0, 15.0)
-_RECORDS: Final[dict[Topic, type[Finding | Incident | Command | Outcome | AuditRow | DeadLetter]]] = {
+_RECORDS: Final[dict[Topic, type[Finding | Incident | Command | Outcome | Mark | AuditRow | DeadLetter]]] = {
     Topic.FINDINGS: Finding,
     Topic.INCIDENTS: Incident,
     Topic.COMMANDS: Command,
     Topic.OUTCOMES: Outcome,
+    Topic.SHADOW: Finding,
+    Topic.MARKS: Mark,
     Topic.AUDIT: AuditRow,
     Topic.DEAD: DeadLetter,
 }
+_TABLES: Final = {Topic.SHADOW: "findings_shadow"}  # records of a kind whose table is another topic's
 RECORD_TOPICS: Final = tuple(_RECORDS)
 T = TypeVar("T")
 Lost = (CommitFailedError, IllegalStateError)  # the partition has a new owner, who goes on from the last commit
@@ -161,7 +164,7 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
 
 class RecordArchive:
-    """Findings, incidents, commands, outcomes, audit and dead letters → their tables. Ids make repeats harmless."""
+    """Findings, incidents and the rest → their tables. Ids make repeats harmless."""
 
     def __init__(self, consumer: AIOKafkaConsumer, names: dict[str, Topic], deps: ArchiveDeps) -> None:
         self._consumer = consumer
@@ -195,10 +198,13 @@ class RecordArchive:
 
     async def _row(self, record: ConsumerRecord) -> list[tuple[str, dict[str, Any]]]:
         topic = self._names[record.topic]
+        if record.value is None:  # a tombstone in a compacted topic
+            return []
         if topic is Topic.COMMANDS and b'"type":"request"' in record.value:
             return []  # a freeze: the contain stage writes its audit row
         try:
-            return [record_row(_RECORDS[topic].from_bytes(record.value))]
+            table, row = record_row(_RECORDS[topic].from_bytes(record.value))
+            return [(_TABLES.get(topic, table), row)]
         except ValidationError:
             dead = DeadLetter(
                 topic=record.topic, partition=record.partition, offset=record.offset, index=-1,

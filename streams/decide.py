@@ -132,6 +132,7 @@ class DecideStage:
     async def _carry_out(self, key_id: str, partition: int, before: KeyCase | None, decision: Decision) -> None:
         await self._outbox.send(Topic.INCIDENTS, [(key_id, incident) for incident in decision.incidents])
         await self._outbox.send(Topic.COMMANDS, [(command.key_id, command) for command in decision.commands])
+        await self._outbox.send(Topic.MARKS, [(mark.mark_id, mark) for mark in decision.marks])
         if decision.case is not None and decision.case != before:
             await self._store.put(partition, _key(key_id), decision.case.to_bytes())
         for incident in decision.incidents:

@@ -13,7 +13,8 @@ from alerting.incidents import on_finding, on_request, on_silence
 from alerting.steps import on_command, on_outcome
 from containment.ladder import Choice, choose
 from schemas.config import BudgetsConfig, ResponsesConfig
-from schemas.records import CERTAIN, CLOSED, Command, Finding, Incident, Outcome, Request, Step, StepState
+from schemas.records import CERTAIN, CLOSED, Command, Finding, Incident, Mark, Outcome, Request, Step, StepState
+from schemas.redact import redact
 
 Offered = Callable[[str], Mapping[Step, bool]]
 # A provider nobody configured: its usual rung is ordered all the same. In observe mode that says what would be done;
@@ -24,12 +25,13 @@ _STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_AP
 
 
 class Decision(NamedTuple):
-    """What one message changes: the key's case, new incident versions in order, commands to send."""
+    """What one message changes: the key's case, new incident versions in order, commands and marks to send."""
 
     case: KeyCase | None
     incidents: tuple[Incident, ...] = ()
     commands: tuple[Command, ...] = ()
     reason: str = ""
+    marks: tuple[Mark, ...] = ()
 
 
 class Decider:
@@ -73,6 +75,7 @@ class Decider:
         decision = _decision(change)
         if change.reason == REPEAT:
             return decision  # its command went out before the request was remembered
+        decision = decision._replace(marks=_marks(change, request))
         if request.action == "restore" or change.wants_restore:
             reason = request.reason or f"{request.by} asked for it"
             return self._order(decision, _restore(change.case, at_ms=request.at_ms, by=request.by, reason=reason))
@@ -114,12 +117,28 @@ class Decider:
     def _order(self, decision: Decision, command: Command, state: StepState = StepState.REQUESTED) -> Decision:
         change = on_command(decision.case, command, state, at_ms=command.at_ms, budgets=self.budgets)
         return Decision(
-            change.case, decision.incidents + change.incidents, (*decision.commands, command), change.reason
-        )
+            change.case, decision.incidents + change.incidents, (*decision.commands, command), change.reason,
+            decision.marks,
+        )  # fmt: skip
 
 
 def _decision(change: Change) -> Decision:
     return Decision(change.case, change.incidents, (), change.reason)
+
+
+def _marks(change: Change, request: Request) -> tuple[Mark, ...]:
+    """A false positive teaches the detectors that spoke; one that only a person had ordered teaches nobody."""
+    if request.action != "false_positive":
+        return ()
+    return tuple(
+        Mark(
+            mark_id=Mark.id_of(told.incident_id), at_ms=request.at_ms, by=request.by or "unknown",
+            verdict="false_positive", reason=redact(request.reason) or "no reason was given", key_id=told.key_id,
+            incident_id=told.incident_id, families=told.families, from_ms=told.opened_at_ms,
+            until_ms=max(told.opened_at_ms, told.last_finding_at_ms),
+        )
+        for told in change.incidents if told.families
+    )  # fmt: skip
 
 
 def _restore(case: KeyCase, *, at_ms: int, by: str, reason: str) -> Command:

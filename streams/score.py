@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -12,14 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.core import ScoreCore
+from schemas.config import DetectorsConfig
 from schemas.config.wiring import StateConfig
 from schemas.frame import decode_frame
-from schemas.records import DeadLetter, DeadReason, Finding, PartitionStats
+from schemas.records import DeadLetter, DeadReason, Finding, Mark, PartitionStats
 from streams.acks import Arrived
 from streams.checkpoint import Checkpoint
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.outbox import Outbox
+from streams.shadow import Shadow
 from streams.topics import Topic, Topics
 
 _STATS_EVERY_S = 2.0
@@ -66,6 +68,7 @@ class ScoreStage:
         metrics: Metrics,
         progress: StageProgress,
         settings: StateConfig,
+        shadow: Shadow | None = None,
     ) -> None:
         self._new_core = new_core
         self._store = store
@@ -74,7 +77,9 @@ class ScoreStage:
         self._metrics = metrics
         self._progress = progress
         self._settings = settings
+        self._shadow = shadow
         self._partitions: dict[int, _Partition] = {}
+        self._marks: Sequence[Mark] = ()
         self._last_tick_s: float | None = None
         self._busy_s = 0.0  # with frames, since the last tick
         self._turn = asyncio.Lock()  # what is told of a second must be out before the clock is said to be past it
@@ -85,9 +90,26 @@ class ScoreStage:
         """A rebalance: whatever stays assigned is read again from its last checkpoint."""
         self._partitions.clear()
         self._findings_end.clear()
+        if self._shadow is not None:
+            self._shadow.drop()
 
     def cores(self) -> list[ScoreCore]:
         return [partition.core for partition in self._partitions.values()]
+
+    def allow(self, marks: Sequence[Mark]) -> None:
+        """All marks that people have given; to be called before the first frame, and whenever they change."""
+        self._marks = tuple(marks)
+        for core in self.cores():
+            core.allow(self._marks)
+        if self._shadow is not None:
+            self._shadow.allow(self._marks)
+
+    def reconfigure(self, settings: DetectorsConfig) -> None:
+        """New settings from now on, and whatever candidate is on trial now."""
+        for core in self.cores():
+            core.reconfigure(settings)
+            if self._shadow is not None:
+                self._shadow.begin(core)
 
     async def on_frame(self, frame: Arrived, *, now_s: float, now_ms: int) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
@@ -110,6 +132,8 @@ class ScoreStage:
             findings = state.core.process(frame)
             self._count(frame, state.core)
             await self._tell(findings, now_ms)
+            if self._shadow is not None:
+                await self._shadow.process(partition, frame)
             state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
         state.unacked.append(_Unacked(offset, state.core.clock_s, arrived.ack))
         state.idle_s, state.last_frame_clock_s = 0.0, state.core.clock_s
@@ -129,6 +153,8 @@ class ScoreStage:
             idle_s = state.idle_s - self._settings.idle_s
             if idle_s > 0 and state.core.clock_s:
                 await self._tell(state.core.advance(state.last_frame_clock_s + 1 + int(idle_s)), now_ms)
+                if self._shadow is not None:
+                    await self._shadow.advance(partition, state.core.clock_s)
                 state.checkpoint.touched(dirty=state.core.dirty_shards())
             await self._step(partition, state, now_s)
             if now_s - state.last_stats_s >= _STATS_EVERY_S:
@@ -140,6 +166,7 @@ class ScoreStage:
 
     def _restore(self, partition: int, now_s: float) -> _Partition:
         core = self._new_core(partition)
+        core.allow(self._marks)
         clock = self._store.get(_key(partition, "clock"))
         cohorts = self._store.get(_key(partition, "cohorts"))
         if clock is not None and cohorts is not None:
@@ -151,6 +178,8 @@ class ScoreStage:
             core.clock_s = int(clock)  # the clock at the acknowledged frame: all before it is covered
         state = _Partition(core, last_frame_clock_s=core.clock_s, last_step_s=now_s)
         self._partitions[partition] = state
+        if self._shadow is not None:
+            self._shadow.begin(core)
         return state
 
     async def _step(self, partition: int, state: _Partition, now_s: float) -> None:

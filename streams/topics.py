@@ -19,6 +19,8 @@ class Topic(StrEnum):
     COMMANDS = "keyfuse.commands"
     OUTCOMES = "keyfuse.outcomes"
     INCIDENTS = "keyfuse.incidents"
+    SHADOW = "keyfuse.shadow"
+    MARKS = "keyfuse.marks"
     VERDICTS = "keyfuse.verdicts"
     AUDIT = "keyfuse.audit"
 
@@ -33,8 +35,8 @@ class StateTopic(StrEnum):
 
 
 # One partition: the caps on automatic steps are counted over all keys by one reader.
-_SINGLE: Final = frozenset({Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD})
-_COMPACTED: Final = frozenset({Topic.VERDICTS})
+_SINGLE: Final = frozenset({Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD, Topic.MARKS})
+_COMPACTED: Final = frozenset({Topic.VERDICTS, Topic.MARKS})
 
 
 @dataclass(frozen=True)

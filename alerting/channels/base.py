@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -47,6 +47,30 @@ class Channel(Protocol):
 
     async def close(self) -> None:
         """Give back connections. The channel must not be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class Illustrated(Channel, Protocol):
+    """A channel that can put a picture beside the message that it shows."""
+
+    @property
+    def pictures(self) -> bool:
+        """False: its configuration wants none."""
+        ...
+
+    async def illustrate(self, incident: Incident, shown: DeliveryState, png: bytes) -> None:
+        """Add a picture to the incident's message: one try, no pauses.
+
+        Args:
+            incident: What the picture is of.
+            shown: What the message's delivery returned.
+            png: The picture.
+
+        Raises:
+            Retryable: It may work later. A try whose answer was lost may leave the picture twice.
+            Refused: It will not work until somebody changes something.
+        """
         ...
 
 

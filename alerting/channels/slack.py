@@ -1,7 +1,8 @@
 """Slack: one message per incident, edited in place; each transition is a reply in its thread.
 
-Needs a bot token with `chat:write`. A first post whose answer is lost may come twice: Slack has no idempotency key for
-apps. Its message carries the incident's id as metadata, so that copies can be recognised.
+Needs a bot token with `chat:write`, and `files:write` for the pictures. A first post whose answer is lost may come
+twice: Slack has no idempotency key for apps. Its message carries the incident's id as metadata, so that copies can be
+recognised.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from alerting.channels.address import checked_url, is_loopback
 from alerting.channels.base import DeliveryState, shows
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable, retry_after_s
 from alerting.channels.slack_blocks import render, render_reply
+from alerting.channels.slack_files import put, upload_place
+from alerting.picture import caption
 from schemas.config.routes import ChannelConfig
 from schemas.records import Incident
 
@@ -78,6 +81,32 @@ class SlackChannel:
         except _MessageGone:
             return await self._post(incident)
         return shows(self, incident, previous.ids)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether `routes.yaml` wants them."""
+        return self._config.pictures
+
+    async def illustrate(self, incident: Incident, shown: DeliveryState, png: bytes) -> None:
+        """Put the picture into the message's thread. What is uploaded and not completed, Slack forgets."""
+        client, words = self._client(), caption(incident)
+        place = await self._file_call(
+            client.files_getUploadURLExternal(filename=f"{incident.incident_id}.png", length=len(png), alt_txt=words)
+        )
+        url, file_id = upload_place(place, channel=self.name, base_url=self._url, internal=self._config.internal)
+        await put(self._session, url, png, channel=self.name, timeout_s=self._config.timeout_s)
+        await self._file_call(
+            client.files_completeUploadExternal(
+                files=[{"id": file_id, "title": words}], channel_id=shown.ids["channel"], thread_ts=shown.ids["ts"]
+            )
+        )
+
+    async def _file_call(self, call: Awaitable[AsyncSlackResponse]) -> AsyncSlackResponse:
+        try:
+            return await self._call(call)
+        except _MessageGone:
+            gone = Refused(self.name, Reason.GONE, "the message of the picture is gone")
+        raise gone
 
     async def close(self) -> None:
         """Close the connections."""

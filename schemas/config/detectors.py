@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from schemas.config.base import Config
 
@@ -22,6 +23,17 @@ class LimitsConfig(Config):
     """Spend of one key within an hour, in USD."""
     requests_per_s: Positive | None = 200.0
     """Mean requests a second of one key over 10 seconds."""
+
+
+class BudgetConfig(Config):
+    """Certain, like limits: what one key may spend within a day and a month of UTC. Off until you set it."""
+
+    enabled: bool = True
+    """False: this family says nothing."""
+    usd_per_day: Positive | None = None
+    """Spend of one key within a day (UTC), in USD."""
+    usd_per_month: Positive | None = None
+    """Spend of one key within a calendar month (UTC), in USD."""
 
 
 class VelocityConfig(Config):
@@ -63,6 +75,39 @@ class OriginConfig(Config):
     """Requests a key must have made before its origins are judged."""
 
 
+class EconomicsConfig(Config):
+    """What a request costs and how long it is, the last minutes against the key's own usual."""
+
+    enabled: bool = True
+    """False: this family says nothing."""
+    alarm_per_key_week: Positive = 0.1
+    """False alarms you accept per key and week."""
+    min_requests: Annotated[int, Field(ge=1)] = 20
+    """Requests a key must have made before the cost of one is judged."""
+
+
+class RhythmConfig(Config):
+    """Use in hours in which the key rests, after a long silence, or in more of the day than ever."""
+
+    enabled: bool = True
+    """False: this family says nothing."""
+    alarm_per_key_week: Positive = 0.1
+    """False alarms you accept per key and week."""
+    min_requests: Annotated[int, Field(ge=1)] = 20
+    """Requests a key must have made before its hours are judged."""
+
+
+class ErrorsConfig(Config):
+    """Refused requests (4xx) and endpoints never used before: somebody tries what the key can do."""
+
+    enabled: bool = True
+    """False: this family says nothing."""
+    alarm_per_key_week: Positive = 0.1
+    """False alarms you accept per key and week."""
+    min_requests: Annotated[int, Field(ge=1)] = 20
+    """Requests a key must have made before its refused ones are judged."""
+
+
 class DriftConfig(Config):
     """Slow ramps: Page-Hinkley on the clipped velocity score of each 10-minute window."""
 
@@ -93,9 +138,13 @@ class DetectorSettings(Config):
     """All families for one scope."""
 
     limits: LimitsConfig = LimitsConfig()
+    budget: BudgetConfig = BudgetConfig()
     velocity: VelocityConfig = VelocityConfig()
     mix: MixConfig = MixConfig()
     origin: OriginConfig = OriginConfig()
+    economics: EconomicsConfig = EconomicsConfig()
+    rhythm: RhythmConfig = RhythmConfig()
+    errors: ErrorsConfig = ErrorsConfig()
     drift: DriftConfig = DriftConfig()
     cohort: CohortConfig = CohortConfig()
 
@@ -109,6 +158,10 @@ class LimitsOverride(Config):
     """Spend of the key within an hour, in USD."""
     requests_per_s: Positive | None = None
     """Mean requests a second of the key over 10 seconds."""
+    usd_per_day: Positive | None = None
+    """Spend of the key within a day (UTC), in USD."""
+    usd_per_month: Positive | None = None
+    """Spend of the key within a calendar month (UTC), in USD."""
 
 
 class TimeConfig(Config):
@@ -123,6 +176,52 @@ class TimeConfig(Config):
     """A producer's own retry (same event_id) within this time is counted once."""
 
 
+def _moment(value: Any) -> datetime:  # noqa: ANN401 - whatever YAML holds
+    """A date is its beginning; without an offset it is UTC."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day)  # noqa: DTZ001 - the line below gives it UTC
+    if not isinstance(value, datetime):
+        raise ValueError("a time (RFC 3339) or a date")
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string"})]
+AnnouncedFamily = Literal["velocity", "drift", "economics", "mix", "origin", "rhythm", "errors", "cohort"]
+
+
+class AnnouncedConfig(Config):
+    """More use than usual, known beforehand: a load test, a launch. Widens what counts as usual for the keys that
+    match every scope given, and never touches certain limits.
+    """
+
+    what: str = Field(min_length=1)
+    """What is to happen; findings name it."""
+    owner: str = Field(min_length=1)
+    """Who answers for it."""
+    reason: str = Field(min_length=1)
+    """Why so much use is right."""
+    keys: tuple[str, ...] = ()
+    """key_ids, as shell-style patterns."""
+    teams: tuple[str, ...] = ()
+    """Team names, as patterns."""
+    apps: tuple[str, ...] = ()
+    """Application names, as patterns."""
+    envs: tuple[str, ...] = ()
+    """Environment names, as patterns."""
+    from_: Moment = Field(alias="from")
+    """When it begins, in event time. A date is its first moment in UTC."""
+    until: Moment
+    """When it is over; at most 31 days later. A date is its first moment in UTC, so name the day after the last."""
+    times: Annotated[float, Field(ge=1.1, le=1000)] = 10.0
+    """How many times the usual is expected at most; what is beyond is found as ever."""
+    families: tuple[AnnouncedFamily, ...] = ("velocity", "drift", "economics", "rhythm", "cohort")
+    """Families that expect it. velocity, drift and economics take `times` for usual; the others need a score higher by
+    2 (a hundred times rarer) to speak. Add mix, origin or errors only when new models, places or failures are planned.
+    """
+
+
 class DetectorsConfig(DetectorSettings):
     """`detectors.yaml`."""
 
@@ -131,3 +230,5 @@ class DetectorsConfig(DetectorSettings):
     """Certain limits by environment."""
     keys: dict[str, LimitsOverride] = Field(default_factory=dict)
     """Certain limits by key_id; stronger than the environment's."""
+    announced: tuple[AnnouncedConfig, ...] = ()
+    """Times in which more use than usual is expected of some keys. Where two overlap the greater counts."""

@@ -48,7 +48,12 @@ class LadderConfig(Config):
     """What must be true for an automatic step."""
 
     families_for_cut: Annotated[int, Field(ge=1, le=10)] = 2
-    """Agreeing families needed to cut without a person; a certain limit counts as enough."""
+    """Kinds of evidence (volume, price, place, errors) that must agree to cut without a person; a certain limit is
+    enough."""
+    wrong_cut_usd: Annotated[float, Field(ge=0)] = 10
+    """What cutting a healthy key costs, in USD: while less is at stake until a person answers, nothing is cut."""
+    person_answers_min: Annotated[float, Field(gt=0)] = 30
+    """How long it takes until a person who was told has acted, in minutes."""
     first_step: Literal["throttle", "block", "disable"] = "disable"
     """The softest step tried where the provider has it."""
     escalate_after_s: Annotated[float, Field(gt=0)] = 120

@@ -38,6 +38,8 @@ class ChannelConfig(Config):
     """Other API address, for tests and proxies."""
     internal: bool = False
     """The receiver stands in your own network: plain http and private addresses are allowed."""
+    pictures: bool = True
+    """Slack: add a picture of the key's last hours to the incident's thread; needs the scope `files:write`."""
     timeout_s: float = Field(default=10, gt=0)
     """For one call."""
 

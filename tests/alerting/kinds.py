@@ -29,7 +29,12 @@ def modules() -> dict[str, ModuleType]:
     return {module.KIND: module for module in loaded if hasattr(module, "KIND")}
 
 
-def _slack_well(_: Arrived, number: int) -> str:
+def _slack_well(arrived: Arrived, number: int) -> str:
+    if arrived.path.startswith("/api/files.getUploadURLExternal"):
+        url = f"http://{arrived.headers['Host']}/upload/v1/ABC"
+        return json.dumps({"ok": True, "upload_url": url, "file_id": f"F{number}"})
+    if arrived.path.startswith("/api/files.completeUploadExternal"):
+        return json.dumps({"ok": True, "files": [{"id": "F1", "title": "picture"}]})
     return json.dumps({"ok": True, "channel": "C0123", "ts": f"1795428000.{number:06}"})
 
 

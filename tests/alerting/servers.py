@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import web
 
@@ -19,10 +20,15 @@ class Arrived:
     path: str
     headers: dict[str, str]
     body: str
+    data: bytes = b""  # the body as it came
 
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.path).query))
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class Server:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, request: web.Request) -> web.Response:
-        arrived = Arrived(request.path_qs, dict(request.headers), await request.text())
+        data = await request.read()
+        arrived = Arrived(request.path_qs, dict(request.headers), data.decode(errors="replace"), data)
         self.arrived.append(arrived)
         answer = self.answers.pop(0) if self.answers else Answer(body=self.well(arrived, len(self.arrived)))
         if answer.hang:

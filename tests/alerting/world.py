@@ -7,7 +7,19 @@ from typing import Any
 from alerting.case import KeyCase
 from alerting.incidents import Change, on_finding
 from schemas.config import BudgetsConfig, ResponsesConfig
-from schemas.records import Command, Finding, Incident, IncidentStep, KeyFacts, Outcome, Request, Step, StepState
+from schemas.records import (
+    Command,
+    Finding,
+    Incident,
+    IncidentStep,
+    KeyFacts,
+    Outcome,
+    Request,
+    Scaled,
+    Sketch,
+    Step,
+    StepState,
+)
 
 T0_MS = 1_795_428_000_000
 KEY = "fp1:0123456789abcdef"
@@ -80,6 +92,16 @@ def incident(**changes: Any) -> Incident:
         "transition": "Opened as critical.",
     }  # fmt: skip
     return Incident(**(values | changes))
+
+
+def sketched(**changes: Any) -> Sketch:
+    """A day of a key at a modest level, with a burst in its last three minutes, a minute and a half after T0."""
+    values: dict[str, Any] = {
+        "at_ms": ms(95), "minutes": Scaled.of([0.5] * 57 + [9.0, 30.0, 18.0]), "tens": Scaled.of([0.4] * 143 + [6.0]),
+        "by_hour": Scaled.of([0.3] * 24), "peak_1m": 2.5, "peak_10m": 1.5, "windows": 500,
+        "changed": ("new network 203.0.113.0/24", "new model gpt-5-pro, 96 % of spend"),
+    }  # fmt: skip
+    return Sketch(**(values | changes))
 
 
 def shown_step(step: Step = "disable", state: StepState = StepState.CONFIRMED, **changes: Any) -> IncidentStep:

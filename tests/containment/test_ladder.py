@@ -34,7 +34,11 @@ def decide(
     [
         (("velocity",), False, 2, "nothing"),
         (("velocity", "origin"), False, 2, "run"),
-        (("velocity", "cohort"), False, 2, "run"),
+        (("velocity", "cohort"), False, 2, "nothing"),
+        (("velocity", "drift", "rhythm"), False, 2, "nothing"),  # one kind of evidence, seen three times
+        (("mix", "economics"), False, 2, "nothing"),
+        (("velocity", "economics"), False, 2, "nothing"),  # longer prompts are more tokens and dearer requests
+        (("mix", "velocity"), False, 2, "run"),
         (("cohort",), False, 2, "nothing"),
         (("cohort",), False, 1, "nothing"),  # the crowd proves nothing about this key
         (("velocity",), False, 1, "run"),
@@ -44,11 +48,33 @@ def decide(
         (("cohort",), True, 2, "run"),
     ],
 )
-def test_an_automatic_cut_needs_agreeing_families_or_a_certain_limit(
+def test_an_automatic_cut_needs_two_kinds_of_evidence_or_a_certain_limit(
     families: tuple[str, ...], certain: bool, needed: int, go: str
 ) -> None:
     config = ResponsesConfig(mode="auto", ladder=LadderConfig(families_for_cut=needed))
     assert decide(incident(families=families), certain=certain, config=config).go == go
+
+
+@pytest.mark.parametrize(
+    ("usd_per_min", "minutes", "wrong_cut_usd", "go"),
+    [
+        (0.7, 30, 10, "nothing"),  # 0.3 above normal: 9 dollars until a person answers
+        (0.8, 30, 10, "run"),
+        (0.7, 60, 10, "run"),  # people answer more slowly
+        (0.7, 30, 5, "run"),  # a wrong cut costs less
+        (0.4, 30, 0, "run"),  # nothing is lost by a cut
+        (0.1, 30, 10, "nothing"),  # spends less than normal
+    ],
+)
+def test_what_a_person_can_still_stop_is_left_to_a_person(
+    usd_per_min: float, minutes: float, wrong_cut_usd: float, go: str
+) -> None:
+    ladder = LadderConfig(person_answers_min=minutes, wrong_cut_usd=wrong_cut_usd)
+    case = incident(usd_per_min=usd_per_min, expected_usd_per_min=0.4)
+    choice = decide(case, config=ResponsesConfig(mode="auto", ladder=ladder))
+    assert choice.go == go
+    assert ("alert only" in choice.reason) is (go == "nothing")
+    assert decide(case, config=ResponsesConfig(mode="auto", ladder=ladder), certain=True).go == "run"
 
 
 @pytest.mark.parametrize(
@@ -173,7 +199,7 @@ def test_a_closed_incident_asks_for_nothing(state: str) -> None:
 def test_a_choice_of_nothing_names_no_step_and_gives_a_reason() -> None:
     choice = decide(incident(families=("velocity",)))
     assert (choice.step, choice.automatic, choice.reversible) == (None, False, False)
-    assert choice.reason == "1 of 2 families agree and no certain limit is broken: alert only"
+    assert choice.reason == "1 of 2 kinds of evidence agree and no certain limit is broken: alert only"
 
 
 @pytest.mark.parametrize(

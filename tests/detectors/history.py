@@ -19,6 +19,9 @@ SETTINGS = DetectorsConfig.model_validate(
         "velocity": {"alarm_per_key_week": 30.0, "min_usd_per_min": 0.0, "warmup_windows": 2},
         "mix": {"alarm_per_key_week": 60.0, "min_requests": 3},
         "origin": {"alarm_per_key_week": 90.0, "min_requests": 3},
+        "economics": {"alarm_per_key_week": 300.0, "min_requests": 3},
+        "rhythm": {"alarm_per_key_week": 300.0, "min_requests": 3},
+        "errors": {"alarm_per_key_week": 90.0, "min_requests": 3},
         "cohort": {"alarm_per_key_week": 300.0, "n_trees": 3, "height": 3, "window_samples": 10},
         "time": {"dedup_s": 60},
     }
@@ -55,6 +58,8 @@ def history(seed: int, rows: int = 400) -> pa.RecordBatch:
             "country": "RU" if stolen else rng.choice(["DE", "FR", None]),
             "cost_usd": rng.random() * (9 if stolen else 0.05), "input_tokens": rng.randrange(4000),
             "event_hash": rng.randrange(2**64),
+            "status": 403 if stolen and offsets[partition] % 3 else 200,
+            "endpoint": "/v1/models" if stolen and offsets[partition] % 5 == 0 else "/v1/chat/completions",
         }  # fmt: skip
         if events and rng.random() < 0.08:
             again = rng.choice(events[-30:])

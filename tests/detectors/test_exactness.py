@@ -22,7 +22,7 @@ def test_the_histories_say_something_in_every_family() -> None:
     """Otherwise the properties below would compare silence with silence."""
     told = Counter(finding.family for seed in range(6) for finding in run(new_core(), [history(seed, 1200)]))
 
-    assert set(told) == {"policy", "velocity", "mix", "origin", "cohort"}
+    assert set(told) == {"policy", "velocity", "mix", "origin", "economics", "rhythm", "errors", "cohort"}
 
 
 @settings(max_examples=15, deadline=None)

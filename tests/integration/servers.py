@@ -46,7 +46,7 @@ class Board:
         return [version for version in versions if version["incident_id"] == incident_id]
 
     def _slack(self, method: str, incident_id: str) -> list[Any]:
-        calls = [arrived.json for arrived in self.slack.arrived if method in arrived.path]
+        calls = [a.json for a in self.slack.arrived if "/chat." in a.path and method in a.path]  # not the pictures
         return [body for body in calls if body["metadata"]["event_payload"]["incident_id"] == incident_id]
 
 

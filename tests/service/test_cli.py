@@ -116,6 +116,11 @@ def test_bare_and_help_and_version(run: Run) -> None:
         (["replay", "none.jsonl", "--out", "."], "--out .: a folder"),
         (["restore", "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t"], "looks like the secret itself"),
         (["freeze", "--by", "keyfuse"], "say who you are"),
+        (["mark", "key-1", "true"], "Missing option '--reason'"),
+        (["mark", "key-1", "maybe", "--reason", "r"], "maybe: expected one of true, false-positive, expected"),
+        (["mark", "key-1", "expected", "--times", "9999", "--until", "4h", "--reason", "r"], "--times"),
+        (["unmark", "mrk_1"], "Missing option '--reason'"),
+        (["replay", "none.jsonl", "--marks", "no.ndjson"], "no.ndjson: No such file"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_one_clear_sentence(run: Run, words: list[str], sentence: str) -> None:

@@ -69,7 +69,55 @@ def test_what_is_written_is_taken(tmp_path: Path) -> None:
     assert loaded.routes.routes[0].continue_
 
 
+ANNOUNCED = "announced:\n- what: w\n  owner: o\n  reason: r\n  {scope}\n  from: 2026-11-23\n  until: {until}\n{more}"
+
+
+def announced(until: str, scope: str = "envs: [prod]", more: str = "") -> dict[str, str]:
+    return {"detectors": ANNOUNCED.format(scope=scope, until=until, more=more)}
+
+
 FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
+    (
+        "an announced time that lasts too long",
+        announced("2026-12-25"),
+        "detectors.yaml:7 announced[0].until: 2026-12-25T00:00:00Z -> later than `from`, by at most 31 days",
+    ),
+    (
+        "an announced time that ends before it begins",
+        announced("2026-11-22T23:00:00Z"),
+        "detectors.yaml:7 announced[0].until: 2026-11-22T23:00:00Z -> later than `from`, by at most 31 days",
+    ),
+    (
+        "an announced time of no key",
+        announced("2026-11-24", "teams: []"),
+        'detectors.yaml:2 announced[0].keys: nothing -> keys, teams, apps or envs; `keys: ["*"]` means every key',
+    ),
+    (
+        "an announced time that is no time",
+        announced("tomorrow"),
+        'detectors.yaml:7 announced[0].until: "tomorrow" -> a time (RFC 3339) or a date',
+    ),
+    (
+        "an announced time of a certain family",
+        announced("2026-11-24", more="  families: [policy]\n"),
+        'detectors.yaml:8 announced[0].families[0]: "policy" -> one of velocity, drift, economics, mix, origin,'
+        " rhythm, errors, cohort",
+    ),
+    (
+        "an announced time of no family",
+        announced("2026-11-24", more="  families: []\n"),
+        "detectors.yaml:8 announced[0].families: nothing -> the families that expect it, or no `families` at all",
+    ),
+    (
+        "an announced time of more than a thousand times the usual",
+        announced("2026-11-24", more="  times: 2000\n"),
+        "detectors.yaml:8 announced[0].times: 2000 -> a number from 1.1 to 1000",
+    ),
+    (
+        "an announced time without an owner",
+        {"detectors": "announced: [{what: w, reason: r, keys: ['*'], from: 2026-11-23, until: 2026-11-24}]\n"},
+        "detectors.yaml:1 announced[0].owner: nothing -> text, not empty (required)",
+    ),
     (
         "unknown setting",
         {"keyfuse": "kafka:\n  bootstap: x\n"},

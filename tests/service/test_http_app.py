@@ -27,6 +27,9 @@ class Stored:
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
         return [{"state": state, "limit": limit}]
 
+    def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]:
+        return {"live": [{"from_ms": from_ms}], "shadow": [{"until_ms": until_ms}], "started": []}
+
 
 def an_app(health: Health | None = None, **changed: Any) -> FastAPI:
     given: dict[str, Any] = {"intake": None, "token": SecretStr("let-me-in"), "answers": Stored()}
@@ -70,7 +73,7 @@ async def test_health_shows_in_the_metrics() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "let-me-in-too"}])
-@pytest.mark.parametrize("path", ["/v1/keys", "/v1/incidents"])
+@pytest.mark.parametrize("path", ["/v1/keys", "/v1/incidents", "/v1/trial"])
 async def test_reading_needs_the_token(path: str, headers: dict[str, str]) -> None:
     answer = await get(an_app(), path, headers)
     assert answer.status_code == 401
@@ -79,6 +82,8 @@ async def test_reading_needs_the_token(path: str, headers: dict[str, str]) -> No
 
 async def test_what_is_asked_reaches_the_store() -> None:
     assert (await get(an_app(), "/v1/keys?hours=2.5&limit=7", TOKEN)).json() == [{"hours": 2.5, "limit": 7}]
+    trial = (await get(an_app(), "/v1/trial?from_ms=5&until_ms=9", TOKEN)).json()
+    assert trial == {"live": [{"from_ms": 5}], "shadow": [{"until_ms": 9}], "started": []}
     assert (await get(an_app(), "/v1/incidents?state=open", TOKEN)).json() == [{"state": "open", "limit": 100}]
     assert (await get(an_app(), "/v1/incidents", TOKEN)).json() == [{"state": None, "limit": 100}]
 

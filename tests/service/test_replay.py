@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from schemas.config import KeysConfig, ResponsesConfig
 from schemas.config.keys import KeyConfig
 from schemas.fingerprint import Fingerprinter
+from schemas.records import CERTAIN
 from service.config_tree import Folder
 from service.errors import UserError
 from service.replay import Replay, ReplayResult, read_events
@@ -32,6 +33,7 @@ from service.replay_files import read_lines
 from service.simulate import traffic
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
+from tests.marks import false_positive, withdrawn
 
 END_MS = 1_795_478_400_000
 OBSERVE = Folder()
@@ -99,6 +101,23 @@ def test_each_line_has_the_promised_fields(observed: ReplayResult) -> None:
     for line in map(orjson.loads, observed.lines):
         assert list(line) == fields[line["type"]]
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["at"])
+
+
+def test_marks_hold_in_the_replay_and_are_named_in_what_is_said(burst: list[bytes], observed: ReplayResult) -> None:
+    [stolen] = {line["key_id"] for line in told(observed, "finding")}
+    learned = [line for line in told(observed, "finding") if line["family"] not in CERTAIN]
+    opened_ms = ms(learned[0]["at"])
+    before = false_positive(stolen, at_ms=opened_ms - 3_600_000)
+    marked = replayed(burst, marks=[before])
+    changed = [line for line in told(marked, "finding") if line["family"] not in CERTAIN]
+    assert changed
+    assert all(line["evidence"]["allowed_by"] == before.mark_id for line in changed)
+    assert [one for one in told(marked, "finding") if one["family"] in CERTAIN] == [
+        one for one in told(observed, "finding") if one["family"] in CERTAIN
+    ]
+    after = false_positive(stolen, at_ms=END_MS)
+    for nothing in ([after], [before, withdrawn(before)], [false_positive("another", at_ms=before.at_ms)]):
+        assert replayed(burst, marks=nothing).lines == observed.lines
 
 
 @pytest.mark.parametrize("closed_loop", [False, True])

@@ -9,6 +9,7 @@ import pytest
 from schemas.frame import FRAME_SCHEMA
 from storage.rows import raw_coords, record_row, usage_columns
 from storage.store import Store
+from tests.marks import expected
 from tests.storage.frames import T0, Use, frame
 from tests.storage.test_store import audit_row, dead_letter, finding, incident
 
@@ -50,6 +51,7 @@ def test_no_rows_are_no_rows() -> None:
     [
         (finding(1), "findings", {"finding_id": "fnd_1", "family": "velocity", "score": 6.5}),
         (incident("inc_1", 3), "incidents", {"incident_id": "inc_1", "seq": 3, "lost_usd": 12.5}),
+        (expected("fp1:a"), "marks", {"key_id": "fp1:a", "verdict": "expected", "by": "ann", "withdrawn": False}),
         (audit_row("aud_1", T0), "audit", {"audit_id": "aud_1", "at": datetime(2026, 11, 23, 10, tzinfo=UTC)}),
         (dead_letter(5), "dead_letters", {"offset": 5, "event_index": -1, "reason": "not_json"}),
     ],

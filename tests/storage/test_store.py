@@ -20,6 +20,7 @@ from storage.answers import KeyUse, Reconciliation, Totals, UsePoint
 from storage.errors import Rejected
 from storage.rows import StoredRecord, record_row
 from storage.store import Store
+from tests.marks import NOW_MS, expected, false_positive, withdrawn
 from tests.storage.frames import HOUR_MS, MINUTE_MS, T0, Use, archive_uses
 
 FACTS = KeyFacts(provider="openai", team="search", app="web", env="production")
@@ -134,7 +135,7 @@ def test_absent_values_are_stored_as_empty_and_present_ones_as_they_are(store: S
 
 def test_a_record_delivered_twice_is_stored_once(store: Store) -> None:
     letters, states = dead_letter(5), outcome(StepState.CONFIRMED, T0)
-    for record in (finding(1), incident("inc_1", 1), command(), states, audit_row("aud_1", T0), letters):
+    for record in (finding(1), incident("inc_1", 1), command(), states, expected(), audit_row("aud_1", T0), letters):
         put(store, record, record)
         table, _ = record_row(record)
         assert store.connection.rows(f"SELECT record FROM {table} FINAL") == [(record.model_dump_json(),)]
@@ -157,6 +158,14 @@ def test_a_command_that_was_approved_replaces_itself_and_its_outcomes_stay_apart
     put(store, approved, command(), *reversed(states))
     assert store.commands("inc_1") == [approved]
     assert store.outcomes("inc_1") == states
+
+
+def test_of_several_versions_of_a_mark_the_newest_is_kept_whichever_came_last(store: Store) -> None:
+    one, other = false_positive("fp1:a"), expected("fp1:b", at_ms=NOW_MS + 9)
+    put(store, withdrawn(one), other, one, one)
+    store.connection.command("OPTIMIZE TABLE marks FINAL")
+    assert store.marks() == [other, withdrawn(one)]
+    assert store.marks(limit=1) == [other]
 
 
 def test_an_audit_row_is_never_changed_by_a_later_one_with_its_id(store: Store) -> None:

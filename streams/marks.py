@@ -1,0 +1,85 @@
+"""`keyfuse.marks` to everybody who asks: all of it, not shared out in a group, and then whatever is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import ValidationError
+
+from schemas.records import Mark
+
+log = structlog.get_logger()
+
+
+class NewestMarks:
+    """The newest version of each mark; whatever order they come in, and however often."""
+
+    def __init__(self) -> None:
+        self._marks: dict[str, Mark] = {}
+
+    def take(self, key: bytes | None, value: bytes | None) -> bool:
+        """One record of the topic; True when it changed something. What is no mark is left to the archive to bury."""
+        if value is None:  # a tombstone
+            return self._marks.pop((key or b"").decode(errors="replace"), None) is not None
+        try:
+            mark = Mark.from_bytes(value)
+        except ValidationError:
+            log.warning("not a mark; it counts for nothing", bytes=len(value))
+            return False
+        known = self._marks.get(mark.mark_id)
+        if known is not None and (known == mark or mark.at_ms < known.at_ms):
+            return False
+        self._marks[mark.mark_id] = mark
+        return True
+
+    def all(self) -> list[Mark]:
+        """Withdrawn ones too, in the order of their ids."""
+        return [self._marks[mark_id] for mark_id in sorted(self._marks)]
+
+
+async def read_marks(bootstrap: str, topic: str, partitions: int) -> list[Mark]:
+    """All marks up to the topic's present end."""
+    found: list[Mark] = []
+    await _read(bootstrap, topic, partitions, changed=found.extend, stopping=lambda: True)
+    return found
+
+
+async def follow_marks(
+    bootstrap: str, topic: str, partitions: int, *, changed: Callable[[Sequence[Mark]], None],
+    stopping: Callable[[], bool],
+) -> None:  # fmt: skip
+    """Tell all marks once they are read, and again whenever one was added, changed or withdrawn, until `stopping`."""
+    await _read(bootstrap, topic, partitions, changed=changed, stopping=stopping)
+
+
+async def _read(
+    bootstrap: str, topic: str, partitions: int, *, changed: Callable[[Sequence[Mark]], None],
+    stopping: Callable[[], bool],
+) -> None:  # fmt: skip
+    """Never tells a part: a mark whose withdrawal is yet to come would count for a moment."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    newest, news = NewestMarks(), True
+    try:
+        tps = [TopicPartition(topic, number) for number in range(partitions)]
+        consumer.assign(tps)
+        while True:
+            if news and await _at_end(consumer, tps):
+                changed(newest.all())
+                news = False
+            if not news and stopping():
+                return
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    news |= newest.take(record.key, record.value)
+    finally:
+        await consumer.stop()
+
+
+async def _at_end(consumer: Any, tps: Sequence[TopicPartition]) -> bool:  # noqa: ANN401 - aiokafka ships no types
+    ends = await consumer.end_offsets(list(tps))
+    positions = {tp: await consumer.position(tp) for tp in tps}
+    return all(positions[tp] >= max(ends[tp], consumer.highwater(tp) or 0) for tp in tps)
