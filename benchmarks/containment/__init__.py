@@ -1,0 +1,1 @@
+"""How good detection and containment are: real arrivals, planted thefts, hard negatives, in money and trust."""
