@@ -28,13 +28,17 @@ FIELDS: Final[Fields] = {
     "eco_level": ("f4", ()),  # usual answered requests of an active block
     "eco_blocks": ("u2", ()),  # active blocks that made these up, saturating
 }
-_FADE_S: Final = 300.0
+_FADE_S: Final = 300.0  # the last minutes,
+_FADE_REQUESTS: Final = 6.0  # or the last requests of a key that makes few
 _LEAST: Final = np.array([1e-6, 1.0])  # added per request: what costs nothing has a logarithm too
 _SLOWEST: Final = 1 / 144  # an active block never counts less than this in the usual values
 _ALARMED_WEIGHT: Final = 0.1
 _CLIP: Final = 1.5  # natural logs that a block may be from the usual, to teach more
 _INERTIA: Final = 0.1  # of a usual block's requests must be unlike it for a change to count half
-_LEAST_INERTIA: Final = 2.0
+_LEAST_INERTIA: Final = 1.0
+_BELOW_PEAK: Final = (
+    0.4  # natural logs below the usual peak at which a score begins: the healthy ones are to be counted
+)
 _ONE_ODD: Final = 1.0  # requests at which an opinion counts half: a single one proves little
 _GROWN_UP: Final = 6.0  # blocks at which an opinion counts half
 _TOP_FADE: Final = 0.9995  # per active block
@@ -58,10 +62,10 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():
         _learn(new, close)
-    new["eco_fast"] *= np.exp((new["eco_fast_at"] - close.second) / _FADE_S).astype("f4")[:, None]
-    new["eco_fast_at"] = close.second.astype("i4")
     amounts = _amounts(close)
-    new["eco_fast"] += amounts
+    kept = np.maximum(np.exp((new["eco_fast_at"] - close.second) / _FADE_S), 1 - amounts[:, 0] / _FADE_REQUESTS)
+    new["eco_fast"] = (new["eco_fast"] * kept[:, None] + amounts).astype("f4")
+    new["eco_fast_at"] = close.second.astype("i4")
     new["eco_now"] += amounts
     above = _above(new)
     new["eco_peak"] = np.maximum(new["eco_peak"], above).astype("f2")
@@ -75,8 +79,8 @@ def _amounts(close: Close) -> Array:
     n, key = len(close.second), rows[SLOT]
     answered = rows[REQUESTS] - rows[REFUSED] - rows[FAILED]
     summed = [slots.tally((n,), (key,), row) for row in (answered, rows[COST], rows[INPUT], rows[CACHED])]
-    amounts: Array = (np.stack(summed, axis=1) * np.array([1.0, 1e-9, 1.0, 1.0])).astype("f4")
-    return amounts
+    amounts: Array = np.maximum(np.stack(summed, axis=1) * np.array([1.0, 1e-9, 1.0, 1.0]), 0.0)
+    return amounts.astype("f4")
 
 
 def _ratio(new: State, sums: Array, at: Array | slice) -> Array:
@@ -104,7 +108,7 @@ def _beyond(new: State, above: Array) -> Array:
     """[n, 2] how far that is beyond the usual peak, less while little is known or little has been asked."""
     blocks, requests = new["eco_blocks"].astype("f8"), new["eco_fast"][:, 0].astype("f8")
     trust = blocks / (blocks + _GROWN_UP) * requests / (requests + _ONE_ODD)
-    beyond: Array = (above - new["eco_top"]) * trust[:, None]
+    beyond: Array = (above - np.maximum(new["eco_top"] - _BELOW_PEAK, 0.0)) * trust[:, None]
     return beyond
 
 

@@ -26,15 +26,18 @@ FIELDS: Final[Fields] = {
 }
 _FADE_S: Final = 600.0
 _MEMORY: Final = 0.998  # per active block
-_PRIOR_REFUSED, _PRIOR_ALL = 0.5, 50.0
-_EXPECTED_FLOOR: Final = 0.3
+_PRIOR_REFUSED, _PRIOR_ALL = 0.5, 50.0  # requests that stand in for a history: one in a hundred refused
+_EXPECTED_FLOOR: Final = 0.6  # refused requests that are always expected: two alone prove nothing
 _EXCUSED: Final = 0.5  # refused requests that one failure at the provider explains: clients retry
-_NEW_AT_MOST: Final = 3.0
-_NEW_FOR_BLOCKS: Final = 36
-_FOUNDING_WINDOWS: Final = 6
-_FADE_PEAK: Final = 0.999
-_RISE, _RISE_ALARMED = 1.0, 0.2
-_GROWN_UP: Final = 3.0
+_NEW_AT_MOST: Final = 3.0  # requests on new endpoints that count like refused ones: alone they are no alarm
+_NEW_FOR_BLOCKS: Final = 36  # an endpoint is new for its first six hours
+_FOUNDING_WINDOWS: Final = 6  # what a key uses in its first active blocks is what it is for
+_BELOW_PEAK: Final = 0.5  # below the usual peak at which a score begins: the healthy ones are to be counted
+_FADE_PEAK: Final = 0.999  # per active block
+_RISE: Final = 1.0  # by which the usual peak may grow in a healthy block
+_RISE_ALARMED: Final = 0.2  # and in an alarmed one
+_ALARMED_WEIGHT: Final = 0.1  # of an alarmed block in the usual share
+_GROWN_UP: Final = 3.0  # active blocks at which a surprise counts half
 _MOST: Final = 9.0
 
 
@@ -46,7 +49,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     >>> state["err_usual"][0] = 10, 2000
     >>> both = [step(state, closing(row_requests=8, refused=n), DetectorSettings()) for n in (0, 8)]
     >>> [round(float(raw[0]), 1) for _, raw in both]
-    [0.0, 7.4]
+    [0.0, 5.4]
     """
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():
@@ -54,18 +57,20 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     new["err_fast"] *= np.exp((new["err_at"] - close.second) / _FADE_S).astype("f4")[:, None]
     new["err_at"] = close.second.astype("i4")
     n, rows, key = len(close.second), close.rows, close.rows[SLOT]
-    fresh = np.where(_on_new_endpoint(new, close), rows[REQUESTS] - rows[REFUSED], 0)
+    fresh = np.where(_on_new_endpoint(new, close), rows[REQUESTS] - rows[REFUSED] - rows[FAILED], 0)
     answered = rows[REQUESTS] - rows[FAILED]
     sums = np.stack([slots.tally((n,), (key,), row) for row in (rows[REFUSED], fresh, answered, rows[FAILED])], axis=1)
     new["err_fast"] += sums.astype("f4")
     new["err_now"] += sums[:, [0, 2]].astype("f4")
-    surprised = surprise(new)
-    raw = np.maximum(surprised - new["err_peak"][:, 1], 0.0) * close.windows / (close.windows + _GROWN_UP)
+    surprised = _surprise(new)
+    usual_peak = np.maximum(new["err_peak"][:, 1] - _BELOW_PEAK, 0.0)
+    raw = np.maximum(surprised - usual_peak, 0.0) * close.windows / (close.windows + _GROWN_UP)
     new["err_peak"][:, 0] = np.maximum(new["err_peak"][:, 0], surprised)
     return new, np.where(close.requests >= settings.errors.min_requests, raw, 0.0)
 
 
-def surprise(state: State) -> Array:
+def _surprise(state: State) -> Array:
+    """-log10 of about the chance (Poisson's tail) of so many knocks among the last requests."""
     fast = state["err_fast"].astype("f8")
     knocks = fast[:, 0] + np.minimum(fast[:, 1], _NEW_AT_MOST)
     expected = fast[:, 2] * _usual_share(state) + _EXCUSED * fast[:, 3] + _EXPECTED_FLOOR
@@ -79,6 +84,7 @@ def _usual_share(state: State) -> Array:
 
 
 def _on_new_endpoint(new: State, close: Close) -> Array:
+    """Which rows go to an endpoint the key has not used before; the newest gives way when there are too many."""
     key, value = close.rows[SLOT], close.rows[ENDPOINT].astype("u4")
     column = slots.find(new["err_endpoint"], key, value)
     unknown = (column < 0) & (value != 0)
@@ -96,9 +102,10 @@ def _on_new_endpoint(new: State, close: Close) -> Array:
 
 
 def _learn(new: State, close: Close) -> None:
+    """Where a block has ended it joins the usual share and the usual peak, with caution if it was alarmed."""
     at = np.flatnonzero(close.turned)
     alarmed = close.alarmed(FAMILY)[at]
-    block = new["err_now"][at] * np.where(alarmed, 0.1, 1.0)[:, None]
+    block = new["err_now"][at] * np.where(alarmed, _ALARMED_WEIGHT, 1.0)[:, None]
     new["err_usual"][at] = new["err_usual"][at] * _MEMORY + block
     new["err_now"][at] = 0
     peak, top = new["err_peak"][at].astype("f8").T
@@ -126,8 +133,9 @@ def explain(state: State, close: Close, shared: Shared, _settings: DetectorSetti
 
 
 def _named(state: State, close: Close, shared: Shared, at: int) -> str:
-    """The new endpoints in brackets, as far as their texts are at hand."""
+    """The new endpoints of this very second in brackets: names of earlier ones may be lost after a restart."""
     first = state["err_first"][at]
     young = state["err_endpoint"][at, (first > 0) & (close.block - first < _NEW_FOR_BLOCKS)]
-    names = sorted(filter(None, map(shared.place_of, young.tolist())))
+    used = np.intersect1d(young, close.rows[ENDPOINT, close.rows[SLOT] == at])
+    names = sorted(filter(None, map(shared.place_of, used.tolist())))
     return f" ({', '.join(names)})" if names else ""

@@ -20,9 +20,9 @@ LEARNED: Final = {
     "velocity": Learned(0.02, 0.25, 1e-4, 1.2, cap=1.0, mature=36),
     "mix": Learned(0.03, 0.22, 2e-4, 0.5, cap=0.7, mature=12),
     "origin": Learned(0.04, 0.62, 2e-4, 1.2, cap=2.0, mature=12),
-    "economics": Learned(0.02, 0.15, 1e-4, 0.8, cap=0.7, mature=36),
-    "rhythm": Learned(0.03, 0.35, 1e-4, 2.0, cap=1.8, mature=36),
-    "errors": Learned(0.03, 0.5, 1e-4, 2.0, cap=2.5, mature=12),
+    "economics": Learned(0.3, 0.1, 1e-4, 0.8, cap=0.6, mature=36),
+    "rhythm": Learned(0.3, 0.25, 2e-4, 1.4, cap=1.0, mature=36),
+    "errors": Learned(0.05, 0.3, 1e-4, 1.0, cap=1.0, mature=36),
     "cohort": Learned(0.05, 0.75, 1e-3, 2.0, cap=float("inf"), mature=0),
 }
 CALIBRATED: Final = tuple(LEARNED)

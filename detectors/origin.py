@@ -31,8 +31,8 @@ FIELDS: Final[Fields] = {
     "org_blocks": ("f4", (3,)),  # faded count of active blocks with any value
     "org_now": ("u1", (3,)),  # this block: bit 0 a value was seen, bit 1 a new one
 }
-_FADE_S: Final = np.array([300.0, 10_800.0])  # a burst shows in minutes, a trickle and a seldom used key in hours
-_NEW_FOR_BLOCKS: Final = 36  # a value is new for its first six hours
+_FADE_S: Final = np.array([300.0, 43_200.0])  # a burst shows in minutes, a trickle and a seldom used key in hours
+_NEW_FOR_BLOCKS: Final = 144  # a value is new for its first day
 _FOUNDING_WINDOWS: Final = 6  # what a key shows in its first active blocks is where it lives
 _MEMORY: Final = 0.999  # per active block
 _PSEUDO_REQUESTS: Final = 3.0  # one request from elsewhere is not yet a share

@@ -64,7 +64,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     >>> day = 1_795_428_000 // 600 - 60
     >>> both = [step(state, closing(usd_1h=3.0, block=day + hour * 6), DetectorSettings()) for hour in (10, 3)]
     >>> [round(float(raw[0]), 2) for _, raw in both]
-    [0.0, 2.43]
+    [0.0, 2.37]
     """
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():
@@ -121,12 +121,18 @@ def _weekend_days(day: Array | int) -> Array:
     return days
 
 
+def _trust(days: Array) -> Array:
+    """The first day is mostly a part of one, and proves nothing."""
+    share: Array = np.maximum(days - 1, 0.0) / (days + _GROWN_UP - 1)
+    return share
+
+
 def _off_hours(new: State, block: int, used: Array) -> Array:
     """Log of how much less these hours are usually in use than the average ones, times the use."""
     days = new["rhy_days"].astype("f8")
     average = 3 * new["rhy_usual"].astype("f8").mean(axis=1)
     rest = np.log((days * average + _PSEUDO_HOURS) / (days * _usual_here(new, block) + _PSEUDO_HOURS))
-    told: Array = np.maximum(rest, 0.0) * np.minimum(used, _MOST_HOURS) * days / (days + _GROWN_UP)
+    told: Array = np.maximum(rest, 0.0) * np.minimum(used, _MOST_HOURS) * _trust(days)
     return told
 
 
@@ -145,7 +151,7 @@ def _restless(new: State) -> Array:
     days = new["rhy_days"].astype("f8")
     now, _, most = new["rhy_busy"].astype("f8").T
     more = np.maximum(np.log((now + _BUSY_FLOOR) / (most + _BUSY_FLOOR)), 0.0)
-    told: Array = _BUSY_WEIGHT * more * days / (days + _GROWN_UP)
+    told: Array = _BUSY_WEIGHT * more * _trust(days)
     return told
 
 

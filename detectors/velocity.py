@@ -38,7 +38,7 @@ _HOURS_KNOWN: Final = 144  # active blocks until the hours of the day are told a
 _HOUR_FADE: Final = 0.99  # per active block of the hour
 _HOUR_CAP: Final = 3.0
 _HOUR_MOST_USD: Final = 60_000.0  # what two bytes can hold
-_YOUNG_FLOOR: Final = 9.0
+_YOUNG_FLOOR: Final = 19.0
 _USD_PER_TOKEN: Final = 1e-6  # a low price: what tokens without a known price are taken to cost at least
 
 
@@ -82,12 +82,14 @@ def blended(state: State, close: Close, prior_log: Array, settings: DetectorSett
 def worth_waking(close: Close, settings: DetectorSettings) -> Array:
     """Where the spend is above the floor; tokens without a price count with a low one.
 
-    For a key without a past the floor is ten times as high: nobody knows yet what is much for it, and limits bound it.
+    For a key without a past the floor is twenty times as high and for spend that lasts: nobody knows yet what is much
+    for it, and limits bound what that costs.
     """
     money = close.sums[:, 8:] + 0.0
     money = np.maximum(money, close.sums[:, 4:8] * _USD_PER_TOKEN)
-    per_min = np.maximum(np.maximum(money[:, 1], money[:, 2] / 10), money[:, 3] / 60)
     youth = np.maximum(1 - close.windows / settings.velocity.warmup_windows, 0.0)
+    lasting = np.maximum(money[:, 2] / 10, money[:, 3] / 60)
+    per_min = np.where(youth > 0, lasting, np.maximum(money[:, 1], lasting))
     enough: Array = per_min >= settings.velocity.min_usd_per_min * (1 + _YOUNG_FLOOR * youth)
     return enough
 

@@ -96,3 +96,25 @@ def shadow(
     """What the candidate in detectors.shadow.yaml said more and less than the version in force, since it is there."""
     wanted = lazy("service.history").Wanted((), since, until, labels)
     lazy("service.shadow_command").main(wanted, config, output=output, out=out)
+
+
+@tuning.command(epilog="Example: `keyfuse tune --alerts-per-week 3 last-month.jsonl.gz` or `keyfuse tune --from 30d`")
+def tune(
+    files: Files = None,
+    config: ConfigDir = CONFIG,
+    alerts_per_week: Annotated[
+        float, typer.Option(help="So many incidents in all that people can look at.", min=0, metavar="N")
+    ] = 5,
+    since: Since = "",
+    until: Until = "",
+    labels: Labels = "",
+    learn_hours: LearnHours = None,
+    output: Annotated[
+        Path, typer.Option("--out", help="Folder for the proposed file and the picture.", metavar="DIR")
+    ] = Path("tuned"),
+) -> None:
+    """Propose thresholds that come to N alerts a week, and show the trade-off. Changes nothing in force."""
+    wanted = lazy("service.history").Wanted(tuple(files or ()), since, until, labels)
+    lazy("service.tune_command").main(
+        wanted, config, per_week=alerts_per_week, learn_hours=learn_hours, output=output, out=out, err=err
+    )

@@ -32,7 +32,7 @@ def main(wanted: Wanted, config: Path, *, output: Path | None, out: Console) -> 
     until = now_ms + 1 if until is None else until
     answer = answer_of(install, "trial", {"from_ms": since or 0, "until_ms": until})
     started = [AuditRow.model_validate(row) for row in answer["started"]]
-    from_ms = since if since is not None else _began(install, started)
+    from_ms = since if since is not None else began(install, started)
     live, shadow = (_findings(answer[name], from_ms) for name in ("live", "shadow"))
     candidate = install.folder.shadow or install.folder.detectors
     marks = marks_for(install, wanted) if wanted.labels else []
@@ -45,7 +45,7 @@ def main(wanted: Wanted, config: Path, *, output: Path | None, out: Console) -> 
         out.print(f"\nwritten to {written(output, 'shadow.json', as_json(result, what=what))}", markup=False)
 
 
-def _began(install: Install, started: list[AuditRow]) -> int:
+def began(install: Install, started: list[AuditRow]) -> int:
     """Since when the candidate of the folder was heard without a break; the newest one when it is gone."""
     if not started:
         raise UserError(

@@ -17,11 +17,10 @@ from service.tune_record import FAMILIES, LOOSE_SCORE, Records
 from service.tune_thefts import Losses, Theft, losses
 
 _STRICTEST: Final = 9.0
-_FINE: Final = 0.05
 _STEPS: Final = (-1.5, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 1.5)  # moves of one family: at most 30 times as many alarms
 _ROUNDS: Final = 3
 _WORTH: Final = 0.995  # a move must lower the loss by half a percent; a smaller gain is chance
-_CURVE: Final = 25
+_SHIFTS: Final = tuple(np.arange(-2.25, 4.3, 0.25).tolist())  # of all thresholds together
 
 
 class Point(NamedTuple):
@@ -44,6 +43,7 @@ class Search:
     thefts: Sequence[Theft]
     weeks: float
     responses: ResponsesConfig
+    floors: Array  # in force now, one per family of FAMILIES
 
     def point(self, floors: Array) -> Point:
         return Point(floors, self.alerts(floors) / self.weeks, losses(self.thefts, floors, self.responses.ladder))
@@ -72,40 +72,47 @@ def floors_of(rates: dict[str, float]) -> Array:
     return floors
 
 
-def together(score: float) -> Array:
-    """The same threshold for every learned family."""
-    floors = np.full(len(FAMILIES), -np.inf)
-    floors[: len(CALIBRATED)] = score
+def moved_together(search: Search, shift: float) -> Array:
+    """The thresholds in force, all higher by `shift` score units: ten times rarer for each."""
+    floors = search.floors.copy()
+    learned = slice(0, len(CALIBRATED))
+    known = np.isfinite(floors[learned])
+    floors[learned] = np.where(known, np.clip(floors[learned] + shift, LOOSE_SCORE, _STRICTEST), np.inf)
     return floors
 
 
-def curve(search: Search) -> list[Point]:
-    """From loose to strict, the same threshold for every family."""
-    return [search.point(together(score)) for score in np.linspace(LOOSE_SCORE, _STRICTEST, _CURVE).tolist()]
+def curve(search: Search) -> list[tuple[float, Point]]:
+    """From loose to strict: by how many times all rates are changed together, and what that comes to."""
+    return [(rounded(10**-shift, 3), search.point(moved_together(search, shift))) for shift in _SHIFTS]
 
 
 def choose(search: Search, per_week: float) -> Point:
-    """At most so many alerts a week, and with that the least loss: first one threshold for all, then family by family.
+    """At most so many alerts a week, and with that the least loss: all thresholds together, then family by family.
 
-    When limits, budgets and drift alone come to more, the strictest of all.
+    One alert more than the history shows is reckoned with, so that a short history proves little. What gains nothing is
+    not changed. When nothing is strict enough, the strictest of all.
     """
-    allowed = per_week * search.weeks
-    best = search.point(_loosest_within(search, allowed))
+    allowed = max(per_week * search.weeks - 1, 0.0)
+    best = _together(search, allowed)
     middle = best.floors.copy()
     for _ in range(_ROUNDS):
         before = best
-        for at in range(len(CALIBRATED)):
-            best = _moved(search, best, at, middle=middle[at], allowed=allowed)
+        for at in np.flatnonzero(np.isfinite(middle[: len(CALIBRATED)])).tolist():
+            best = _moved(search, best, at, middle=float(middle[at]), allowed=allowed)
         if best is before:
             break
     return best
 
 
-def _loosest_within(search: Search, allowed: float) -> Array:
-    for score in np.arange(LOOSE_SCORE, _STRICTEST, _FINE).tolist():
-        if search.alerts(together(score)) <= allowed:
-            return together(score)
-    return together(_STRICTEST)
+def _together(search: Search, allowed: float) -> Point:
+    """The nearest to what is in force, unless it can be shown to be worse than one further off."""
+    shifts = sorted(_SHIFTS, key=abs)
+    within = [floors for shift in shifts if search.alerts(floors := moved_together(search, shift)) <= allowed]
+    best = search.point(within[0] if within else moved_together(search, max(_SHIFTS)))
+    for floors in within[1:]:
+        point = search.point(floors)
+        best = point if point.losses.lost_usd < best.losses.lost_usd * _WORTH else best
+    return best
 
 
 def _moved(search: Search, best: Point, at: int, *, middle: float, allowed: float) -> Point:
@@ -114,19 +121,15 @@ def _moved(search: Search, best: Point, at: int, *, middle: float, allowed: floa
         floors = best.floors.copy()
         floors[at] = min(max(middle + step, LOOSE_SCORE), _STRICTEST)
         if search.alerts(floors) <= allowed:
-            best = min(best, search.point(floors), key=_preference(best))
+            point = search.point(floors)
+            best = point if _is_better(point, best) else best
     return best
 
 
-def _preference(best: Point) -> Callable[[Point], tuple[float, float]]:
+def _is_better(point: Point, best: Point) -> bool:
     """Less loss counts; for the same loss fewer alerts do."""
-    least = best.losses.lost_usd
-
-    def rank(point: Point) -> tuple[float, float]:
-        lost = point.losses.lost_usd
-        return (lost if lost < least * _WORTH else max(lost, least), point.per_week)
-
-    return rank
+    lost, least = point.losses.lost_usd, best.losses.lost_usd
+    return lost < least * _WORTH or (lost <= least and point.per_week < best.per_week)
 
 
 def halves(search: Search, first: Callable[[str], bool]) -> tuple[Search, Search]:
@@ -135,5 +138,5 @@ def halves(search: Search, first: Callable[[str], bool]) -> tuple[Search, Search
     for wanted in (True, False):
         names = [name for name in search.records.keys if first(name) is wanted]
         thefts = [theft for theft in search.thefts if first(theft.key_id) is wanted]
-        parts.append(Search(search.records.of_keys(names), thefts, search.weeks, search.responses))
+        parts.append(Search(search.records.of_keys(names), thefts, search.weeks, search.responses, search.floors))
     return parts[0], parts[1]

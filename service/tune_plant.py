@@ -23,9 +23,10 @@ from service.tune_thefts import Theft
 from service.tune_victims import sim_key
 from sources.simulator import thefts as simulator
 
+Kind = tuple[str, float]
 LASTS_S: Final = 1200
 """So long a planted theft is played; what is not told by then counts as told by the bill, a day later."""
-KINDS: Final = (
+KINDS: Final[tuple[Kind, ...]] = (
     ("burst", 3.0), ("burst", 10.0), ("burst", 30.0), ("reseller", 10.0), ("probe_then_abuse", 10.0),
     ("model_swap", 10.0), ("context_stuffing", 3.0), ("context_stuffing", 10.0),
 )  # fmt: skip
@@ -63,8 +64,17 @@ class _Moment:
 class Planter:
     """Shown every frame before the cores take it, it copies them at its moments and plays the thefts when they end."""
 
-    def __init__(self, cores: Sequence[ScoreCore], *, blank: Blank, parse: Parse, from_ms: int, last_ms: int) -> None:
-        self._cores, self._blank, self._parse = cores, blank, parse
+    def __init__(
+        self,
+        cores: Sequence[ScoreCore],
+        *,
+        blank: Blank,
+        parse: Parse,
+        kinds: Sequence[Kind],
+        from_ms: int,
+        last_ms: int,
+    ) -> None:
+        self._cores, self._blank, self._parse, self._kinds = cores, blank, parse, kinds
         span_ms = last_ms - from_ms - LASTS_S * 1000
         self._starts = sorted({from_ms + int(span_ms * share) for share in _SHARES}) if span_ms > 0 else []
         self._open: list[_Moment] = []
@@ -96,7 +106,7 @@ class Planter:
             self._open.append(_Moment(start_ms, victims, copies))
 
     def _play(self, moment: _Moment) -> None:
-        for number, (shape, times) in enumerate(KINDS):
+        for number, (shape, times) in enumerate(self._kinds):
             seed = moment.start_ms // 1000 + number
             stolen = {victim: self._steal(moment, victim, shape, times, seed) for victim in moment.victims}
             for place, base in moment.copies.items():
@@ -138,8 +148,8 @@ def chosen(cores: Iterable[ScoreCore], now_s: int) -> list[Victim]:
     for core in cores:
         columns, n = core.table.columns, core.known_keys
         recent = columns["key_seen"][:n] > now_s - _RECENT_S
-        for slot in np.flatnonzero(recent & (columns["key_windows"][:n] >= _LEAST_WINDOWS)).tolist():
-            found.append(Victim(core.book.ids[slot], core.partition, float(columns["vel_mean"][slot])))
+        slots = np.flatnonzero(recent & (columns["key_windows"][:n] >= _LEAST_WINDOWS)).tolist()
+        found += [Victim(core.book.ids[slot], core.partition, float(columns["vel_mean"][slot])) for slot in slots]
     found.sort(key=lambda victim: (victim.usd_per_min, victim.key_id))
     if len(found) <= _VICTIMS:
         return found

@@ -104,7 +104,7 @@ class Losses(NamedTuple):
 def losses(thefts: Sequence[Theft], floors: Array, ladder: LadderConfig) -> Losses:
     """What thresholds make of them."""
     found = [outcome(theft, floors, ladder) for theft in thefts]
-    waits = [(each.told_ms - theft.from_ms) / 1000 for each, theft in zip(found, thefts, strict=True)]
+    waits = [max(each.told_ms - theft.from_ms, 0.0) / 1000 for each, theft in zip(found, thefts, strict=True)]
     told = [wait for wait in waits if np.isfinite(wait)]
     return Losses(
         thefts=len(thefts), told=len(told), cut=sum(bool(np.isfinite(each.cut_ms)) for each in found),

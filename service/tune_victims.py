@@ -1,4 +1,4 @@
-"""A key of the history as the simulator's thefts want it: what its requests look like, and where they come from. Pure."""
+"""A key of the history as the simulator's thefts want it: what its requests look like, where they come from. Pure."""
 
 from __future__ import annotations
 

@@ -9,17 +9,16 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.containment.columns import DAY_MS, START_MS, Uses, merged
+from benchmarks.containment.columns import DAY_MS, HOUR_MS, START_MS, WEEK_MS, Uses, merged
 from benchmarks.containment.negatives import NEGATIVES, Negative, with_successors
 from benchmarks.containment.play import Snapshot, core_from, detector_settings, fresh_core, play_rows
 from benchmarks.containment.theft_case import Case
-from benchmarks.containment.traffic import GROWN_WINDOWS, TEST_MS, World
+from benchmarks.containment.traffic import GROWN_WINDOWS, World
 from benchmarks.containment.trials import Rates
 from benchmarks.containment.watch import CLOSED_MS, Said, Watch, auto_decider
 from schemas.records import Finding
 
 _STREAM: Final = 14
-_LATEST_DAYS: Final = 4.5  # of week 2, so that most changes end before it does
 
 
 class Calm(NamedTuple):
@@ -41,6 +40,24 @@ class _Dealt:
     cold: bool
 
 
+class Played(NamedTuple):
+    """Which changes one copy holds: all that fit into `most_ms` after their start, and are no shorter than `least_ms`.
+
+    `lived`: what keys have lived with since the beginning of the record, from which it is played.
+    """
+
+    least_ms: int
+    most_ms: int
+    spread_ms: int  # changes start within this time after the snapshot
+    keys: int  # at most
+    lived: bool = False
+
+
+SHORT: Final = Played(0, 40 * HOUR_MS, HOUR_MS, 1000)
+LONG: Final = Played(40 * HOUR_MS, WEEK_MS, DAY_MS, 40)
+LIVED: Final = Played(0, 2 * WEEK_MS, 3 * DAY_MS, 24, True)
+
+
 class Hard:
     """Deals changes to keys, half by half, so that each kind comes about equally often."""
 
@@ -51,12 +68,9 @@ class Hard:
         self._rng = np.random.default_rng((_STREAM, seed))
         self._count: Counter[str] = Counter()
 
-    def play(self, snapshot: Snapshot, half: int, rates: Rates, said: Said, *, lived: bool) -> list[Calm]:
-        """One copy of week 2 with a change for each key of the half; `said` is what came without them.
-
-        `lived` plays only what keys have lived with since the beginning, from the beginning.
-        """
-        dealt = [one for one in self._deal(half) if (one.negative.from_ms < TEST_MS) == lived]
+    def play(self, snapshot: Snapshot, half: int, rates: Rates, said: Said, what: Played) -> list[Calm]:
+        """One copy with a change for each key of the half that can have one; `said` is what came without them."""
+        dealt = self._deal(half, snapshot.at_ms, what)
         if not dealt:
             return []
         decider = auto_decider()
@@ -70,31 +84,39 @@ class Hard:
                     watch.hear([finding])
             return [key for key, (_, watch) in watch_of.items() if watch.cut_ms is not None]
 
-        settings = detector_settings(rates.every)
         announced = tuple(window for one in dealt for window in one.negative.announced)
-        settings = settings.model_copy(update={"announced": announced})
-        start_ms = START_MS if lived else snapshot.at_ms
-        core = fresh_core(snapshot, settings) if lived else core_from(snapshot, settings)
+        settings = detector_settings(rates.every).model_copy(update={"announced": announced})
+        start_ms = START_MS if what.lived else snapshot.at_ms
+        core = fresh_core(snapshot, settings) if what.lived else core_from(snapshot, settings)
         until_ms = max(one.negative.until_ms for one in dealt)
         play_rows(self.world, core, _rows(self.world, dealt, start_ms), start_ms=start_ms, until_ms=until_ms,
-                  first_offset=0 if lived else snapshot.next_offset, hear=hear)  # fmt: skip
+                  first_offset=0 if what.lived else snapshot.next_offset, hear=hear)  # fmt: skip
         return [_calm(one, [watch_of[key][1] for key in one.negative.keys], said) for one in dealt]
 
-    def _deal(self, half: int) -> list[_Dealt]:
+    def _deal(self, half: int, at_ms: int, what: Played) -> list[_Dealt]:
+        """The kinds that were dealt least come first; a key that can have none is left out."""
         mine = np.flatnonzero(self.world.halves[: self._known] == half)
-        mine = mine[[self.world.rhythms[key].windows_before(TEST_MS) > 0 for key in mine.tolist()]]
-        dealt = []
+        mine = mine[[self.world.rhythms[key].windows_before(at_ms) > 0 for key in mine.tolist()]]
+        dealt: list[_Dealt] = []
         for key in self._rng.permutation(mine).tolist():
-            start_ms = TEST_MS + int(self._rng.random() * _LATEST_DAYS * DAY_MS) // 1000 * 1000
+            start_ms = at_ms + int(self._rng.random() * what.spread_ms) // 1000 * 1000
             for kind in sorted(self._rng.permutation(self._kinds).tolist(), key=lambda kind: self._count[kind]):
                 case = Case(self.world, (key,), start_ms, np.random.default_rng((_STREAM, start_ms // 1000, key)))
                 negative = NEGATIVES[kind](case)
-                if negative is not None:
+                if negative is not None and _fits(negative, at_ms, what):
                     self._count[kind] += 1
                     cold = self.world.rhythms[key].windows_before(start_ms) < GROWN_WINDOWS
                     dealt.append(_Dealt(kind, negative, cold))
                     break
+            if len(dealt) == what.keys:
+                break
         return dealt
+
+
+def _fits(negative: Negative, at_ms: int, what: Played) -> bool:
+    lived = negative.from_ms < at_ms
+    length_ms = negative.until_ms - at_ms
+    return lived == what.lived and (lived or what.least_ms <= length_ms < what.most_ms)
 
 
 def _rows(world: World, dealt: Sequence[_Dealt], start_ms: int) -> Uses:

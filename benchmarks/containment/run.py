@@ -26,16 +26,16 @@ from benchmarks.containment.clean import (
     pooled,
     said_anyway,
 )
+from benchmarks.containment.columns import DAY_MS
 from benchmarks.containment.goals import goals
-from benchmarks.containment.hard import Calm, Hard
+from benchmarks.containment.hard import LIVED, LONG, SHORT, Calm, Hard
 from benchmarks.containment.measures import Result, summary
-from benchmarks.containment.negatives import NEGATIVES
 from benchmarks.containment.play import CleanRun, detector_settings, play_clean
 from benchmarks.containment.report import clean_table, setup_lines, thefts_table, velocity_table
 from benchmarks.containment.report_beside import baselines_table, goals_table, negatives_table
 from benchmarks.containment.rivals import RivalRun, compare, sample
 from benchmarks.containment.thefts import CELLS, Cell, Theft
-from benchmarks.containment.traffic import World, make_world
+from benchmarks.containment.traffic import END_MS, World, make_world
 from benchmarks.containment.trials import Dealer, Rates, moments, run_trial, trials
 from benchmarks.containment.watch import Said
 
@@ -48,16 +48,17 @@ class Scale(NamedTuple):
     starts: int  # moments of week 2 at which spending thefts start
     long_starts: int  # copies with day-long thefts
     slow_starts: int  # copies with week-long thefts
-    calm_copies: int  # copies of week 2 with hard negatives
-    lived_copies: int  # of the fortnight, with what keys have lived with since its beginning
+    calm_starts: int  # moments at which hard negatives start, of up to 40 hours
+    calm_long: int  # copies of week 2 with longer ones
+    calm_lived: int  # copies of the fortnight, with what keys have lived with since its beginning
     rivals_per_cell: int  # thefts of each family and size that baselines look at
 
 
 FULL: Final = Scale(
-    None, 1.0, starts=32, long_starts=8, slow_starts=4, calm_copies=4, lived_copies=2, rivals_per_cell=12
+    None, 1.0, starts=32, long_starts=8, slow_starts=2, calm_starts=8, calm_long=2, calm_lived=1, rivals_per_cell=12
 )
 QUICK: Final = Scale(
-    100, 0.3, starts=10, long_starts=2, slow_starts=1, calm_copies=1, lived_copies=0, rivals_per_cell=0
+    100, 0.25, starts=8, long_starts=2, slow_starts=1, calm_starts=2, calm_long=0, calm_lived=0, rivals_per_cell=0
 )
 NEGATIVE: Final = "negatives"  # as a family of --only
 
@@ -164,15 +165,17 @@ def play_negatives(
     world: World, run: CleanRun, rates: tuple[Rates, Rates], *, said: tuple[Said, Said], scale: Scale, clock: Clock
 ) -> list[Calm]:
     """Healthy changes in week 2, and what keys have lived with since week 1."""
-    lately = [kind for kind in NEGATIVES if kind != "nightly_batch_usual"]
-    hard = Hard(world, seed=world.seed, kinds=lately)
-    usual = Hard(world, seed=world.seed, kinds=("nightly_batch_usual",))
+    early = [at for at, one in enumerate(run.snapshots) if one.at_ms < END_MS - 2 * DAY_MS]
+    every = max(1, len(early) // max(scale.calm_starts, 1))
+    planned = [(at, SHORT) for at in early[::every][: scale.calm_starts]]
+    planned += [(0, LONG)] * scale.calm_long + [(0, LIVED)] * scale.calm_lived
+    hard = Hard(world, seed=world.seed)
     calm: list[Calm] = []
-    for number in range(scale.calm_copies + scale.lived_copies):
-        lived, half = number >= scale.calm_copies, number % 2
-        played = usual if lived else hard
-        calm += played.play(run.snapshots[0], half, rates[half], said[half], lived=lived)
-        clock.tell(f"copy {number + 1} of {scale.calm_copies + scale.lived_copies} with healthy changes")
+    for number, (at, what) in enumerate(planned):
+        half = number % 2
+        played = hard.play(run.snapshots[at], half, rates[half], said[half], what)
+        calm += played
+        clock.tell(f"copy {number + 1} of {len(planned)} with {len(played)} healthy changes")
     return calm
 
 

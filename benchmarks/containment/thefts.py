@@ -75,7 +75,7 @@ def _request_usd(case: Case) -> float:
 def reseller(size: float | str, case: Case) -> Theft | None:
     """Sold on: hundreds of networks and dozens of programs, flat, the dearest model."""
     rps = _usd_per_min(case, size) / 60 / thieves.dearest_usd(case.world, case.key)
-    ts_ms, requests = thieves.arrivals(case.start_ms, rps, case.rng, spread=3)
+    ts_ms, requests = thieves.arrivals(case.start_ms, rps, case.rng)
     rows = thieves.with_dearest(case.world, case.key, ts_ms, requests, case.rng)
     place = thieves.host(case.world, case.world.profiles[case.key], case.rng, networks=400, programs=40)
     return _spending(case, place.put(rows, case.rng))

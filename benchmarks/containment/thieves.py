@@ -1,7 +1,7 @@
 """What a thief does with a key, in rows: when, from where, with which models and lengths. Pure; every draw is seeded.
 
 A thief may send many requests a second. Rows of one second of one key are added up before anything looks at them, so
-such requests are written as one row of several `requests`; after the first ten minutes as one row in ten seconds.
+such requests are written as a few rows of several `requests`; after the first ten minutes as a few in ten seconds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from benchmarks.containment.traffic import World, owners_rows
 from sources.simulator.fitted import TOKEN_SHAPES
 from sources.simulator.prices import PROVIDERS
 from sources.simulator.sampling import draw_tokens
+from sources.simulator.use import CACHEABLE
 
 FINE_MS: Final = 600_000
 COARSE_MS: Final = 10_000
+SPREAD: Final = 5
 HORIZON_MS: Final = 2 * HOUR_MS
 _COUNTRIES: Final = ("BR", "CA", "FR", "ID", "IN", "JP", "KR", "MX", "PL", "SE", "SG", "TR", "VN", "ZA")
 _PROGRAMS: Final = ("python-requests/2.32.5", "Go-http-client/2.0", "axios/1.12.2", "aiohttp/3.13.1", "curl/8.14.1")
@@ -71,11 +73,11 @@ def host(world: World, profile: Profile, rng: np.random.Generator, *, networks: 
 
 
 def arrivals(
-    start_ms: int, rate: float | Rate, rng: np.random.Generator, *, length_ms: int = HORIZON_MS, spread: int = 1
+    start_ms: int, rate: float | Rate, rng: np.random.Generator, *, length_ms: int = HORIZON_MS, spread: int = SPREAD
 ) -> tuple[Ints, Ints]:
     """Moments in time order and the requests of each: Poisson, in cells of a second, later of ten.
 
-    `spread` writes the requests of one second as up to so many rows, which may come from different places.
+    The requests of one cell are written as up to `spread` rows, each with its own model and place.
     """
     fine = np.arange(0, min(FINE_MS, length_ms), 1000)
     coarse = np.arange(len(fine) * 1000, length_ms, COARSE_MS)
@@ -86,28 +88,35 @@ def arrivals(
     cell = np.repeat(np.arange(len(counts)), parts)
     nth = np.arange(len(cell)) - np.repeat(np.cumsum(parts) - parts, parts)
     requests = counts[cell] // parts[cell] + (nth < counts[cell] % parts[cell])
-    # In long cells a crowded row always comes at the same place: a window over one cell never sees two rows or none.
-    crowded = (width_ms[cell] > 1000) & (requests > 2)
-    into = np.where(crowded, rng.random(), rng.random(len(cell)))
+    # A crowded long cell is always filled at the same place: a window of its length never sees two of them or none.
+    place = np.where(counts > 2, rng.random(), rng.random(len(counts)))
+    into = np.where(width_ms[cell] > 1000, place[cell], rng.random(len(cell)))
     ts_ms = start_ms + cell_ms[cell] + (into * width_ms[cell]).astype(np.int64)
     order = np.argsort(ts_ms, kind="stable")
     return ts_ms[order], requests[order]
 
 
 def in_owners_manner(world: World, key: int, ts_ms: Ints, requests: Ints, rng: np.random.Generator) -> Uses:
-    """Rows like the owner's own, machines and programs included; a row of many requests has their lengths together."""
+    """Rows like the owner's own, machines and programs included; a row of many requests has their lengths together.
+
+    As many fail as ever: of a row of many requests those that fail become a row of their own.
+    """
     profile = world.profiles[key]
-    rows = owners_rows(profile, ts_ms, rng).with_columns(key=key)
-    many = requests > 1
-    if many.any():
-        worked = (rows.status < 400)[many]
-        for name, table in (("input_tokens", profile.log_input), ("output_tokens", profile.log_output)):
-            column = getattr(rows, name).copy()
-            column[many] = _together(table, requests[many], rng) * worked
-            rows = rows.with_columns(**{name: column})
-        cached = np.where(many, (rows.input_tokens * 0.8 * profile.cached_share).astype(np.int64), rows.cached_tokens)
-        rows = rows.with_columns(cached_tokens=cached)
-    return world.ledger.priced(rows.with_columns(requests=requests))
+    failed = rng.binomial(requests, profile.error_rate) * (requests > 1)
+    ts_ms = np.concatenate((ts_ms[failed < requests], ts_ms[failed > 0]))
+    counts = np.concatenate((requests[failed < requests] - failed[failed < requests], failed[failed > 0]))
+    many = np.concatenate((requests[failed < requests] > 1, np.ones(int((failed > 0).sum()), bool)))
+    lost = np.arange(len(ts_ms)) >= int((failed < requests).sum())
+    rows = owners_rows(profile, ts_ms, rng).with_columns(key=key, requests=counts)
+    status = np.where(many, np.where(lost, rng.choice((429, 500), len(ts_ms)), 200), rows.status)
+    worked = status < 400
+    lengths = {
+        name: np.where(many, _together(table, counts, rng), getattr(rows, name)) * worked
+        for name, table in (("input_tokens", profile.log_input), ("output_tokens", profile.log_output))
+    }
+    share = (CACHEABLE * profile.cached_share * lengths["input_tokens"]).astype(np.int64)
+    rows = rows.with_columns(status=status, cached_tokens=np.where(many, share, rows.cached_tokens), **lengths)
+    return world.ledger.priced(rows).in_order()
 
 
 def with_dearest(world: World, key: int, ts_ms: Ints, requests: Ints, rng: np.random.Generator) -> Uses:

@@ -113,7 +113,7 @@ class DriftConfig(Config):
 
     enabled: bool = True
     """False: this family says nothing."""
-    delta: Annotated[float, Field(ge=0)] = 0.05
+    delta: Annotated[float, Field(ge=0)] = 0.25
     """Change per window that is tolerated."""
     threshold: Positive = 12.0
     """Accumulated excess at which drift is told; larger is later."""

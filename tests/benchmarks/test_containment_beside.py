@@ -10,7 +10,7 @@ import pytest
 from benchmarks.containment.clean import Clean, said_anyway
 from benchmarks.containment.columns import DAY_MS, START_MS
 from benchmarks.containment.goals import Goal, goals
-from benchmarks.containment.hard import Calm, Hard
+from benchmarks.containment.hard import LIVED, SHORT, Calm, Hard
 from benchmarks.containment.measures import Result
 from benchmarks.containment.play import CleanRun, detector_settings, play_clean
 from benchmarks.containment.report import clean_table, thefts_table, velocity_table
@@ -65,7 +65,7 @@ def named(name: str, found: list[Goal]) -> Goal:
 def test_every_key_gets_one_healthy_change_of_a_kind_that_it_can_have() -> None:
     said = said_anyway(world(), clean().findings, (RATES, RATES))
     hard = Hard(world(), seed=1, kinds=("new_key_first_day", "load_test", "key_rotation"))
-    halves = [hard.play(clean().snapshots[0], half, RATES, said[half], lived=False) for half in (0, 1)]
+    halves = [hard.play(clean().snapshots[0], half, RATES, said[half], SHORT) for half in (0, 1)]
     played = [one for half in halves for one in half]
     assert {one.kind for one in played} <= {"new_key_first_day", "load_test", "key_rotation"}
     assert 2 <= len(played) <= len(world().profiles)
@@ -75,8 +75,8 @@ def test_every_key_gets_one_healthy_change_of_a_kind_that_it_can_have() -> None:
 def test_what_a_key_has_lived_with_is_played_from_the_beginning_only_when_asked() -> None:
     said = said_anyway(world(), clean().findings, (RATES, RATES))
     usual = ("nightly_batch_usual",)
-    later = Hard(world(), seed=1, kinds=usual).play(clean().snapshots[0], 0, RATES, said[0], lived=False)
-    lived = Hard(world(), seed=1, kinds=usual).play(clean().snapshots[0], 0, RATES, said[0], lived=True)
+    later = Hard(world(), seed=1, kinds=usual).play(clean().snapshots[0], 0, RATES, said[0], SHORT)
+    lived = Hard(world(), seed=1, kinds=usual).play(clean().snapshots[0], 0, RATES, said[0], LIVED)
     assert later == []
     assert {one.kind for one in lived} == {"nightly_batch_usual"}
 

@@ -187,3 +187,14 @@ def test_names_are_unique_because_results_are_told_apart_by_them() -> None:
     names = [cell.name for cell in CELLS]
     assert len(set(names)) == len(names)
     assert all(isinstance(cell, Cell) for cell in CELLS)
+
+
+def test_of_many_requests_at_once_as_few_fail_as_of_single_ones() -> None:
+    key = busiest()[0]
+    many = thieves.in_owners_manner(
+        world(), key, np.full(400, START), np.full(400, 500), np.random.default_rng(1)
+    )  # fmt: skip
+    assert many.requests.sum() == 400 * 500
+    failed = many.requests[many.status >= 400].sum() / many.requests.sum()
+    assert failed == pytest.approx(world().profiles[key].error_rate, rel=0.2)
+    assert many.where(many.status >= 400).usd == 0

@@ -120,7 +120,7 @@ def test_a_new_price_is_learned_within_hours_and_later_when_it_is_alarmed() -> N
         state = lived()
         for block in range(150, 400):
             state, raw = economics.step(state, asks(block, usd=6.0, peak=peak), SETTINGS)
-            if raw[0] < 0.3:
+            if raw[0] < 0.5:
                 return block - 150
         return 250
 

@@ -149,20 +149,21 @@ def test_more_refused_is_never_less_odd(refused: int, more: int) -> None:
 STEADY = lived()
 
 
-def test_a_finding_counts_what_was_refused_and_names_new_endpoints() -> None:
-    state, _ = errors.step(lived(), asks(150, 3, endpoint=MODELS), SETTINGS)
-    close = asks(150, 8, refused=8, elapsed=0)
-    state, raw = errors.step(state, close, SETTINGS)
+def test_a_finding_counts_what_was_refused_and_names_the_new_endpoint_of_the_second() -> None:
+    state, _ = errors.step(lived(), asks(150, 8, refused=8), SETTINGS)
+    for endpoint, words in ((MODELS, " (/v1/models)"), (CHAT, "")):
+        close = asks(150, 3, endpoint=endpoint, elapsed=0)
+        state, raw = errors.step(state, close, SETTINGS)
 
-    told = errors.explain(state, close, shared({MODELS: "/v1/models"}), SETTINGS, at=0, raw=float(raw[0]))
+        told = errors.explain(state, close, shared({MODELS: "/v1/models"}), SETTINGS, at=0, raw=float(raw[0]))
 
-    assert told.detector == "refused"
-    assert told.what.startswith("had 8 of its last ")
-    assert told.what.endswith(
-        " requests refused (4xx), its usual is 1 % and tries endpoints it never used before (/v1/models)"
-    )
-    assert told.evidence["refused"] == pytest.approx(8, abs=0.01)
-    assert {"observed", "expected", "window_s", "ratio"} <= told.evidence.keys()
+        assert told.detector == "refused"
+        assert told.what.startswith("had 8 of its last ")
+        assert told.what.endswith(
+            f" requests refused (4xx), its usual is 1 % and tries endpoints it never used before{words}"
+        )
+        assert told.evidence["refused"] == pytest.approx(8, abs=0.01)
+        assert {"observed", "expected", "window_s", "ratio"} <= told.evidence.keys()
 
 
 def test_a_finding_of_new_endpoints_alone_says_so() -> None:

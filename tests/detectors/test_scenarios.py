@@ -96,6 +96,32 @@ def test_a_new_key_stolen_at_once_is_told() -> None:
     assert any(finding.family == "velocity" and "allowance as a new key" in finding.reason for finding in told)
 
 
+def test_probing_is_told_before_the_abuse_begins() -> None:
+    core = new_core()
+    play(core, healthy(6, keys=4, days=4))
+    start = NOW_S + 4 * DAY_S + 3600.0
+    refused = {"status": 403, "cost_usd": 0.0, "input_tokens": 0, "output_tokens": 0, "key_id": "k00"}
+    probes = [{"ts_s": start + 10 * n, **refused} for n in range(10)]
+
+    told = play(core, probes + theft(0, start + 300), first_offset=10**6)
+
+    first = {finding.family: finding.at_ms / 1000 - start for finding in reversed(told)}
+    assert first["errors"] < 100 < first["velocity"]
+
+
+def test_a_swapped_model_is_told_by_its_price_within_a_minute() -> None:
+    """As many requests and tokens as ever, from the same place, at thirty times the price."""
+    core = new_core()
+    steady = [{"ts_s": NOW_S + 60.0 * n, "key_id": "k", "cost_usd": 0.002} for n in range(DAY_S // 60)]
+    swapped = [{"ts_s": NOW_S + DAY_S + 20.0 * n, "key_id": "k", "cost_usd": 0.06} for n in range(10)]
+
+    told = play(core, steady + swapped)
+
+    first = next(finding for finding in told if finding.family == "economics")
+    assert 0 <= first.at_ms / 1000 - NOW_S - DAY_S <= 60
+    assert first.reason.startswith("pays ")
+
+
 def test_a_slow_ramp_is_told_as_drift() -> None:
     """Two percent more in each window, nothing sudden: what follows the key follows the ramp too."""
     core = new_core()

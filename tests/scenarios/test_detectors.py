@@ -21,7 +21,9 @@ KEY = "k"
 HOME: Event = {"network": "198.51.100.0/24", "country": "DE", "user_agent": "sdk/1"}
 ABROAD: Event = {"network": "203.0.113.0/24", "country": "BR", "user_agent": "curl/8"}
 LATER_S = NOW_S + 2.0 * DAY_S + 3600.0
-FAMILIES = ("limits", "velocity", "mix", "origin", "drift", "cohort")
+FAMILIES = (
+    "limits", "budget", "velocity", "mix", "origin", "economics", "rhythm", "errors", "drift", "cohort",
+)  # fmt: skip
 ALL = DetectorsConfig()
 POLICIES = PoliciesConfig(policies=(PolicyConfig(name="cheap-only", allowed_models=("gpt-4.1*",)),))
 
@@ -33,6 +35,14 @@ def use(start_s: float, *, count: int, every_s: float = 1.0, **changes: Any) -> 
 def two_days() -> list[Event]:
     """Six requests in each ten minutes, a hundredth of a dollar in all."""
     return [event for block in range(2 * 144) for event in use(NOW_S + block * 600.0, count=6, every_s=20)]
+
+
+def office_days(hour: int) -> list[Event]:
+    """Nine days of use from 8 to 18 o'clock UTC, then an hour of the same at another time of the next day."""
+    midnight_s = NOW_S - NOW_S % int(DAY_S)
+    starts = [midnight_s + DAY_S * day + 600.0 * block for day in range(9) for block in range(8 * 6, 18 * 6)]
+    starts += [midnight_s + DAY_S * 9 + 3600.0 * hour + 600.0 * block for block in range(6)]
+    return [event for start_s in starts for event in use(start_s, count=3, every_s=150)]
 
 
 def ramp(per_block: float) -> list[Event]:
@@ -100,13 +110,32 @@ SCENARIOS = [
         lambda: two_days() + use(LATER_S, count=40, cost_usd=0.002), "velocity", "usd_1m", says="its usual peak is",
     ),
     Scenario(
-        "another model", lambda: two_days() + use(LATER_S, count=40, every_s=5, model="gpt-5-pro"),
+        "another model", lambda: two_days() + use(LATER_S, count=40, every_s=5, model="gpt-5-pro", cost_usd=0.01),
         lambda: two_days() + use(LATER_S, count=40, every_s=5), "mix", "", says="it never was used before",
     ),
     Scenario(
         "another place", lambda: two_days() + use(LATER_S, count=40, every_s=5, **ABROAD),
         lambda: two_days() + use(LATER_S, count=40, every_s=5), "origin", "new_origin",
         says="a new network (203.0.113.0/24)",
+    ),
+    Scenario(
+        "a dearer price for as many tokens", lambda: two_days() + use(LATER_S, count=20, every_s=20, cost_usd=0.06),
+        lambda: two_days() + use(LATER_S, count=20, every_s=20), "economics", "usd_per_request",
+        says="USD per request in the last minutes, its usual is 0.002",
+    ),
+    Scenario(
+        "stuffed prompts", lambda: two_days() + use(LATER_S, count=20, every_s=20, input_tokens=40_000),
+        lambda: two_days() + use(LATER_S, count=20, every_s=20, input_tokens=900), "economics", "input_per_request",
+        only("economics"), "input tokens per request in the last minutes, its usual is 800",
+    ),
+    Scenario(
+        "use at night", lambda: office_days(3), lambda: office_days(11), "rhythm", "off_hours",
+        says="its usual level in the hour to 03:",
+    ),
+    Scenario(
+        "probing", lambda: two_days() + use(LATER_S, count=10, every_s=15, status=403, cost_usd=0.0),
+        lambda: two_days() + use(LATER_S, count=10, every_s=15, status=503, cost_usd=0.0), "errors", "refused",
+        says="requests refused (4xx), its usual is",
     ),
     Scenario(
         "slow ramp", lambda: ramp(1.02), lambda: ramp(1.0), "drift", "page_hinkley",

@@ -1,0 +1,189 @@
+"""`backtest`, `tune`, `explain`, `warm-up` and `shadow` as a person types them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import pytest
+import yaml
+
+from service import warm_up_file
+from service.cli import main
+from service.config_folder import load_detectors
+from service.history import moment
+from service.install import Install
+from tests.detectors.traffic import DAY_S
+from tests.service.past import STOLEN, THEFT_S, as_file, events, mark
+
+WIRING = {"kafka": {"partitions": 2}, "state": {"shards": 4}}
+AT = datetime.fromtimestamp(THEFT_S + 20, UTC).isoformat()
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Said]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """A command in a directory with a folder `keyfuse.d` and a history `past.jsonl`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KEYFUSE_CONFIG", raising=False)
+    (tmp_path / "keyfuse.d").mkdir()
+    (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(yaml.safe_dump(WIRING), encoding="utf-8")
+    as_file(tmp_path / "past.jsonl", events())
+
+    def command(*words: str) -> Said:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        said = capfd.readouterr()
+        return Said(int(ended.value.code or 0), said.out, said.err)
+
+    return command
+
+
+def candidate(directory: Path, **sections: object) -> str:
+    (directory / "new.yaml").write_text(yaml.safe_dump(sections), encoding="utf-8")
+    return str(directory / "new.yaml")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["explain", STOLEN], "Missing option '--at'"),
+        (["explain", STOLEN, "--at", "soon", "past.jsonl"], "--at soon: expected a time like"),
+        (["explain", "nobody", "--at", AT, "past.jsonl"], "nobody was not used in the history before"),
+        (["explain", STOLEN, "--at", "2026-11-25", "past.jsonl"], "and only use is judged; its last use before was at"),
+        (["explain", STOLEN, "--at", AT, "none.jsonl"], "none.jsonl: no such file"),
+        (["explain", STOLEN, "--at", AT, "past.jsonl", "--labels", "none"], "none: No such file"),
+        (["backtest"], "Missing argument 'CANDIDATE'"),
+        (["backtest", "none.yaml", "past.jsonl"], "a file like detectors.yaml, or a folder"),
+        (["backtest", "past.jsonl", "past.jsonl"], "YAML"),
+        (["backtest", "keyfuse.d", "past.jsonl", "--learn-hours", "99"], "the history has no more than"),
+        (["backtest", "keyfuse.d", "past.jsonl", "--from", "2d", "--until", "3d"], "--until 3d is not after --from 2d"),
+        (["backtest", "keyfuse.d", "past.jsonl", "--until", "2026-01-01"], "1 file: no events in that time"),
+        (["backtest", "keyfuse.d", "past.jsonl", "--out", "past.jsonl"], "--out past.jsonl: a file; name a folder"),
+        (["backtest", "keyfuse.d"], "the store has no events in that time; name files"),
+        (["backtest", "keyfuse.d", "past.jsonl", "--against", "typo"], "--config typo: no such folder"),
+        (["tune", "past.jsonl", "--out", "keyfuse.d"], "--out keyfuse.d: the folder in force"),
+        (["tune", "--alerts-per-week", "many"], "--alerts-per-week"),
+        (["warm-up", "none.jsonl"], "none.jsonl: no such file"),
+        (["shadow"], "no candidate was on trial yet: put one into keyfuse.d/detectors.shadow.yaml"),
+    ],
+)  # fmt: skip
+def test_a_mistake_gets_a_clear_sentence(run: Run, words: list[str], sentence: str) -> None:
+    if words in (["shadow"], ["backtest", "keyfuse.d"]):
+        run("migrate")
+    said = run(*words)
+
+    assert (said.code, "Traceback" in said.err) == (2, False), said
+    assert said.err.startswith("keyfuse: ")
+    assert sentence in said.err
+
+
+def test_every_mistake_of_a_candidate_is_told_with_its_line(run: Run, tmp_path: Path) -> None:
+    file = candidate(tmp_path, velocity={"alarm_per_key_weak": 3}, mix={"min_requests": -1})
+
+    said = run("backtest", file, "past.jsonl")
+
+    assert said.code == 2
+    assert 'did you mean "alarm_per_key_week"' in said.err
+    assert "new.yaml:2" in said.err
+    assert "a whole number from 1 up" in said.err
+
+
+def test_explain_names_what_fired_first(run: Run) -> None:
+    said = run("explain", STOLEN, "--at", AT, "past.jsonl")
+
+    assert said.code == 0, said.err
+    rows = [line.split() for line in said.out.splitlines() if line.endswith((" yes", " no"))]
+    assert rows[0][-1] == "yes"
+    assert {row[0] for row in rows} >= {"velocity", "mix", "origin", "policy", "drift", "cohort"}
+    assert f"{STOLEN} (search/unknown in prod, openai)" in said.out
+    assert "why not: " in said.out
+
+
+def test_backtest_compares_and_writes_the_same_each_time(run: Run, tmp_path: Path) -> None:
+    file = candidate(tmp_path, limits={"enabled": False}, **{
+        name: {"enabled": False} for name in ("velocity", "mix", "origin", "economics", "rhythm", "errors", "cohort")
+    })  # fmt: skip
+    (tmp_path / "labels.ndjson").write_bytes(mark("true").to_bytes() + b"\n")
+    words = ("backtest", file, "past.jsonl", "--labels", "labels.ndjson", "--out")
+
+    first, second = run(*words, "one"), run(*words, "two")
+
+    assert first.code == 0, first.err
+    assert "labelled thefts caught                   1 of 1       0 of 1" in first.out
+    assert "lost: the current one alone tells: 1" in first.out
+    assert first.out.replace("one/", "two/") == second.out
+    assert Path("one/backtest.json").read_bytes() == Path("two/backtest.json").read_bytes()
+    data = orjson.loads(Path("one/backtest.json").read_bytes())
+    assert [told["key_id"] for told in data["current"]] == [STOLEN]
+
+
+def test_backtest_takes_a_whole_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "responses.yaml").write_text("protected_keys: [k02]\n", encoding="utf-8")
+
+    said = run("backtest", "other", "past.jsonl")
+
+    assert "automatic cuts in mode auto                   1            0" in said.out
+
+
+def test_tune_writes_a_file_that_can_be_used_and_touches_none_in_force(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "keyfuse.d" / "detectors.yaml").write_text("limits: {usd_per_min: 3}\n", encoding="utf-8")
+    (tmp_path / "labels.ndjson").write_bytes(mark("true").to_bytes() + b"\n")
+
+    said = run("tune", "past.jsonl", "--alerts-per-week", "40", "--labels", "labels.ndjson")
+
+    assert said.code == 0, said.err
+    assert "measured against 1 thefts that people have marked" in said.out
+    proposed = load_detectors(tmp_path / "tuned" / "detectors.proposed.yaml")
+    assert proposed.limits.usd_per_min == 3
+    assert (tmp_path / "tuned" / "tune.png").stat().st_size > 5000
+    assert orjson.loads((tmp_path / "tuned" / "tune.json").read_bytes())["wanted_alerts_per_week"] == 40
+    assert (tmp_path / "keyfuse.d" / "detectors.yaml").read_text() == "limits: {usd_per_min: 3}\n"
+    assert run("backtest", "tuned/detectors.proposed.yaml", "past.jsonl").code == 0
+
+
+def test_warm_up_of_an_embedded_install_is_a_file_that_up_begins_with(run: Run, tmp_path: Path) -> None:
+    long_ago = [{**event, "ts_s": event["ts_s"] - 1000 * DAY_S} for event in events()]  # whatever clock the test has
+    as_file(tmp_path / "past.jsonl", long_ago)
+
+    said = run("warm-up", "past.jsonl")
+
+    assert said.code == 0, said.err
+    assert "4 keys" in said.out
+    assert "prod/openai: 4 keys" in said.out
+    assert "the history itself was suspicious of" in said.out
+    states = warm_up_file.load(warm_up_file.path_of(Install.open(tmp_path / "keyfuse.d")))
+    assert [(state.partition, state.name) for state in states[:6]] == [
+        (0, "cohorts"), (0, "0"), (0, "1"), (0, "2"), (0, "3"), (0, "clock"),
+    ]  # fmt: skip
+    again = run("warm-up", "past.jsonl")
+    assert (again.code, "`--replace` throws it away" in again.err) == (2, True)
+    assert run("warm-up", "past.jsonl", "--replace").code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "ms"),
+    [
+        ("2026-11-23T10:00:00Z", 1_795_428_000_000),
+        ("2026-11-23T12:00:00+02:00", 1_795_428_000_000),
+        ("2026-11-23 10:00", 1_795_428_000_000),
+        ("2026-11-23", 1_795_392_000_000),
+        ("2h", 1_795_420_800_000),
+        ("1.5d", 1_795_298_400_000),
+    ],
+)
+def test_times_as_people_write_them(text: str, ms: int) -> None:
+    assert moment(text, now_ms=1_795_428_000_000, option="--at") == ms
