@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from detectors.state import Array
 
-_MAGIC: Final = b"KFS2"
+MAGIC: Final = b"KFS3"
 _MAX_BYTES: Final = 1 << 30
 _LEVEL: Final = 3
 
@@ -27,13 +27,13 @@ def encode(meta: dict[str, Any], arrays: dict[str, Array]) -> bytes:
     head = json.dumps({"meta": meta, "arrays": shapes}, separators=(",", ":"), sort_keys=True).encode()
     payload = b"".join((len(head).to_bytes(4, "little"), head, *map(_planes, arrays.values())))
     packed: bytes = pa.Codec("zstd", _LEVEL).compress(payload, asbytes=True)
-    return _MAGIC + len(payload).to_bytes(8, "little") + packed
+    return MAGIC + len(payload).to_bytes(8, "little") + packed
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     """The JSON part and arrays of `encode`; ValueError when the bytes are not of this version or damaged."""
     size = int.from_bytes(data[4:12], "little")
-    if data[:4] != _MAGIC or size > _MAX_BYTES:
+    if data[:4] != MAGIC or size > _MAX_BYTES:
         raise ValueError("not a state of this version")
     try:
         payload: bytes = pa.Codec("zstd").decompress(data[12:], decompressed_size=size, asbytes=True)

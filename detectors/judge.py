@@ -30,7 +30,9 @@ _WORSE_RATIO: Final = 10.0
 _WORSE_USD_RATIO: Final = 3.0
 _WORSE_USD_PER_MIN: Final = 0.3  # below this a growing spend waits for its turn
 _QUIET_LIMIT: Final = 50_000
-Statement = Literal["policy", "budget", "models", "velocity", "mix", "origin", "drift", "cohort"]
+Statement = Literal[
+    "policy", "budget", "models", "velocity", "economics", "mix", "origin", "rhythm", "errors", "drift", "cohort"
+]
 _BROKEN: Final[tuple[Statement, ...]] = ("policy", "budget")  # raw score: how many times the limit is used up
 _CERTAIN: Final = (*_BROKEN, "models")
 

@@ -21,13 +21,15 @@ from pydantic import SecretStr
 from rich.console import Console
 
 from containment.sandbox_server import NewKey, Sandbox, create_sandbox
-from schemas.config import KeysConfig, ResponsesConfig, WiringConfig
+from schemas.config import DetectorsConfig, KeysConfig, ResponsesConfig, WiringConfig
+from schemas.config.detectors import TimeConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.wiring import IntakeConfig, ProviderConfig, StateConfig, StoreConfig
 from service.config_folder import Folder
 from service.demo_report import Bill, write_report
 from service.demo_screen import Screen, new_screen
 from service.demo_watch import Watch
+from service.errors import UserError
 from service.install import Install, wall_ms
 from service.local_server import LocalServer
 from service.logs import configure_logging
@@ -42,6 +44,7 @@ THEFT_LIMIT_S: Final = 45.0  # of real time; a theft that is not contained by th
 _AFTER_S: Final = 3.0  # go on knocking after the cut, so that the refusals are seen
 _WARM_UP_LEAD_MS: Final = 45_000  # event time ends about now
 _BATCH: Final = 500
+_PATIENCE_S: Final = 60.0  # for the next event to be scored
 _SERVED: Final = 200
 _DAY_EVENTS: Final = 60_000  # a small company's day, in time for a demo
 
@@ -111,8 +114,10 @@ def _install(scenario: Scenario, data_dir: Path, sandbox_url: str) -> Install:
         state=StateConfig(rotation_s=4),
         providers={"sandbox": ProviderConfig(kind="sandbox", base_url=sandbox_url, secret_env="SANDBOX_ADMIN")},  # noqa: S106 - a name
     )
+    # The day ends where the theft begins, some time ahead of the clock, however fast it is played.
+    detectors = DetectorsConfig(time=TimeConfig(max_future_s=2 * _WARM_UP_LEAD_MS // 1000))
     responses = ResponsesConfig(mode="auto", freeze_file=str(data_dir / "FREEZE"))
-    folder = Folder(wiring=wiring, keys=KeysConfig(keys=keys), responses=responses)
+    folder = Folder(wiring=wiring, detectors=detectors, keys=KeysConfig(keys=keys), responses=responses)
     environ = {"KEYFUSE_PEPPER": "demo", "SANDBOX_ADMIN": "demo", "KEYFUSE_INTAKE_TOKEN": "demo-intake-token"}
     return Install(folder, data_dir, environ)
 
@@ -156,13 +161,24 @@ class Play:
                 acks.clear()
                 self._screen.progress(f"warming up: {self.bill.events:,} events, a day of {self.bill.keys} keys")
         await asyncio.gather(*acks)
-        while self._worker.score.scored < self.bill.events:
-            self._screen.show(self._worker, self.watch, "warming up: the last of the day's events is being scored")
-            await asyncio.sleep(0.1)
+        await self._all_scored()
         self.bill.warm_up_incidents = len(self.watch.incidents)
         self._screen.say(
             f"{self.bill.events:,} events of {self.bill.keys} keys are known; now a production key is stolen"
         )
+
+    async def _all_scored(self) -> None:
+        """UserError when nothing moves any more: a demo that waits for ever explains nothing."""
+        scored, since_s = -1, time.monotonic()
+        while self._worker.score.scored < self.bill.events:
+            if self._worker.score.scored > scored:
+                scored, since_s = self._worker.score.scored, time.monotonic()
+            if time.monotonic() - since_s > _PATIENCE_S:
+                _, report = self._worker.health.report(time.monotonic())
+                why = "; ".join(report["problems"]) or f"see {self._worker.install.data_dir / 'tansu.log'}"
+                raise UserError(f"{scored:,} of {self.bill.events:,} events were scored, then no more: {why}")
+            self._screen.show(self._worker, self.watch, "warming up: the last of the day's events is being scored")
+            await asyncio.sleep(0.1)
 
     async def theft(self) -> None:
         """In real time, until the key is cut and has been refused for a while."""

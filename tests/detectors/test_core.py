@@ -228,7 +228,7 @@ def test_a_key_costs_less_than_four_kilobytes_and_shards_stay_small() -> None:
     assert max(len(core.export_shard(shard)) for shard in range(16)) < 512 * 1024
 
 
-@pytest.mark.parametrize("damage", [b"", b"junk", b"KFS1" + (50).to_bytes(8, "little") + b"x" * 50])
+@pytest.mark.parametrize("damage", [b"", b"junk", codec.MAGIC + (50).to_bytes(8, "little") + b"x" * 50])
 def test_damaged_state_is_refused(damage: bytes) -> None:
     with pytest.raises(ValueError, match="state"):
         codec.decode(damage)
