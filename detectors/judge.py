@@ -172,7 +172,7 @@ class Judge:
     def _finding(self, what: Statement, wave: Wave, told: Told, shared: Shared, *, at: int, score: float) -> Finding:
         slot, second = int(wave.slots[at]), int(wave.close.second[at])
         key_id, certain = self._book.ids[slot], what in _CERTAIN
-        family = cast(Family, "policy" if what == "models" else what)
+        family: Family = "policy" if what == "models" else what
         now = float(usd(wave.close, "1m")[at])
         usual = float(wave.states["velocity"]["vel_mean"][at]) if "velocity" in wave.states else 0.0
         ending = "this limit is certain" if certain else rarity(score)
