@@ -52,10 +52,14 @@ class Played(NamedTuple):
     keys: int  # at most
     lived: bool = False
 
+    @property
+    def week_long(self) -> bool:
+        return self.most_ms >= WEEK_MS
+
 
 SHORT: Final = Played(0, 40 * HOUR_MS, HOUR_MS, 1000)
 LONG: Final = Played(40 * HOUR_MS, WEEK_MS, DAY_MS, 40)
-LIVED: Final = Played(0, 2 * WEEK_MS, 3 * DAY_MS, 24, True)
+LIVED: Final = Played(0, 2 * WEEK_MS, DAY_MS, 24, True)
 
 
 class Hard:
@@ -96,7 +100,8 @@ class Hard:
     def _deal(self, half: int, at_ms: int, what: Played) -> list[_Dealt]:
         """The kinds that were dealt least come first; a key that can have none is left out."""
         mine = np.flatnonzero(self.world.halves[: self._known] == half)
-        mine = mine[[self.world.rhythms[key].windows_before(at_ms) > 0 for key in mine.tolist()]]
+        rhythms = [self.world.rhythms[key] for key in mine.tolist()]
+        mine = mine[[one.windows_before(at_ms) > 0 and not (what.week_long and one.dense) for one in rhythms]]
         dealt: list[_Dealt] = []
         for key in self._rng.permutation(mine).tolist():
             start_ms = at_ms + int(self._rng.random() * what.spread_ms) // 1000 * 1000

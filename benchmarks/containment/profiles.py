@@ -6,13 +6,13 @@ Healthy change is part of a profile: each week a key may get another egress netw
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.containment.columns import DAY_MS, START_MS, WEEK_MS, Floats, Ledger, Owner
-from sources.simulator.fitted import TOKEN_PROBABILITIES
+from benchmarks.containment.columns import DAY_MS, HOUR_MS, START_MS, WEEK_MS, Floats, Ints, Ledger, Owner
 from sources.simulator.keys import PROVIDER_MIX, TEAMS
 from sources.simulator.prices import MAX_INPUT_TOKENS, MAX_OUTPUT_TOKENS, PROVIDERS, unit_prices
 from sources.simulator.use import CACHEABLE, mean_tokens
@@ -24,9 +24,13 @@ USD_PER_MONTH: Final = (180.0, 1.3, 10.0, 10_000.0)
 MOST_LENGTH: Final = 60.0
 COUNTRIES: Final = ("US", "DE", "IE", "NL", "GB")
 _COUNTRY_WEIGHTS: Final = (0.5, 0.2, 0.1, 0.1, 0.1)
+_ENVS: Final = ("prod", "staging", "dev")
+_ENV_SHARES: Final = (0.6, 0.2, 0.2)
+_ERRORS: Final = (math.log(0.002), math.log(0.02))  # shares of requests that fail, drawn evenly between logarithms
 _PROGRAMS: Final = {"openai": "OpenAI/Python", "anthropic": "Anthropic/Python", "google": "google-genai-sdk"}
 _OTHER_PROGRAMS: Final = {"openai": "OpenAI/JS", "anthropic": "Anthropic/JS", "google": "google-genai-sdk-js"}
 _WEEKS: Final = 2
+_MIX_BLOCK_MS: Final = 6 * HOUR_MS
 _LIVE_DAYS: Final = 2.0  # a new model takes over this slowly
 
 
@@ -92,12 +96,6 @@ def make_profile(
     )  # fmt: skip
 
 
-_ENVS: Final = ("prod", "staging", "dev")
-_ENV_SHARES: Final = (0.6, 0.2, 0.2)
-_ERRORS: Final = (math.log(0.002), math.log(0.02))
-assert len(TOKEN_PROBABILITIES) == 10
-
-
 def lengthened(log_tokens: Floats, factor: float, cap: float) -> Floats:
     """Quantiles times a factor, no more than the model takes."""
     longer: Floats = np.minimum(log_tokens + math.log(factor), math.log(cap))
@@ -144,7 +142,7 @@ def _models(ledger: Ledger, provider: str, rng: np.random.Generator) -> tuple[tu
 def _places(ledger: Ledger, rng: np.random.Generator) -> tuple[tuple[Choice, ...], dict[int, int], list[str]]:
     """Addresses of 198.18.0.0/15, which name nobody real."""
     homes = rng.choice(len(COUNTRIES), 2, replace=False, p=_COUNTRY_WEIGHTS).tolist()
-    countries = [COUNTRIES[home] for home in homes[: 2 if rng.random() < 0.15 else 1]]
+    home_in = [COUNTRIES[home] for home in homes[: 2 if rng.random() < 0.15 else 1]]
     ips: list[Choice] = []
     country_of: dict[int, int] = {}
 
@@ -155,14 +153,14 @@ def _places(ledger: Ledger, rng: np.random.Generator) -> tuple[tuple[Choice, ...
             ips.append(Choice(code, weight, from_ms))
             country_of[code] = ledger.texts.code(country)
 
-    for at in range(max(len(countries), int(rng.integers(1, 5)))):
-        settle(countries[at % len(countries)], 1 / (at + 1))
+    for at in range(max(len(home_in), int(rng.integers(1, 5)))):
+        settle(home_in[at % len(home_in)], 1 / (at + 1))
     changes = []
     for moment in _moments("network", rng):
-        settle(countries[0], float(rng.uniform(0.2, 1.0)), moment)
+        settle(home_in[0], float(rng.uniform(0.2, 1.0)), moment)
         changes.append(f"network {moment}")
     for moment in _moments("country", rng):
-        settle(str(rng.choice([c for c in COUNTRIES if c not in countries])), float(rng.uniform(0.1, 0.5)), moment)
+        settle(str(rng.choice([c for c in COUNTRIES if c not in home_in])), float(rng.uniform(0.1, 0.5)), moment)
         changes.append(f"country {moment}")
     return tuple(ips), country_of, changes
 
@@ -181,3 +179,30 @@ def _agents(ledger: Ledger, provider: str, rng: np.random.Generator) -> tuple[tu
         agents.append(Choice(code, old.weight, moment, DAY_MS))
         changes.append(f"agent {moment}")
     return tuple(agents), changes
+
+
+def countries(profile: Profile, ip: Ints) -> Ints:
+    """The country of each of the profile's own addresses."""
+    known = np.array(sorted(profile.country_of.items()), np.int64).reshape(-1, 2)
+    found: Ints = known[np.searchsorted(known[:, 0], ip), 1]
+    return found
+
+
+def draw(choices: Sequence[Choice], ts_ms: Ints, rng: np.random.Generator, *, steadiness: float = math.inf) -> Ints:
+    """One choice's code for each moment. With finite `steadiness` the weights wander from one six hours to the next."""
+    weight = np.empty((len(choices), len(ts_ms)))
+    for at, one in enumerate(choices):
+        risen = np.clip((ts_ms - one.from_ms) / max(one.ramp_ms, 1), 0.0, 1.0)
+        if one.until_ms < 1 << 62:  # what replaces it takes a day
+            risen = risen * np.clip(1 - (ts_ms - one.until_ms) / DAY_MS, 0.0, 1.0)
+        weight[at] = one.weight * risen
+    if math.isfinite(steadiness) and len(ts_ms):
+        block = (ts_ms - START_MS) // _MIX_BLOCK_MS
+        mean = weight.mean(axis=1) / weight.mean(axis=1).sum()
+        spread = np.maximum(mean * steadiness, 0.05)
+        wander = rng.gamma(spread[:, None], 1 / spread[:, None], (len(choices), int(block.max()) + 1))
+        weight = weight * wander[:, block] + 1e-12 * weight
+    until = np.cumsum(weight, axis=0)
+    taken = (rng.random(len(ts_ms)) * until[-1] >= until[:-1]).sum(axis=0)
+    codes: Ints = np.array([one.code for one in choices], np.int64)[taken]
+    return codes

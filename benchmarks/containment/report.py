@@ -24,6 +24,7 @@ def setup_lines(world: World, *, starts: int, thefts: int) -> str:
         f"{world.source}; {len(world.profiles)} keys, 14 days, {world.clean.rows:,} requests "
         f"(median {np.median(per_key):,.0f} a key), {world.clean.usd:,.0f} USD; thinned: each key keeps one request in "
         f"{thin[0]:,.0f} / {thin[1]:,.0f} / {thin[2]:,.0f} (10th, 50th, 90th percentile of keys). "
+        f"Week-long copies go without {sum(rhythm.dense for rhythm in world.rhythms)} keys that crowd some window. "
         f"{thefts} thefts at {starts} moments of week 2, seed {world.seed}."
     )
 

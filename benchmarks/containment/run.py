@@ -55,7 +55,7 @@ class Scale(NamedTuple):
 
 
 FULL: Final = Scale(
-    None, 1.0, starts=32, long_starts=8, slow_starts=2, calm_starts=8, calm_long=2, calm_lived=1, rivals_per_cell=12
+    None, 1.0, starts=28, long_starts=6, slow_starts=2, calm_starts=4, calm_long=2, calm_lived=1, rivals_per_cell=12
 )
 QUICK: Final = Scale(
     100, 0.25, starts=8, long_starts=2, slow_starts=1, calm_starts=2, calm_long=0, calm_lived=0, rivals_per_cell=0
@@ -76,6 +76,8 @@ def main() -> None:
     rates = choose_rates(
         world, run.findings, alerts_per_key_week=args.alerts, velocity_alerts_per_key_week=args.velocity_alerts
     )
+    if args.rate is not None:
+        rates = (rates[0]._replace(every=args.rate), rates[1]._replace(every=args.rate))
     clean = pooled([judge_clean(world, run.findings, rates), *_replicas(args, scale, rates, clock)])
     said = said_anyway(world, run.findings, rates)
     results, kept = play_thefts(world, run, rates, chosen, said=said, scale=scale, clock=clock)
@@ -104,6 +106,8 @@ def _arguments() -> argparse.Namespace:
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--alerts", type=float, default=0.25, help="alert episodes per key-week, all families")
     asked.add_argument("--velocity-alerts", type=float, default=0.25, help="the same for velocity alone")
+    asked.add_argument("--rate", type=float, help="this alarm_per_key_week (at most 2) for all, not a chosen one, "
+                       "so that two versions are compared at the same thresholds")  # fmt: skip
     asked.add_argument("--json", type=Path, help="write all figures here")
     return asked.parse_args()
 

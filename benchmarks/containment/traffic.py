@@ -17,7 +17,6 @@ import numpy as np
 from benchmarks.containment.arrivals import DAYS, Arrivals, arrivals
 from benchmarks.containment.columns import (
     DAY_MS,
-    HOUR_MS,
     START_MS,
     WEEK_MS,
     Floats,
@@ -27,7 +26,7 @@ from benchmarks.containment.columns import (
     merged,
     uses,
 )
-from benchmarks.containment.profiles import Choice, Profile, make_profile
+from benchmarks.containment.profiles import Profile, countries, draw, make_profile
 from sources.simulator.arrivals import Gaps
 from sources.simulator.fitted import WINDOW_S
 from sources.simulator.prices import MAX_INPUT_TOKENS, MAX_OUTPUT_TOKENS
@@ -38,10 +37,10 @@ TEST_MS: Final = START_MS + WEEK_MS
 END_MS: Final = START_MS + 2 * WEEK_MS
 GROWN_WINDOWS: Final = 36  # active windows in which a key has shown itself; fewer is cold
 BUSIEST_MINUTE_USD: Final = 8.0
+DENSE_WINDOW: Final = 150  # requests in ten minutes
 _LEAST_REQUESTS: Final = 3000
 _REQUESTS_PER_WINDOW: Final = 1.5
 _MOST_PER_WINDOW: Final = 60
-_MIX_BLOCK_MS: Final = 6 * HOUR_MS
 _MIX_STEADINESS: Final = 60.0
 _OUTAGES_PER_WEEK: Final = 2.0
 _STREAM: Final = 12
@@ -59,6 +58,11 @@ class Rhythm:
     def mean_rps(self) -> float:
         """In active windows."""
         return float(self.active_rps.mean()) if len(self.active_rps) else 0.0
+
+    @property
+    def dense(self) -> bool:
+        """Whether it crowds some window so that a week of it is slow to play: week-long copies go without such keys."""
+        return bool(len(self.active_rps) and self.active_rps.max() * WINDOW_S > DENSE_WINDOW)
 
     def windows_before(self, ts_ms: int) -> int:
         return int(np.searchsorted(self.active_ms, ts_ms))
@@ -190,33 +194,6 @@ def owners_rows(
         status=status, ip=ip, country=countries(profile, ip),
         agent=draw(profile.agents, ts_ms, rng),
     )  # fmt: skip
-
-
-def countries(profile: Profile, ip: Ints) -> Ints:
-    """The country of each of the profile's own addresses."""
-    known = np.array(sorted(profile.country_of.items()), np.int64).reshape(-1, 2)
-    found: Ints = known[np.searchsorted(known[:, 0], ip), 1]
-    return found
-
-
-def draw(choices: Sequence[Choice], ts_ms: Ints, rng: np.random.Generator, *, steadiness: float = math.inf) -> Ints:
-    """One choice's code for each moment. With finite `steadiness` the weights wander from one six hours to the next."""
-    weight = np.empty((len(choices), len(ts_ms)))
-    for at, one in enumerate(choices):
-        risen = np.clip((ts_ms - one.from_ms) / max(one.ramp_ms, 1), 0.0, 1.0)
-        if one.until_ms < 1 << 62:  # what replaces it takes a day
-            risen = risen * np.clip(1 - (ts_ms - one.until_ms) / DAY_MS, 0.0, 1.0)
-        weight[at] = one.weight * risen
-    if math.isfinite(steadiness) and len(ts_ms):
-        block = (ts_ms - START_MS) // _MIX_BLOCK_MS
-        mean = weight.mean(axis=1) / weight.mean(axis=1).sum()
-        spread = np.maximum(mean * steadiness, 0.05)
-        wander = rng.gamma(spread[:, None], 1 / spread[:, None], (len(choices), int(block.max()) + 1))
-        weight = weight * wander[:, block] + 1e-12 * weight
-    until = np.cumsum(weight, axis=0)
-    taken = (rng.random(len(ts_ms)) * until[-1] >= until[:-1]).sum(axis=0)
-    codes: Ints = np.array([one.code for one in choices], np.int64)[taken]
-    return codes
 
 
 def _statuses(

@@ -91,6 +91,7 @@ class Dealer:
             key
             for key in np.flatnonzero(self._world.halves == trial.half).tolist()
             if rhythms[key].windows_before(at_ms) >= (GROWN_WINDOWS if trial.velocity_alone else 1)
+            and not (trial.span_ms >= SLOW_MS and rhythms[key].dense)
         ]
         keys: list[int] = self._rng.permutation(mine).tolist()
         planted = []
