@@ -13,7 +13,7 @@ import numpy as np
 from detectors import drift
 from detectors.close import Close, Told
 from detectors.ensemble import BY_FAMILY, MODULES
-from detectors.explain import number
+from detectors.explain import number, percent
 from detectors.families import CALIBRATED
 from detectors.judge import Scored, Wave, scored, threshold
 from detectors.rings import WINDOWS
@@ -23,7 +23,11 @@ from schemas.records import Finding
 if TYPE_CHECKING:
     from detectors.core import ScoreCore
 
-_SAYS_WHAT_IS_USUAL: Final = frozenset({"velocity", "mix"})  # also of a key that does nothing unusual
+_USUAL_FROM: Final = {
+    "velocity": "", "mix": "", "economics": "", "rhythm": "", "errors": "",
+    "origin": "; ", "drift": ": ", "cohort": ": ",
+}  # fmt: skip
+"""Of a key that does nothing unusual: the mark in a family's sentence behind which it says what is usual."""
 _SETTINGS_OF: Final = {module.FAMILY: name for name, module in MODULES.items()}
 
 
@@ -141,12 +145,20 @@ class Accountant:
         return ""
 
     def _words(self, family: str, wave: Wave, at: int, raw: float) -> str:
-        if family not in wave.states or (raw <= 0 and family not in _SAYS_WHAT_IS_USUAL):
+        if family not in wave.states or (raw <= 0 and family not in _USUAL_FROM):
             return ""
         shared = self._core.judge.shared(wave, self._core.population)
         settings = self._core.judge.settings
         told: Told = BY_FAMILY[family].explain(wave.states[family], wave.close, shared, settings, at=at, raw=raw)
-        return told.what
+        return told.what if raw > 0 else _baseline(family, told)
+
+
+def _baseline(family: str, told: Told) -> str:
+    """What is usual, of a sentence about something that is not unusual."""
+    if family == "errors":
+        return f"its usual share of refused requests is {percent(float(told.evidence['expected']))}"
+    mark = _USUAL_FROM[family]
+    return told.what.partition(mark)[2] if mark else told.what
 
 
 def _why(section: Any, young: str, *, raw: float, over: bool, tell: bool, refractory_s: int) -> str:  # noqa: ANN401 - any family's settings

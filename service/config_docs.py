@@ -20,6 +20,8 @@ mistakes at once, each with its file, line, what was found and what was expected
   alert tells the mistakes once, and `keyfuse_config_errors_total` counts.
 - **Secrets** never stand in these files. Settings that end in `_env` name an environment variable, `secret_file` and
   `pepper_file` a file that only its owner and group may read. A secret in the folder is a mistake, and is not shown.
+- **On trial.** An eighth file may be there: `detectors.shadow.yaml`, written like `detectors.yaml`. What it says is
+  kept and never acted on; see [tuning](tuning.md).
 - **Editors** check while you type: each file names its JSON Schema, which `keyfuse init` writes to `schemas/`.
 - **Names**: `<name>` stands for a name of your own, `[]` for each item of a list.
 """

@@ -49,14 +49,19 @@ class Search:
         return Point(floors, self.alerts(floors) / self.weeks, losses(self.thefts, floors, self.responses.ladder))
 
     def alerts(self, floors: Array) -> int:
-        """Incidents that would open: of one key a new one after silence, and after the time in which none reopens."""
-        quiet_s = self.responses.resolve_after_s + self.responses.reopen_after_s
+        """Incidents that would open: of one key another after silence, and after the time in which none reopens."""
         told = self.records.where(self.records.score >= floors[self.records.family])
         if not len(told.key):
             return 0
-        new = np.diff(told.key) != 0
-        late = np.diff(told.at_ms) > quiet_s * 1000
-        return 1 + int((new | late).sum())
+        resolve_ms, reopen_ms = (int(s * 1000) for s in (self.responses.resolve_after_s, self.responses.reopen_after_s))
+        begins = np.flatnonzero(np.diff(told.key, prepend=-1) | (np.diff(told.at_ms, prepend=0) > resolve_ms))
+        ends = np.append(begins[1:], len(told.key)) - 1
+        count, key, quiet_until = 0, -1, 0
+        for mine, end in zip(told.key[begins].tolist(), told.at_ms[ends].tolist(), strict=True):
+            if mine == key and end < quiet_until:
+                continue  # too soon after the last one: nobody is told, and the time goes on
+            count, key, quiet_until = count + 1, mine, end + resolve_ms + reopen_ms
+        return count
 
 
 def rate_of(score: float) -> float:

@@ -19,7 +19,7 @@ from schemas.records import Finding
 LOOSEST: Final = 20.0
 """Alarms per key and week: more than anybody would want to hear of."""
 LOOSE_SCORE: Final = calibration.threshold(LOOSEST)
-_STEP: Final = 0.1  # within a minute a score is recorded again when it is so much higher
+_STEP: Final = 0.02  # within a minute a score that is so much higher is recorded again; less raises the last one
 FAMILIES: Final = (*CALIBRATED, "policy", "budget", "drift")
 """Learned ones, whose threshold is `alarm_per_key_week`, then those that are counted as they are."""
 CERTAIN: Final = (FAMILIES.index("policy"), FAMILIES.index("budget"))
@@ -49,7 +49,7 @@ class Records(NamedTuple):
         return Records(self.keys, *(column[mask] for column in self[1:]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Row:
     slot: int
     at_ms: int
@@ -64,7 +64,7 @@ class Recorder:
     def __init__(self, core: ScoreCore, *, from_ms: int = 0) -> None:
         self._core, self._from_ms = core, from_ms
         self._rows: list[_Row] = []
-        self._last: dict[tuple[int, int], tuple[int, float]] = {}  # slot and family -> minute, highest score in it
+        self._last: dict[tuple[int, int], _Row] = {}  # by slot and family
         core.observers.append(self)
 
     def saw(self, wave: Wave, told: list[Finding], due: Array) -> None:
@@ -89,10 +89,12 @@ class Recorder:
 
     def _keep(self, wave: Wave, at: int, family: int, score: float, excess: float) -> None:
         slot, second = int(wave.slots[at]), int(wave.close.second[at])
-        minute, highest = self._last.get((slot, family), (-1, 0.0))
-        if second // 60 != minute or score >= highest + _STEP:
-            self._last[slot, family] = (second // 60, score)
-            self._rows.append(_Row(slot, second * 1000, family, score, excess))
+        last = self._last.get((slot, family))
+        if last is None or second // 60 != last.at_ms // 60_000 or score >= last.score + _STEP:
+            row = self._last[slot, family] = _Row(slot, second * 1000, family, score, excess)
+            self._rows.append(row)
+        else:
+            last.score = max(last.score, score)
 
     def records(self) -> Records:
         """All so far, by key and time."""

@@ -111,6 +111,10 @@ def test_a_quiet_key_has_a_baseline_and_nothing_unusual() -> None:
     assert account is not None
     assert (account.at_s, any(family.fired for family in account.families)) == (last, False)
     assert "its usual peak is" in family_of(account, "velocity").said
+    assert "active 10-minute windows brought a new network" in family_of(account, "origin").said
+    assert family_of(account, "errors").said.startswith("its usual share of refused requests is 0")
+    assert "in the last hour, its earlier peak is" in family_of(account, "drift").said
+    assert all(family.said for family in account.families if family.family not in {"policy", "budget"})
 
 
 def test_a_key_that_was_not_used_then_has_no_account() -> None:

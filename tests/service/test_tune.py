@@ -114,6 +114,8 @@ def test_the_incidents_counted_are_those_that_would_open(detectors: dict[str, An
         ([("a", 0, VELOCITY, 4.1)], 1),
         ([("a", 0, VELOCITY, 4.1), ("a", 2600, ORIGIN, 5)], 1),
         ([("a", 0, VELOCITY, 4.1), ("a", 2800, ORIGIN, 5)], 2),
+        ([("a", 0, VELOCITY, 4.1), ("a", 1900, ORIGIN, 5), ("a", 3000, ORIGIN, 5)], 2),  # the second told nobody
+        ([("a", 0, VELOCITY, 4.1), ("a", 1900, ORIGIN, 5), ("a", 4600, ORIGIN, 5), ("a", 5000, ORIGIN, 5)], 2),
         ([("a", 0, VELOCITY, 4.1), ("b", 1, ORIGIN, 5), ("b", 9000, ORIGIN, 3)], 2),
         ([("a", 0, POLICY, math.inf)], 1),
     ],

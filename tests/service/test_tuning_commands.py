@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,12 +12,19 @@ from typing import NamedTuple
 import orjson
 import pytest
 import yaml
+from rich.console import Console
 
 from service import warm_up_file
 from service.cli import main
 from service.config_folder import load_detectors
-from service.history import moment
-from service.install import Install
+from service.history import Wanted, moment, open_history
+from service.install import Install, Running
+from service.warm_up_command import warm_up
+from storage.archiving import resume, write
+from storage.client import open_store
+from storage.migrate import migrate
+from storage.rows import record_row
+from storage.testing import fresh_dsn
 from tests.detectors.traffic import DAY_S
 from tests.service.past import STOLEN, THEFT_S, as_file, events, mark
 
@@ -187,3 +196,68 @@ def test_warm_up_of_an_embedded_install_is_a_file_that_up_begins_with(run: Run, 
 )
 def test_times_as_people_write_them(text: str, ms: int) -> None:
     assert moment(text, now_ms=1_795_428_000_000, option="--at") == ms
+
+
+@pytest.fixture
+def stored(run: Run, tmp_path: Path) -> Run:
+    """The same history in the store of the folder, with a mark on its theft."""
+    dsn = fresh_dsn()
+    wiring = yaml.safe_dump(WIRING | {"store": {"dsn": dsn, "retention_days": 36_500}})
+    (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(wiring, encoding="utf-8")
+    store = open_store(dsn)
+    migrate(store, retention_days=36_500)
+    install = Install.open(tmp_path / "keyfuse.d")
+    with open_history(install, ("past.jsonl",), from_ms=None, until_ms=None) as history:
+        archive = resume(store, "usage.frames", 0, offset=0, metadata="", now_ms=1)
+        for offset, rows in enumerate(history.frames()):
+            archive.add(offset, rows, now_s=0)
+    archive.intent()
+    write(store, archive)
+    store.insert_records("marks", [record_row(mark("true"))[1]])
+    store.close()
+    return run
+
+
+def test_the_stored_history_says_what_the_files_say(stored: Run, tmp_path: Path) -> None:
+    file = candidate(tmp_path, limits={"usd_per_min": 0.01})
+    (tmp_path / "labels.ndjson").write_bytes(mark("true").to_bytes() + b"\n")
+
+    from_files = stored("backtest", file, "past.jsonl", "--labels", "labels.ndjson")
+    from_store = stored("backtest", file)
+
+    assert from_store.code == 0, from_store.err
+    assert from_store.out.replace("the stored history", "1 file") == from_files.out
+    assert "labelled thefts caught                   1 of 1       1 of 1" in from_store.out
+
+
+def test_a_part_of_the_stored_history_is_played(stored: Run) -> None:
+    before = datetime.fromtimestamp(THEFT_S - 60, UTC).isoformat()
+
+    quiet = stored("backtest", "keyfuse.d", "--until", before)
+    loud = stored("backtest", "keyfuse.d")
+
+    assert "alerts in all                                 0            0" in quiet.out
+    assert "alerts in all                                 1            1" in loud.out
+
+
+def test_explain_and_warm_up_take_the_stored_history(stored: Run, tmp_path: Path) -> None:
+    said = stored("explain", STOLEN, "--at", AT)
+    assert said.code == 0, said.err
+    assert said.out == stored("explain", STOLEN, "--at", AT, "past.jsonl").out
+
+    page, install = io.StringIO(), Install.open(tmp_path / "keyfuse.d")
+    before = datetime.fromtimestamp(THEFT_S - 60, UTC).isoformat()
+    console = Console(file=page, width=200)
+    learned = warm_up(
+        install, Wanted(until=before), replace=False, now_ms=(THEFT_S + 900) * 1000, out=console, err=console
+    )
+    assert "learned from the stored history, 2026-11-23 10:" in page.getvalue()
+    assert (learned.keys, learned.clock_s <= THEFT_S - 60, learned.suspicious) == (4, True, {})
+
+
+def test_the_embedded_store_of_a_running_install_is_not_touched(stored: Run, tmp_path: Path) -> None:
+    Running("127.0.0.1:1", "http://127.0.0.1:1", os.getpid()).write(tmp_path / ".keyfuse")
+
+    said = stored("backtest", "keyfuse.d")
+
+    assert (said.code, "has the store open; stop it first, or name files" in said.err) == (2, True)
