@@ -22,7 +22,7 @@ from streams.score import ScoreStage
 from streams.topics import Topic, Topics
 from tests.streams.world import T0, MemoryOutbox, MemoryShards
 
-SETTINGS = DetectorsConfig.model_validate({"limits": {"usd_per_min": 0.5}})
+SETTINGS = DetectorsConfig.model_validate({"limits": {"usd_per_min": 0.5}, "velocity": {"min_usd_per_min": 0}})
 
 
 def frames(count: int, *, keys: int = 12, rows: int = 30) -> Iterator[bytes]:
