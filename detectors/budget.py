@@ -1,4 +1,10 @@
-"""What a key may spend in a day and in a month of UTC. Certain, like a limit; off until somebody sets it."""
+"""What a key may spend in a day and in a month of UTC. Certain, like a limit; off until somebody sets it.
+
+It tells slow thefts, which no rate shows. Environments and keys have stronger ones of their own, as with limits.
+
+Healthy and looks the same: a product that grows. It is told again each `time.refractory_s` while the key goes on, so
+raise the budget or stop the key.
+"""
 
 from __future__ import annotations
 

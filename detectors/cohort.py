@@ -1,6 +1,14 @@
 """Several features at once against the key's cohort: a second opinion by Half-Space Trees, never an alarm alone.
 
-A cohort is an environment with a provider: keys that do the same kind of work under the same prices.
+A cohort is an environment with a provider: keys that do the same kind of work under the same prices. The forest says
+that a key is unlike the others, not in what, so its findings are of severity info: with another family beside them,
+believe that one more; alone there is no hurry.
+
+Healthy and looks the same: a key with work of its own, such as a nightly report among chats. A cohort of few keys has
+little to compare with.
+
+To turn: `alarm_per_key_week` first; `window_samples` for how soon it has an opinion and how long it remembers; more
+`n_trees` for a steadier one.
 """
 
 from __future__ import annotations
@@ -34,8 +42,9 @@ def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State
 
     >>> from detectors.examples import blank, closing
     >>> state = blank(FIELDS)
-    >>> state, due = step(state, closing(usd_10m=1.0), DetectorSettings())
-    >>> _, again = step(state, closing(usd_10m=1.0), DetectorSettings())
+    >>> much = closing(requests_10m=2400, tokens_10m=9.6e6, usd_10m=31.0)
+    >>> state, due = step(state, much, DetectorSettings())
+    >>> _, again = step(state, much, DetectorSettings())
     >>> due.tolist(), again.tolist()
     ([1.0], [0.0])
     """

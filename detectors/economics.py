@@ -1,6 +1,13 @@
 """What a request costs and how much it asks: the last minutes against the most that is usual for the key.
 
-A key that now and then sends something long has a high usual peak, so that it is not accused of it.
+A key that now and then sends something long has a high usual peak, so that it is not accused of it. What a lost cache
+can explain is taken off. Refused and failed requests do not count, what gets cheaper is no alarm, and how many requests
+there are is for `velocity`.
+
+Healthy and looks the same: a new prompt, a new model, a new batch. With `mix` beside it the model was switched;
+without, the prompts grew. A new price is learned within hours.
+
+To turn: `alarm_per_key_week` first; `min_requests` where new keys are still being tried out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,14 @@
-"""Refused requests and endpoints never used before: somebody tries what the key can do."""
+"""Refused requests and endpoints never used before: somebody tries what the key can do.
+
+Refused are answers 4xx, so also rate limits and quotas (429). Failures of the provider (5xx) are nobody's probing: they
+do not count, and excuse some refusals beside them. It speaks before any money is spent. A key that is often refused
+needs more to be told.
+
+Healthy and looks the same: a release with a broken request, a quota that is used up. These come from the key's own
+hosts, so `origin` says nothing beside them.
+
+To turn: `alarm_per_key_week` first; `min_requests` where new keys are still being tried out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,11 @@
-"""Certain limits: spend per minute and hour, request rate. No learning, in force from the first event."""
+"""Certain limits: spend per minute and hour, request rate. No learning, in force from the first event.
+
+A limit bounds what a key can lose, whatever has been learned of it. Set it for each environment at a few times what its
+dearest healthy key spends. A key's own limit is stronger than its environment's, and that one than the general one.
+
+Healthy and looks the same: a job that really needs so much, such as a backfill or a load test. Announced times do not
+lift a limit: raise the key's own for that time, and say `keyfuse false-positive`. If nobody started anything, cut.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +40,13 @@ def observed(sums: Array) -> Array:
 
 
 def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State, Array]:
-    """How many times the strictest limit is used up; more than 1 is a breach."""
+    """How many times the strictest limit is used up; more than 1 is a breach.
+
+    >>> from detectors.examples import closing
+    >>> used = ({"usd_1m": 21.0}, {"usd_1h": 22.0}, {"requests_10s": 230.0})
+    >>> [round(float(step({}, closing(cap=20.0, **sums), DetectorSettings())[1][0]), 2) for sums in used]
+    [1.05, 1.1, 1.15]
+    """
     return state, (observed(close.sums) / close.caps[:, :3]).max(axis=1)
 
 

@@ -2,6 +2,11 @@
 
 What counts is how seldom an active ten minutes of this key goes to such a model, not how far the shares differ: a key
 that asks a dear model once a day spends all of those minutes on it. A shift to something cheaper is seldom a theft.
+
+Healthy and looks the same: the owner has switched a model, or tries another. A switch is learned within a day of use,
+sooner where nothing else is odd. A model that is wrong for a key, not merely new, is for `policies.yaml`.
+
+To turn: `alarm_per_key_week` first; `min_requests` where new keys are still being tried out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,14 @@
-"""Where the key is used from: networks, countries and user agents it has not been used from before."""
+"""Where the key is used from: networks, countries and user agents it has not been used from before.
+
+A network is a /24 or /48. User agents are compared without their versions: an upgrade is not a stranger. A value is new
+for its first day, longer while it is alarmed. A few requests from elsewhere count, however many the key's own are.
+Without `ip`, `country` or `user_agent` in the events nothing is seen.
+
+Healthy and looks the same: a new region, office or client library. One kind alone is often your own, all three at once
+seldom are. A key that always moves (serverless, laptops) is surprised by little.
+
+To turn: `alarm_per_key_week` first; `min_requests` where new keys are still being tried out.
+"""
 
 from __future__ import annotations
 

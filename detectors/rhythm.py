@@ -1,6 +1,11 @@
 """When the key is used: in hours in which it rests, after a silence, or without any rest.
 
-A key without habits is never out of them: what counts is how much less an hour is in use than the key's average one.
+A key without habits is never out of them: what counts is how much less an hour is in use than the key's average one. A
+stray request at night is nothing. Hours are UTC, with those beside them, so that a clock change is no surprise; days
+without use say nothing of hours, and weekends are told apart after two of them.
+
+Healthy and looks the same: a job that runs longer or later than usual, or once a quarter. Look where it comes from
+first. To turn: `alarm_per_key_week`; `min_requests` where new keys are still being tried out.
 """
 
 from __future__ import annotations
@@ -55,16 +60,18 @@ _NAMES: Final = ("off_hours", "dormancy", "round_the_clock")
 
 
 def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State, Array]:
-    """Raw score: the greatest of three: use in hours of rest, after a silence, in more of the day than ever.
+    """Raw score: the greatest of three: use in hours of rest, after a silence, in more of the day than ever. Each is
+    the log of a ratio (hours: average to usual use; silence: to the longest before, or a week; rest: use within 24
+    hours to the usual most), the first two times the use of the last hour.
 
     >>> from detectors.examples import blank, closing
     >>> state = blank(FIELDS)
     >>> state["rhy_usual"][0, 8:18], state["rhy_days"][0], state["rhy_level"][0] = 0.9, 10, 0.5
     >>> state["rhy_first"][0], state["rhy_rate"][0], state["rhy_busy"][0, 2] = 20_000, 1.0, 60
     >>> day = 1_795_428_000 // 600 - 60
-    >>> both = [step(state, closing(usd_1h=3.0, block=day + hour * 6), DetectorSettings()) for hour in (10, 3)]
-    >>> [round(float(raw[0]), 2) for _, raw in both]
-    [0.0, 2.37]
+    >>> at = [closing(usd_1h=3.0, block=day + hour * 6, elapsed=rest) for hour, rest in ((10, 0), (3, 0), (10, 5000))]
+    >>> [round(float(step(state, close, DetectorSettings())[1][0]), 2) for close in at]
+    [0.0, 2.37, 2.42]
     """
     new = {name: values.copy() for name, values in state.items()}
     if close.turned.any():

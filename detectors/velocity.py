@@ -1,8 +1,14 @@
 """Requests, tokens and USD over four windows against the decayed maximum of what the key has done.
 
 A key's maxima are learned once per active 10-minute block, one block late: nothing that happens in a block or just
-before it can excuse it, wherever the block's edge falls in an attack. The rise of a maximum in one block is bounded,
-so that a ramp keeps alarming. Short windows burst by nature, so that their ratios count a little less.
+before it can excuse it, wherever the block's edge falls in an attack. The rise of a maximum in one block is bounded, so
+that a ramp keeps alarming. Short windows burst by nature, so that their ratios count a little less.
+
+Healthy and looks the same: a launch, a backfill, a loop that retries. These come from the key's own hosts with its own
+models: with `origin` or `mix` beside it, think of theft first. What is known beforehand can be announced.
+
+To turn: `alarm_per_key_week` first; `min_usd_per_min` where small keys wake people (below it nobody is woken; for a key
+without a past it is twenty times as high); `warmup_windows` where new keys do.
 """
 
 from __future__ import annotations

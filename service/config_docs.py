@@ -37,7 +37,7 @@ def _file(file: ConfigFile) -> list[str]:
     for section, settings in groupby(settings_of(file.model), lambda s: s.path[0] if len(s.path) > 1 else ""):
         if section and not section_of(field_at(file.model, (section,))[0])[1]:
             lines += [f"### {section}", "", _about(file, section), ""]
-        lines += _table(list(settings))
+        lines += settings_table(list(settings))
     return lines
 
 
@@ -46,7 +46,8 @@ def _about(file: ConfigFile, section: str) -> str:
     return " ".join(((model and model.__doc__) or "").split())
 
 
-def _table(settings: list[Setting]) -> list[str]:
+def settings_table(settings: list[Setting]) -> list[str]:
+    """Markdown lines: each setting with what it may be, its default and its meaning."""
     head = ["| setting | value | default | what it does |", "|---|---|---|---|"]
     return [*head, *(_row(setting) for setting in settings), ""]
 
