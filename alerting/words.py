@@ -57,6 +57,15 @@ def span(seconds: float) -> str:
     return f"{seconds / 86_400:.3g} d"
 
 
+def counted(number: int, thing: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "key"), counted(2000, "event")
+    ('1 key', '2,000 events')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def clean(text: str, limit: int = 300) -> str:
     r"""Foreign text made safe for a terminal and a chat: one line, no control characters, not endless.
 

@@ -29,6 +29,9 @@ _USUAL_FROM: Final = {
 }  # fmt: skip
 """Of a key that does nothing unusual: the mark in a family's sentence behind which it says what is usual."""
 _SETTINGS_OF: Final = {module.FAMILY: name for name, module in MODULES.items()}
+_LEAST_DAYS: Final = {"drift": ("drift_days", drift.LEARNING_DAYS), "rhythm": ("rhy_days", 2)}
+"""Completed active days before which a family's raw score is 0 by itself, and the state that counts them."""
+_CAPS_OF: Final = {"policy": ("limit", slice(0, 3)), "budget": ("budget", slice(3, 5))}
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class FamilyAccount:
 
     @property
     def margin(self) -> float:
-        """Share of its threshold that the score reaches."""
-        return self.score / self.threshold
+        """Share of its threshold that the score reaches; infinite where any score will do."""
+        return self.score / self.threshold if self.threshold > 0 else float("inf")
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Accountant:
             return
         mine = [finding for finding in told if finding.key_id == self._key_id]
         self._findings += mine
-        for family in self._opinions(wave, at, {finding.family for finding in mine}):
+        for family in self._opinions(wave, at, {finding.family: finding for finding in reversed(mine)}):
             known = self._best.get(family.family)
             if known is None or (family.fired, family.margin) > (known.fired, known.margin):
                 self._best[family.family] = family
@@ -109,11 +112,15 @@ class Accountant:
             findings=tuple(sorted(self._findings, key=lambda told: (told.at_ms, told.family, told.detector))),
         )  # fmt: skip
 
-    def _opinions(self, wave: Wave, at: int, fired: set[str]) -> list[FamilyAccount]:
+    def _opinions(self, wave: Wave, at: int, fired: dict[str, Finding]) -> list[FamilyAccount]:
         judge, population = self._core.judge, self._core.population
         wave = judge.allowing(wave)
         found = {each.family: each for each in scored(wave, judge.shared(wave, population), population, judge.settings)}
-        return [self._opinion(family, wave, at, found.get(family), fired=family in fired) for family in _SETTINGS_OF]
+        return [
+            _forbidden(told) if (told := fired.get(family)) and told.detector == "allowed_models"
+            else self._opinion(family, wave, at, found.get(family), fired=told is not None)
+            for family in _SETTINGS_OF
+        ]  # fmt: skip
 
     def _opinion(self, family: str, wave: Wave, at: int, found: Scored | None, *, fired: bool) -> FamilyAccount:
         settings = self._core.judge.settings
@@ -137,8 +144,13 @@ class Accountant:
 
     def _waits(self, family: str, wave: Wave, at: int) -> str:
         """What a family waits for that its settings do not tell; empty when it judges in full."""
-        if family == "drift" and family in wave.states and wave.states[family]["drift_days"][at] < drift.LEARNING_DAYS:
-            return f"warming up: {int(wave.states[family]['drift_days'][at])} of {drift.LEARNING_DAYS} active days"
+        if family in _CAPS_OF:
+            what, caps = _CAPS_OF[family]
+            return f"no {what} is set for this key" if np.isinf(wave.close.caps[at, caps]).all() else ""
+        if family in _LEAST_DAYS and family in wave.states:
+            name, least = _LEAST_DAYS[family]
+            if (days := int(wave.states[family][name][at])) < least:
+                return f"warming up: {days} of {least} active days"
         cohort = self._core.book.columns["cohort"][wave.slots[at : at + 1]]
         if family == "cohort" and not self._core.population.forest.ready(cohort)[0]:
             return "warming up: its cohort has shown too little yet"
@@ -151,6 +163,14 @@ class Accountant:
         settings = self._core.judge.settings
         told: Told = BY_FAMILY[family].explain(wave.states[family], wave.close, shared, settings, at=at, raw=raw)
         return told.what if raw > 0 else _baseline(family, told)
+
+
+def _forbidden(told: Finding) -> FamilyAccount:
+    """A model that no policy allows: a matter of yes or no, whatever is used of the limits."""
+    return FamilyAccount(
+        family=told.family, at_s=told.at_ms // 1000, raw=told.score, score=told.score, threshold=1.0, fired=True,
+        said=told.reason, why="fired",
+    )  # fmt: skip
 
 
 def _baseline(family: str, told: Told) -> str:

@@ -9,9 +9,11 @@ from typing import Final
 import orjson
 from rich.console import Console
 
+from alerting.words import counted
 from service.backtest import backtest
-from service.backtest_report import as_json, lines
+from service.backtest_report import as_json, lines, lost_labels
 from service.config_folder import Folder, load_detectors, load_folder
+from service.config_tree import FILES
 from service.errors import UserError
 from service.history import History, Wanted, in_steps, open_history
 from service.install import Install, wall_ms
@@ -24,8 +26,8 @@ _LEARN_SHARE: Final = 4  # of a short history a quarter only teaches
 def main(
     candidate: Path, wanted: Wanted, config: Path, *, learn_hours: float | None, output: Path | None, out: Console,
     err: Console,
-) -> None:  # fmt: skip
-    """Compare; the table goes to the terminal, everything to `output`."""
+) -> bool:  # fmt: skip
+    """Compare; the table goes to the terminal, everything to `output`. False: the candidate loses a label."""
     install = Install.open(config)
     folder = folder_of(candidate, install.folder)
     check_output(output)
@@ -40,11 +42,21 @@ def main(
     if output is not None:
         file = written(output, "backtest.json", as_json(result, what=history.what))
         out.print(f"\nwritten to {file}", markup=False)
+    lost = lost_labels(result)
+    if lost:
+        err.print(f"keyfuse: the candidate loses {counted(lost, 'label')} that must be kept right", markup=False)
+    return lost == 0
 
 
 def folder_of(candidate: Path, current: Folder) -> Folder:
     """A folder as it is; a file in the place of the current detectors.yaml. Broker and store stay the current ones."""
     if candidate.is_dir():
+        if not any((candidate / file.name).is_file() for file in FILES):
+            names = ", ".join(sorted(file.name for file in candidate.glob("*.y*ml")))
+            raise UserError(
+                f"{candidate}: no configuration folder, it has no detectors.yaml"
+                + (f"; name a file in it: {names}" if names else "")
+            )
         return replace(load_folder(candidate), wiring=current.wiring)
     return replace(current, detectors=load_detectors(candidate))
 

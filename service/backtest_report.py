@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import starmap
 from typing import Any, Final, NamedTuple
 
-from alerting.words import clean
+from alerting.words import clean, counted, span
 from detectors.explain import number, rounded
 from schemas.records import Severity, Verdict, rfc3339
-from service.backtest import Backtest, Labelled, LabelledSide
+from service.backtest import Backtest
+from service.backtest_labels import Labelled, LabelledSide
 from service.backtest_side import Told
 from service.history import WEEK_MS
 
@@ -17,6 +19,9 @@ _SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "warning", "info")
 _LABEL_WORDS: Final[dict[Verdict, str]] = {
     "true": "labelled thefts caught", "false_positive": "labelled false alarms told again",
     "expected": "expected use told all the same",
+}  # fmt: skip
+_WRONG_WORDS: Final[dict[Verdict, str]] = {
+    "true": "theft missed", "false_positive": "false alarm told again", "expected": "expected use told",
 }  # fmt: skip
 
 
@@ -49,9 +54,12 @@ def rows(result: Backtest) -> Iterator[Row]:
         if labels:
             caught = [sum(side.told is not None for side in sides) for sides in _sides(labels)]
             yield Row(words, *(f"{count} of {len(labels)}" for count in caught))
-        if labels and verdict == "true":
-            lost = [sum(side.lost_usd for side in sides) for sides in _sides(labels)]
+        if verdict == "true" and any(label.spent_usd is not None for label in labels):
+            lost = [sum(side.lost_usd or 0.0 for side in sides) for sides in _sides(labels)]
             yield Row("  USD until the cut or the end", *(f"{usd:,.2f}" for usd in lost))
+    if result.labels:
+        kept = [sum(starmap(Labelled.kept, zip(result.labels, sides, strict=True))) for sides in _sides(result.labels)]
+        yield Row("labels kept right", *(f"{count} of {len(result.labels)}" for count in kept))
 
 
 def _sides(labels: Sequence[Labelled]) -> tuple[list[LabelledSide], list[LabelledSide]]:
@@ -62,7 +70,8 @@ def lines(result: Backtest, *, what: str) -> Iterator[str]:
     """The page of a backtest for the terminal."""
     yield (
         f"{what}, judged from {minute(result.from_ms)} to {minute(result.last_ms)} UTC "
-        f"({number(weeks(result))} weeks); {result.keys:,} keys, {result.events:,} events, {result.usd:,.2f} USD"
+        f"({span((result.last_ms - result.from_ms) / 1000)}); {counted(result.keys, 'key')}, "
+        f"{counted(result.events, 'event')}, {result.usd:,.2f} USD"
     )
     yield (
         "learned once, judged twice: the two differ in what they tell alone" if result.one_core
@@ -79,12 +88,32 @@ def body(result: Backtest) -> Iterator[str]:
         yield f"{row.what:<34} {row.current:>12} {row.candidate:>12}"
     yield from _listed("gained: the candidate alone would tell", result.gained)
     yield from _listed("lost: the current one alone tells", result.lost)
-    missed = [label for label in result.labels if label.mark.verdict == "true" and label.candidate.told is None]
-    if missed:
+    yield from _labels(result)
+
+
+def _labels(result: Backtest) -> Iterator[str]:
+    """The labels that the candidate does not keep right; first those that only the candidate gets wrong."""
+    wrong = [label for label in result.labels if not label.kept(label.candidate)]
+    wrong.sort(key=lambda label: (not label.lost, label.mark.from_ms, label.mark.key_id))
+    if wrong:
         yield ""
-        yield f"labelled thefts that the candidate misses: {len(missed)}"
-        for label in missed[:_SHOWN]:
-            yield f"  {minute(label.mark.from_ms)}  {clean(label.mark.key_id)}  {label.spent_usd:,.2f} USD"
+        lost = lost_labels(result)
+        yield f"labels that the candidate gets wrong: {len(wrong)}; of these the current one keeps right: {lost}"
+    for label in wrong[:_SHOWN]:
+        money = "" if label.spent_usd is None else f", {label.spent_usd:,.2f} USD"
+        whose = "lost" if label.lost else "both"
+        words = f"{_WRONG_WORDS[label.mark.verdict]}{money}"
+        yield f"  {minute(label.mark.from_ms)}  {whose}  {clean(label.mark.key_id)}  {words}"
+    if len(wrong) > _SHOWN:
+        yield f"  ... and {len(wrong) - _SHOWN} more; --out DIR writes them all"
+    if result.untried:
+        yield ""
+        yield f"labels not tried, because this history does not hold their keys or times: {result.untried}"
+
+
+def lost_labels(result: Backtest) -> int:
+    """How many labels the current version keeps right and the candidate does not."""
+    return sum(label.lost for label in result.labels)
 
 
 def _listed(words: str, told: Sequence[Told]) -> Iterator[str]:
@@ -117,6 +146,8 @@ def as_json(result: Backtest, *, what: str) -> dict[str, Any]:
         "gained": [each.incident_id for each in result.gained],
         "lost": [each.incident_id for each in result.lost],
         "labels": [_label(each) for each in result.labels],
+        "labels_lost": lost_labels(result),
+        "labels_not_tried": result.untried,
     }  # fmt: skip
 
 
@@ -136,8 +167,15 @@ def _label(label: Labelled) -> dict[str, Any]:
     return {
         "mark_id": label.mark.mark_id, "key_id": label.mark.key_id, "verdict": label.mark.verdict,
         "from": rfc3339(label.mark.from_ms), "until": rfc3339(label.mark.until_ms),
-        "spent_usd": round(label.spent_usd, 6),
+        "spent_usd": _rounded(label.spent_usd),
     } | {
-        name: {"incident_id": side.told.incident_id if side.told else None, "lost_usd": round(side.lost_usd, 6)}
+        name: {
+            "incident_id": side.told.incident_id if side.told else None, "kept": label.kept(side),
+            "lost_usd": _rounded(side.lost_usd),
+        }
         for name, side in sides.items()
     }  # fmt: skip
+
+
+def _rounded(usd: float | None) -> float | None:
+    return None if usd is None else round(usd, 6)

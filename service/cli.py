@@ -14,7 +14,7 @@ import typer
 
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
 from service.cli_tuning import tuning
-from service.errors import for_people
+from service.errors import UserError, for_people
 from service.lazy import lazy
 
 app = typer.Typer(
@@ -249,6 +249,8 @@ def marks(
 ) -> None:
     """What people said of alarms: what each mark changes, and what is left of it."""
     command = lazy("service.mark_commands")
+    if take_in and export:
+        raise UserError("--export and --import: one at a time")
     if take_in:
         command.take_in(config, take_in, out=out)
     elif export:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,11 +11,14 @@ from service.cli_options import CONFIG, ConfigDir, KeyId, err, folder, out
 from service.lazy import lazy
 
 tuning = typer.Typer()
+LABEL_LOST: Final = 3  # exit code
 Files = Annotated[
     list[str] | None,
     typer.Argument(metavar="[FILE]...", help=".jsonl, .jsonl.gz, .parquet or -; without files the stored history."),
 ]
-Since = Annotated[str, typer.Option("--from", help="From then on: RFC 3339, a date, or 14d ago.", metavar="T")]
+Since = Annotated[
+    str, typer.Option("--from", help="From then on: RFC 3339, a date, or 14d (so long ago).", metavar="T")
+]
 Until = Annotated[str, typer.Option("--until", help="Up to then.", metavar="T")]
 Labels = Annotated[
     str,
@@ -40,7 +43,9 @@ Current = Annotated[
 @tuning.command(epilog="Example: `keyfuse explain fp1:5f3a... --at 2026-11-23T10:03:15`")
 def explain(
     key_id: KeyId,
-    at: Annotated[str, typer.Option(help="When: RFC 3339, `2026-11-23 10:03` in UTC, or 2h ago.", metavar="TIME")],
+    at: Annotated[
+        str, typer.Option(help="When: RFC 3339, `2026-11-23 10:03` in UTC, or 2h (so long ago).", metavar="TIME")
+    ],
     files: Files = None,
     config: ConfigDir = CONFIG,
     since: Since = "",
@@ -82,11 +87,16 @@ def backtest(
     learn_hours: LearnHours = None,
     output: Output = None,
 ) -> None:
-    """A candidate against the configuration in force: alerts, incidents gained and lost, thefts caught, cuts, USD."""
+    """A candidate against the configuration in force: alerts, incidents gained and lost, thefts caught, cuts, USD.
+
+    Exit code 3: it loses a label that the configuration in force keeps right.
+    """
     wanted = lazy("service.history").Wanted(tuple(files or ()), since, until, labels)
-    lazy("service.backtest_command").main(
+    kept = lazy("service.backtest_command").main(
         candidate, wanted, config, learn_hours=learn_hours, output=output, out=out, err=err
     )
+    if not kept:
+        raise typer.Exit(LABEL_LOST)
 
 
 @tuning.command(epilog="Example: `keyfuse shadow` or `keyfuse shadow --from 24h --out report`")

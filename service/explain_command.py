@@ -13,6 +13,7 @@ from detectors.account import Accountant, FamilyAccount, KeyAccount
 from detectors.explain import number
 from schemas.partition import partition_of
 from schemas.records import rfc3339
+from schemas.redact import looks_secret
 from service.errors import UserError
 from service.history import Wanted, in_steps, moment, open_history
 from service.install import Install, wall_ms
@@ -25,9 +26,13 @@ LEARNED_FROM_MS: Final = 14 * 86_400_000
 
 def main(key_id: str, at: str, wanted: Wanted, config: Path, *, within_s: int, out: Console, err: Console) -> None:
     """Play the history of the key's partition up to that time, and look."""
+    if looks_secret(key_id):
+        raise UserError("this looks like the secret itself; name the key as `keyfuse keys` shows it")
     install, now_ms = Install.open(config), wall_ms()
     at_ms = moment(at, now_ms=now_ms, option="--at")
     from_ms, _ = wanted.bounds(now_ms)
+    if from_ms is not None and from_ms > at_ms:
+        raise UserError(f"--at {at} is before --from {wanted.since}")
     if from_ms is None and not wanted.files:
         from_ms = at_ms - LEARNED_FROM_MS
     partition = partition_of(key_id, install.folder.wiring.kafka.partitions)
@@ -42,16 +47,17 @@ def main(key_id: str, at: str, wanted: Wanted, config: Path, *, within_s: int, o
     core.advance(at_s + within_s + 1)
     account = accountant.account()
     if account is None:
-        raise UserError(_not_used(key_id, at_ms, within_s, accountant.last_used_s))
+        raise UserError(_not_used(key_id, at_ms, within_s, accountant.last_used_s, of_files=bool(wanted.files)))
     facts = core.book.facts[core.book.slot_of[key_id]]
     owner = f"{facts.team}/{facts.app} in {facts.env}, {facts.provider}"
     out.print("\n".join(told(account, owner=owner, within_s=within_s)), markup=False)
 
 
-def _not_used(key_id: str, at_ms: int, within_s: int, last_used_s: int | None) -> str:
+def _not_used(key_id: str, at_ms: int, within_s: int, last_used_s: int | None, *, of_files: bool) -> str:
     when = f"{_utc(at_ms // 1000)} UTC"
     if last_used_s is None:
-        return f"{key_id} was not used in the history before {when}; `keyfuse keys --hours 1000` lists what was"
+        names = "`keyfuse replay FILE --report PAGE.html`" if of_files else "`keyfuse keys --hours 1000`"
+        return f"{key_id} was not used in the history before {when}; {names} lists what was"
     return (
         f"{key_id} was not used within {within_s} s of {when}, and only use is judged; its last use before was at "
         f"{_utc(last_used_s)} UTC: --at {rfc3339(last_used_s * 1000)[:19]}"

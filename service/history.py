@@ -14,13 +14,14 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from alerting.words import counted
 from schemas.partition import partition_of
 from service.errors import UserError
 from service.install import Install, Running
 from service.replay import read_events
-from service.replay_command import counted, fingerprinter
+from service.replay_command import fingerprinter
 from service.replay_files import read_lines
-from service.setup_commands import connect
+from service.setup_commands import connect, no_answer
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
 from sources.routing import split_by_partition
@@ -68,19 +69,20 @@ class History:
 
 
 def moment(text: str, *, now_ms: int, option: str) -> int:
-    """Milliseconds from RFC 3339, a date, `2026-11-23 10:00` (UTC where no offset is given) or `7d` before now.
+    """Milliseconds from RFC 3339, a date, `2026-11-23 10:00` (UTC where no offset is given) or `7d` before now; what
+    lies before 1970 is 1970.
 
     >>> moment("2026-11-23 10:00", now_ms=0, option="--from"), moment("90m", now_ms=6_000_000, option="--from")
     (1795428000000, 600000)
     """
     ago = _AGO.fullmatch(text.strip())
     if ago:
-        return now_ms - int(float(ago[1]) * _UNIT_MS[ago[2]])
+        return now_ms - int(min(float(ago[1]) * _UNIT_MS[ago[2]], now_ms))
     try:
         when = datetime.fromisoformat(text.strip())
     except ValueError:
         raise UserError(f"{option} {text}: expected a time like 2026-11-23T10:00Z, or 7d for a week ago") from None
-    return round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+    return max(round((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000), 0)
 
 
 @contextmanager
@@ -100,16 +102,17 @@ def open_history(
     if files:
         yield _of_files(install, files, low, high, partition)
         return
-    store = _store(install)
+    store = store_of(install)
     try:
         yield _of_store(store, low, high, partition, partitions)
     except StoreError as error:
-        raise UserError(f"the store does not answer: {error}; is it migrated (`keyfuse migrate`)?") from error
+        raise no_answer(error) from error
     finally:
         store.close()
 
 
-def _store(install: Install) -> Store:
+def store_of(install: Install) -> Store:
+    """The store, to be closed by the caller. UserError when it does not answer or belongs to a running worker."""
     if install.folder.wiring.store.dsn.startswith("chdb:") and Running.find(install.data_dir) is not None:
         # The embedded store belongs to one process at a time.
         raise UserError(f"`keyfuse up` runs in {install.data_dir} and has the store open; stop it first, or name files")
@@ -134,7 +137,7 @@ def _of_files(install: Install, files: Sequence[str], low: int, high: int, parti
     what = counted(len(files), "file") + (f" ({counted(len(dead), 'record')} could not be taken)" if dead else "")
     times = table["ts_ms"].to_numpy()
     start, end = np.searchsorted(times, (low, high)).tolist()
-    if start == end:
+    if start >= end:
         raise UserError(f"{what}: no events{' in that time' if len(times) else ''}")
     rows = table.slice(start, end - start).combine_chunks().to_batches()[0]
     if partition is not None:

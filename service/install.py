@@ -21,7 +21,7 @@ from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts, Step
-from service.config_folder import Folder, load_folder
+from service.config_folder import Folder, FolderWatch
 from service.errors import UserError
 from service.secrets import create_pepper, load_pepper, resolve
 from sources.batch import BatchParser
@@ -44,6 +44,8 @@ class Install:
     folder: Folder
     config_dir: Path
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    watch: FolderWatch | None = None
+    """Tells of changes since the folder was read; None for settings that come from no folder."""
 
     def __post_init__(self) -> None:
         self._read(self.folder)
@@ -60,7 +62,8 @@ class Install:
     @classmethod
     def open(cls, config_dir: Path) -> Install:
         """ConfigErrors with all mistakes at once; a missing folder means the defaults."""
-        return cls(load_folder(config_dir), config_dir)
+        watch = FolderWatch(config_dir)
+        return cls(watch.current, config_dir, watch=watch)
 
     @property
     def data_dir(self) -> Path:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from schemas.records import Mark
-from service.errors import UserError
-from service.history import Wanted
+from service.history import Wanted, store_of
 from service.install import Install
 from service.mark_commands import labels_of
-from service.setup_commands import connect
+from service.setup_commands import no_answer
 from storage.errors import StoreError
 
 
@@ -17,10 +16,10 @@ def marks_for(install: Install, wanted: Wanted) -> list[Mark]:
         return labels_of(wanted.labels)
     if wanted.files:
         return []
-    store = connect(install)
+    store = store_of(install)
     try:
         return store.marks()
     except StoreError as error:
-        raise UserError(f"the store does not answer: {error}; is it migrated (`keyfuse migrate`)?") from error
+        raise no_answer(error) from error
     finally:
         store.close()

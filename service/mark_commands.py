@@ -19,8 +19,8 @@ from service.errors import UserError
 from service.install import Install, wall_ms
 from service.mark_words import announced_block, counts, effect_words, mark_block, minute, moment_ms
 from service.query_commands import ask
-from service.request_commands import bootstrap_of, known_facts, person, send
-from service.setup_commands import connect
+from service.request_commands import LOOK_BACK_H, bootstrap_of, known_facts, person, send
+from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
 from streams.errors import BrokerDown
 from streams.kafka import wait_for_broker
@@ -50,19 +50,26 @@ def mark(config: Path, said: Said, *, out: Console) -> None:
     install = Install.open(config)
     mark = _mark(config, install, said, now_ms=wall_ms())
     send(install, Topic.MARKS, (mark.mark_id, mark))
-    incident = f" of incident {mark.incident_id} ({minute(mark.from_ms)})" if mark.incident_id else ""
+    of = f" of incident {mark.incident_id} ({minute(mark.from_ms)})" if mark.incident_id else _span(mark)
     out.print(
-        f"marked {mark.key_id}{incident} as {said.verdict}: {mark.mark_id}\n"
+        f"marked {mark.key_id}{of} as {said.verdict}: {mark.mark_id}\n"
         f"effect: {effect_words(mark, mark.at_ms)}\n"
         f"`keyfuse unmark {mark.mark_id} --reason WHY` takes it back",
         markup=False,
     )
 
 
+def _span(mark: Mark) -> str:
+    """The time that a label speaks of, where no incident tells it."""
+    if mark.verdict == "expected" or mark.scope == "cohort":
+        return ""
+    return f" from {minute(mark.from_ms)} to {minute(mark.until_ms)}"
+
+
 def unmark(config: Path, mark_id: str, *, reason: str, by: str, out: Console) -> None:
     """Take a mark back: from now on it counts for nothing."""
     install, by = Install.open(config), person(by)
-    known = next((each for each in _all(install) if each.mark_id == mark_id), None)
+    known = next((each for each in all_marks(install) if each.mark_id == mark_id), None)
     if known is None:
         raise UserError(f"no mark {mark_id}; `keyfuse marks --all` shows all of them")
     if known.withdrawn:
@@ -77,7 +84,7 @@ def unmark(config: Path, mark_id: str, *, reason: str, by: str, out: Console) ->
 def marks(config: Path, *, everything: bool, out: Console) -> None:
     """What counts now or will, newest first; with `everything` labels, and what has faded or was withdrawn."""
     install, now_ms = Install.open(config), wall_ms()
-    newest = sorted(_all(install), key=lambda each: (-each.at_ms, each.mark_id))
+    newest = sorted(all_marks(install), key=lambda each: (-each.at_ms, each.mark_id))
     shown = [each for each in newest if everything or counts(granted(each), now_ms)]
     windows = [each for each in install.folder.detectors.announced if everything or counts(announced(each), now_ms)]
     blocks = [*(announced_block(each, now_ms) for each in windows), *(mark_block(each, now_ms) for each in shown)]
@@ -88,7 +95,7 @@ def marks(config: Path, *, everything: bool, out: Console) -> None:
 
 def export(config: Path, file: str, *, out: Console) -> None:
     """Every mark as one JSON object a line, oldest first; `-` is standard output."""
-    found = sorted(_all(Install.open(config)), key=lambda each: (each.at_ms, each.mark_id))
+    found = sorted(all_marks(Install.open(config)), key=lambda each: (each.at_ms, each.mark_id))
     lines = b"".join(each.to_bytes() + b"\n" for each in found)
     if file == "-":
         sys.stdout.buffer.write(lines)
@@ -101,7 +108,7 @@ def export(config: Path, file: str, *, out: Console) -> None:
 def take_in(config: Path, file: str, *, out: Console) -> None:
     """Give the marks of a file to the broker, but those of which it has a newer word: none comes back by this door."""
     install, found = Install.open(config), labels_of(file)
-    known = {each.mark_id: each.at_ms for each in _all(install)}
+    known = {each.mark_id: each.at_ms for each in all_marks(install)}
     new = [each for each in found if each.at_ms > known.get(each.mark_id, -1)]
     send(install, Topic.MARKS, *((each.mark_id, each) for each in new))
     out.print(f"{len(new)} of {len(found)} marks taken from {file}; the others were known", markup=False)
@@ -118,7 +125,7 @@ def labels_of(file: str) -> list[Mark]:
         raise UserError(f"{file}: {error}") from error
 
 
-def _all(install: Install) -> list[Mark]:
+def all_marks(install: Install) -> list[Mark]:
     """From the broker, which has the newest; from the store when nothing runs here."""
     topic, partitions = install.topics.name(Topic.MARKS), install.topics.count(Topic.MARKS)
     try:
@@ -141,7 +148,7 @@ def _stored(install: Install) -> list[Mark]:
     try:
         return store.marks()
     except StoreError as error:
-        raise UserError(f"the store does not answer: {error}; is it migrated (`keyfuse migrate`)?") from error
+        raise no_answer(error) from error
     finally:
         store.close()
 
@@ -217,6 +224,7 @@ def _target(config: Path, install: Install, said: Said) -> tuple[str, Incident |
     if said.scope == "cohort":
         if said.target.count("/") < 1:
             raise UserError(f"{said.target}: name a cohort as ENV/PROVIDER, for example prod/openai")
+        _check_cohort(config, said.target)
         return said.target, None
     if said.target.startswith(_INCIDENTS):
         found = next((each for each in _incidents(config) if each.incident_id == said.target), None)
@@ -232,6 +240,17 @@ def _target(config: Path, install: Install, said: Said) -> tuple[str, Incident |
     if newest is not None and said.verdict == "expected" and newest.state in CLOSED:
         return said.target, None  # what is to come has nothing to do with it
     return said.target, newest
+
+
+def _check_cohort(config: Path, cohort: str) -> None:
+    """A slip in its name would be a mark of nobody. When nobody can be asked, a person is heard all the same."""
+    try:
+        uses = ask(config, "keys", {"hours": LOOK_BACK_H, "limit": 1_000_000})
+    except UserError:
+        return
+    known = sorted({f"{use['env']}/{use['provider']}" for use in uses})
+    if known and cohort not in known:
+        raise UserError(f"no key of {cohort} is in use; there are {', '.join(known)}")
 
 
 def _incidents(config: Path) -> list[Incident]:

@@ -44,12 +44,14 @@ def counts(grant: Grant | None, now_ms: int) -> bool:
 
 def mark_block(mark: Mark, now_ms: int) -> str:
     """One mark as `keyfuse marks` shows it."""
-    incident = f", incident {clean(mark.incident_id, 80)}" if mark.incident_id else ""
+    of = f", incident {clean(mark.incident_id, 80)}" if mark.incident_id else ""
+    spoken_of = [f"  time    {minute(mark.from_ms)} to {minute(mark.until_ms)}"] if mark.scope == "key" else []
     return "\n".join(
         [
             f"{_VERDICTS[mark.verdict]}, said by {clean(mark.by, 80)} on {minute(mark.at_ms)}: {clean(mark.reason)}",
             f"  mark    {clean(mark.mark_id, 80)}",
-            f"  {mark.scope:<6}  {clean(mark.key_id)}{incident}",
+            f"  {mark.scope:<6}  {clean(mark.key_id)}{of}",
+            *spoken_of,
             f"  effect  {effect_words(mark, now_ms)}",
         ]
     )

@@ -14,7 +14,7 @@ from alerting.words import INCIDENT_WORDS, clean, step_words, usd
 from schemas.records import Incident, IncidentState, rfc3339
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
-from service.setup_commands import connect
+from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
 from storage.history import acts, findings
 from storage.store import Store
@@ -107,7 +107,7 @@ def answer_of(install: Install, what: Literal["keys", "incidents", "trial"], par
     try:
         return getattr(StoreAnswers(lambda: store), what)(**parameters)
     except StoreError as error:
-        raise UserError(f"the store does not answer: {error}; is it migrated (`keyfuse migrate`)?") from error
+        raise no_answer(error) from error
     finally:
         store.close()
 

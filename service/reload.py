@@ -8,7 +8,6 @@ from collections.abc import Callable
 import structlog
 
 from service.config_errors import ConfigErrors
-from service.config_folder import FolderWatch
 from service.config_tree import Folder
 from service.install import Install
 from streams.metrics import Metrics
@@ -20,19 +19,26 @@ log = structlog.get_logger()
 async def follow_folder(
     install: Install, metrics: Metrics, *, changed: Callable[[Folder], None], stopping: Callable[[], bool]
 ) -> None:
-    """Look every two seconds, off the event loop: ten thousand keys take a second to read."""
-    if not await asyncio.to_thread(install.config_dir.is_dir):
-        return
-    watch = await asyncio.to_thread(FolderWatch, install.config_dir)
-    while not stopping():
-        await asyncio.sleep(_EVERY_S)
+    """Look every two seconds, off the event loop: ten thousand keys take a second to read.
+
+    The first look is at once: a worker that has waited for its broker has read its folder a while ago.
+    """
+    watch = install.watch
+    while watch is not None:
         found = await asyncio.to_thread(watch.poll)
         if isinstance(found, ConfigErrors):
             metrics.inc("keyfuse_config_errors_total")
             log.error("configuration not taken; the one before stays in force", errors=str(found))
         elif found is not None:
-            if found.wiring != install.folder.wiring or found.routes.channels != install.folder.routes.channels:
-                log.warning("keyfuse.yaml and channels take effect at the next start")
-            install.reload(found)
+            _take(install, found)
             changed(found)
-            log.info("configuration reloaded", folder=str(install.config_dir))
+        if stopping():
+            return
+        await asyncio.sleep(_EVERY_S)
+
+
+def _take(install: Install, found: Folder) -> None:
+    if found.wiring != install.folder.wiring or found.routes.channels != install.folder.routes.channels:
+        log.warning("keyfuse.yaml and channels take effect at the next start")
+    install.reload(found)
+    log.info("configuration reloaded", folder=str(install.config_dir))

@@ -42,6 +42,7 @@ class ReplayResult:
     keys: int = 0
     usd: float = 0.0
     dropped_events: int = 0
+    repeated: int = 0  # events that came again with their event_id: scored once, in all sums twice
     dead: list[DeadLetter] = field(default_factory=list)
     incidents: dict[str, Incident] = field(default_factory=dict)
     contained: list[Contained] = field(default_factory=list)
@@ -206,6 +207,7 @@ class Replay:
         self.result.keys = len(rows["key_id"].unique())
         self.result.events = kept.num_rows
         self.result.dropped_events = rows.num_rows - kept.num_rows
+        self.result.repeated = sum(core.take_duplicates()["retry"] for core in self._cores)
         self.result.usd = int(np.sum(kept["cost_nano_usd"].to_numpy())) / 1e9
         newest = [case.incident for case in self._cases.values() if case and case.incident]
         self.result.incidents |= {incident.incident_id: incident for incident in newest}

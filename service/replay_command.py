@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import SecretStr
 from rich.console import Console
 
+from alerting.words import counted
 from schemas.fingerprint import Fingerprinter
 from schemas.records import DeadLetter
 from service.errors import UserError
@@ -91,18 +92,14 @@ def summary(result: ReplayResult, *, closed_loop: bool) -> list[str]:
     ]
     if result.dead:
         lines.append(_not_taken(result.dead, events=result.events))
+    if result.repeated:
+        lines.append(
+            f"{counted(result.repeated, 'event')} came again with the same event_id (the same file twice?): "
+            "scored once, but counted in these sums"
+        )
     for contained in result.contained:
         lines += _bill(contained)
     return lines
-
-
-def counted(number: int, thing: str) -> str:
-    """A number with its noun.
-
-    >>> counted(1, "key"), counted(2000, "event")
-    ('1 key', '2,000 events')
-    """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _not_taken(dead: list[DeadLetter], *, events: int) -> str:

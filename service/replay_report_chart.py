@@ -14,6 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 8, 62, 30
 _FILL: Final = {"spend": "#6b7885", "saved": "#d55e00"}  # where the page's style does not reach into drawings
 _MARKS_MOST: Final = 60
 _LEVELS: Final = 4
+_LEAST_USD: Final = 0.01  # traffic without a price has a scale too
 
 
 def timeline(spend: Timeline, marks: Sequence[tuple[int, int]]) -> Markup:
@@ -25,7 +26,7 @@ def timeline(spend: Timeline, marks: Sequence[tuple[int, int]]) -> Markup:
     """
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
     bars = [happened + refused for happened, refused in zip(spend.happened, spend.refused, strict=True)]
-    top = max(*bars, 1e-9) * 1.05
+    top = max(*bars, _LEAST_USD) * 1.05
     return el(
         "svg",
         el("title", "Spend over time, with the incidents"),

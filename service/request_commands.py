@@ -23,7 +23,7 @@ from streams.topics import Topic
 
 Action = Literal["acknowledge", "resolve", "false_positive", "contain", "restore"]
 _STEPS: Final = ("throttle", "degrade", "block", "disable", "revoke")
-_LOOK_BACK_H: Final = 24 * 90
+LOOK_BACK_H: Final = 24 * 90
 
 
 def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: Console) -> None:
@@ -75,7 +75,7 @@ def known_facts(config: Path, install: Install, key_id: str) -> KeyFacts | None:
         return facts
     try:
         incidents = ask(config, "incidents", {"limit": 10_000})
-        uses = ask(config, "keys", {"hours": _LOOK_BACK_H, "limit": 1_000_000})
+        uses = ask(config, "keys", {"hours": LOOK_BACK_H, "limit": 1_000_000})
     except UserError:
         return None
     told = next((row["facts"] for row in incidents if row["key_id"] == key_id), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 
@@ -12,6 +13,8 @@ from service.install import Install, Running
 from storage.errors import StoreError
 from storage.migrate import migrate as apply_migrations
 from storage.store import Store
+
+_UNKNOWN_TABLE: Final = 60  # ClickHouse's code
 
 
 def init(config: Path, *, force: bool, out: Console) -> None:
@@ -55,9 +58,19 @@ def migrate(config: Path, *, out: Console) -> None:
     out.print("\n".join(f"applied {name}" for name in applied) or "the store is up to date")
 
 
+def no_answer(error: StoreError) -> UserError:
+    """What to say of a store that refuses a question."""
+    if error.code == _UNKNOWN_TABLE:
+        return UserError(
+            "the store lacks a table: nothing ran here yet, or an older version did; `keyfuse up` or `keyfuse migrate` "
+            "makes it"
+        )
+    return UserError(str(error))
+
+
 def connect(install: Install) -> Store:
     """The store of this install; UserError when it does not answer."""
     try:
         return install.open_store()
     except StoreError as error:
-        raise UserError(f"the store does not answer: {error}; check store.dsn in keyfuse.yaml") from error
+        raise UserError(f"{error}; check store.dsn in keyfuse.yaml") from error

@@ -81,8 +81,8 @@ def moved_together(search: Search, shift: float) -> Array:
     """The thresholds in force, all higher by `shift` score units: ten times rarer for each."""
     floors = search.floors.copy()
     learned = slice(0, len(CALIBRATED))
-    known = np.isfinite(floors[learned])
-    floors[learned] = np.where(known, np.clip(floors[learned] + shift, LOOSE_SCORE, _STRICTEST), np.inf)
+    known, loosest = np.isfinite(floors[learned]), np.minimum(floors[learned], LOOSE_SCORE)
+    floors[learned] = np.where(known, np.clip(floors[learned] + shift, loosest, _STRICTEST), np.inf)
     return floors
 
 
@@ -95,9 +95,10 @@ def choose(search: Search, per_week: float) -> Point:
     """At most so many alerts a week, and with that the least loss: all thresholds together, then family by family.
 
     One alert more than the history shows is reckoned with, so that a short history proves little. What gains nothing is
-    not changed. When nothing is strict enough, the strictest of all.
+    not changed. Alerts that the strictest thresholds do not take away are no reason to be strict.
     """
-    allowed = max(per_week * search.weeks - 1, 0.0)
+    unavoidable = search.alerts(moved_together(search, max(_SHIFTS)))
+    allowed = max(per_week * search.weeks - 1, float(unavoidable))
     best = _together(search, allowed)
     middle = best.floors.copy()
     for _ in range(_ROUNDS):
@@ -113,7 +114,7 @@ def _together(search: Search, allowed: float) -> Point:
     """The nearest to what is in force, unless it can be shown to be worse than one further off."""
     shifts = sorted(_SHIFTS, key=abs)
     within = [floors for shift in shifts if search.alerts(floors := moved_together(search, shift)) <= allowed]
-    best = search.point(within[0] if within else moved_together(search, max(_SHIFTS)))
+    best = search.point(within[0])
     for floors in within[1:]:
         point = search.point(floors)
         best = point if point.losses.lost_usd < best.losses.lost_usd * _WORTH else best

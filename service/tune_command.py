@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +44,8 @@ def main(
     (output / FILE).write_text(as_file(install.folder.detectors, tuned, what=history.what), encoding="utf-8")
     draw(tuned, output / "tune.png")
     written(output, "tune.json", as_json(tuned, what=history.what))
-    out.print(
-        f"\nwritten to {output}: {FILE}, tune.png, tune.json\nnext: `keyfuse backtest {output / FILE}`", markup=False
-    )
+    again = shlex.join(["keyfuse", "backtest", str(output / FILE), *wanted.files])
+    out.print(f"\nwritten to {output}: {FILE}, tune.png, tune.json\nnext: `{again}`", markup=False)
 
 
 def _check_apart(output: Path, config: Path) -> None:

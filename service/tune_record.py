@@ -77,7 +77,8 @@ class Recorder:
         for family, raw, score, tell in scored(wave, judge.shared(wave, population), population, judge.settings):
             floor = calibration.threshold(getattr(judge.settings, family).alarm_per_key_week)
             level = score - (threshold(family, wave, judge.settings) - floor)  # what marks allow is not ours to take
-            for at in np.flatnonzero((level >= LOOSE_SCORE) & (raw > 0) & tell & late).tolist():
+            least = min(floor, LOOSE_SCORE)  # what is in force may be looser still, and is to be counted too
+            for at in np.flatnonzero((level >= least) & (raw > 0) & tell & late).tolist():
                 excess = _excess(wave) if excess is None else excess
                 self._keep(wave, at, CALIBRATED.index(family), float(level[at]), float(excess[at]))
         slots = self._core.book.slot_of

@@ -8,9 +8,11 @@ from typing import Any, Final
 
 import yaml
 
+from alerting.words import counted, span
 from detectors.explain import number, rounded
 from detectors.families import CALIBRATED
 from schemas.config import DetectorsConfig
+from service.history import WEEK_MS
 from service.tune import Tuned
 from service.tune_choose import Point
 from service.tune_plant import LASTS_S
@@ -33,7 +35,7 @@ def as_file(settings: DetectorsConfig, tuned: Tuned, *, what: str) -> str:
     data = proposal(settings, tuned.proposed).model_dump(mode="json", by_alias=True, exclude_unset=True)
     head = [
         f"# Proposed by `keyfuse tune --alerts-per-week {tuned.wanted_per_week:g}` from {what}.",
-        "# All settings of detectors.yaml that are not the default, with other rates; comments are not kept.",
+        "# All that detectors.yaml sets, with other rates; comments are not kept.",
         "# Try it: `keyfuse backtest` with this file; then as detectors.shadow.yaml; then as detectors.yaml.",
     ]
     return "\n".join(head) + "\n" + yaml.safe_dump(data, sort_keys=False, default_flow_style=False)
@@ -41,7 +43,7 @@ def as_file(settings: DetectorsConfig, tuned: Tuned, *, what: str) -> str:
 
 def lines(tuned: Tuned, *, what: str) -> Iterator[str]:
     """The page for the terminal."""
-    yield f"{what}: {tuned.keys:,} keys, {number(tuned.weeks)} weeks judged"
+    yield f"{what}: {counted(tuned.keys, 'key')}, {_judged(tuned)} judged"
     yield _thefts(tuned)
     yield ""
     yield f"{'alarm_per_key_week':<20} {'now':>10} {'proposed':>10}"
@@ -63,11 +65,15 @@ def lines(tuned: Tuned, *, what: str) -> Iterator[str]:
     yield from _warnings(tuned)
 
 
+def _judged(tuned: Tuned) -> str:
+    return span(tuned.weeks * WEEK_MS / 1000)
+
+
 def _thefts(tuned: Tuned) -> str:
     if not tuned.thefts:
         return "no theft is labelled, and the history is too short to plant any: only alerts are counted"
     if not tuned.planted:
-        return f"measured against {len(tuned.thefts)} thefts that people have marked"
+        return f"measured against {counted(len(tuned.thefts), 'theft')} that people have marked"
     kinds = ", ".join(dict.fromkeys(theft.name for theft in tuned.thefts))
     return (
         f"no theft is labelled, so {len(tuned.thefts)} were planted on the history's own keys, {LASTS_S // 60} minutes "
@@ -106,11 +112,24 @@ def _warnings(tuned: Tuned) -> Iterator[str]:
         yield ""
         yield (
             f"limits, policies, budgets and drift alone come to {number(tuned.unmovable_per_week)} alerts a week: "
-            "raise those that healthy keys break, or drift.threshold"
+            "mark what was a theft (`keyfuse mark`), raise those that healthy keys break, or drift.threshold"
+        )
+    elif tuned.proposed.per_week > tuned.wanted_per_week:
+        yield ""
+        yield (
+            f"fewer than {number(tuned.proposed.per_week)} alerts a week cannot be had here by thresholds; a family "
+            "that is not worth it can be switched off (`enabled: false`)"
+        )
+    missed = tuned.current.losses.told - tuned.proposed.losses.told
+    if missed > 0:
+        yield ""
+        yield (
+            f"the price of fewer alerts: {counted(missed, 'theft')} fewer would be told; if some of the alerts were "
+            "thefts, mark them (`keyfuse mark`) and tune again"
         )
     if tuned.weeks < 1:
         yield ""
-        yield f"{number(tuned.weeks)} weeks are little: a rate of less than one alert in that time is a guess"
+        yield f"{_judged(tuned)} of history is little: a rate of less than one alert in that time is a guess"
 
 
 def as_json(tuned: Tuned, *, what: str) -> dict[str, Any]:

@@ -9,14 +9,13 @@ from typing import Final
 
 from rich.console import Console
 
-from alerting.words import clean
+from alerting.words import clean, counted
 from schemas.records import rfc3339
 from service import warm_up_file
 from service.errors import UserError
 from service.history import History, Wanted, in_steps, open_history
 from service.install import Install, Running, wall_ms
 from service.labels import marks_for
-from service.replay_command import counted
 from service.warm_up import THIN_WINDOWS, CohortBasis, Learned, State, learn
 from streams.kafka import create_topics, wait_for_broker
 from streams.topics import StateTopic

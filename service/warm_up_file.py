@@ -50,7 +50,7 @@ def _state(name: str, value: bytes) -> State:
 async def begin_warm(install: Install, bootstrap: str) -> None:
     """Give a broker without state what was learned, before any worker reads; tells when it does not fit."""
     states = load(path_of(install))
-    if not states:
+    if not path_of(install).exists():
         return
     if not is_readable(install.folder, states):
         log.warning(

@@ -42,22 +42,33 @@ class Shadow:
         self._settings, self._new_core = settings, new_core
         self._outbox, self._metrics = outbox, metrics
         self._beside: dict[int, tuple[ScoreCore, Beside]] = {}
-        self._since_s: dict[int, int] = {}  # clock of each core when the candidate came; 0 for a blank one
+        self._since_s: dict[int, int] = {}  # clock of each core when the candidate came beside it; 0 for a blank one
         self._noted = ""  # version of the candidate that the audit knows of
 
     def begin(self, core: ScoreCore) -> None:
         """Put the candidate beside a core, or a new candidate in the place of the old; none where none is on trial."""
-        self._end(core.partition)
         settings = self._settings()
+        if settings is not None and self._goes_on(core, settings):
+            return
+        self._end(core.partition)
         if settings is None:
             self._noted = ""
         else:
             second = beside(core, settings, new_core=lambda given: self._new_core(core.partition, given))
             self._beside[core.partition], self._since_s[core.partition] = (core, second), core.clock_s
 
+    def _goes_on(self, core: ScoreCore, settings: DetectorsConfig) -> bool:
+        """What the same candidate has learned by itself is kept when something else in the folder has changed."""
+        known, second = self._beside.get(core.partition, (None, None))
+        if known is not core or not isinstance(second, ScoreCore) or second.judge.settings != settings:
+            return False
+        second.reconfigure(settings)
+        return True
+
     def drop(self) -> None:
         """The cores are gone."""
         self._beside.clear()
+        self._since_s.clear()
 
     def allow(self, marks: Sequence[Mark]) -> None:
         """What people have said counts for the candidate too."""
@@ -68,7 +79,7 @@ class Shadow:
     async def process(self, partition: int, frame: pa.RecordBatch) -> None:
         """After the core has taken the frame."""
         if partition in self._beside:
-            await self._note(partition, int(frame["ts_ms"].to_numpy().min()) if frame.num_rows else 0)
+            await self._note(partition, frame)
             await self._tell(self._beside[partition][1].process(frame))
 
     async def advance(self, partition: int, clock_s: int) -> None:
@@ -76,13 +87,17 @@ class Shadow:
         if partition in self._beside:
             await self._tell(self._beside[partition][1].advance(clock_s))
 
-    async def _note(self, partition: int, first_ms: int) -> None:
-        """The audit says from when on the candidate was heard, in event time: what came before is not compared."""
+    async def _note(self, partition: int, frame: pa.RecordBatch) -> None:
+        """The audit says from when on the candidate was heard, in event time: what came before is not compared.
+
+        The clocks of partitions differ by how long each was without traffic: the candidate has missed what came before
+        the newest of them.
+        """
         core, settings = self._beside[partition][0], self._settings()
         version = version_of(settings) if settings is not None else ""
-        at_ms = self._since_s[partition] * 1000 or first_ms
-        if settings is None or version == self._noted or not at_ms:
+        if settings is None or version == self._noted or not frame.num_rows:
             return
+        at_ms = max(self._since_s.values()) * 1000 or int(frame["ts_ms"].to_numpy().min())
         row = AuditRow(
             audit_id=stable_id("aud", TRIAL, version, at_ms), at_ms=at_ms, actor="keyfuse",
             action=TRIAL, key_id="", incident_id="", command_id="", result=version,

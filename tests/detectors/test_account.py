@@ -68,9 +68,11 @@ def test_what_fired_is_what_the_core_said_with_its_score_and_words() -> None:
         ("velocity", {"velocity": {"min_usd_per_min": 900.0}}, "too little money: less than 900 USD/min"),
         ("mix", {"mix": {"min_requests": 100_000}}, "warming up"),
         ("policy", {"limits": {**NO_LIMITS, "usd_per_min": 1000}}, "below its threshold"),
-        ("policy", {"limits": NO_LIMITS}, "nothing unusual"),
-        ("drift", {}, "warming up: "),
-        ("budget", {}, "nothing unusual"),
+        ("policy", {"limits": NO_LIMITS}, "no limit is set for this key"),
+        ("drift", {}, "warming up: 1 of 2 active days"),
+        ("rhythm", {}, "warming up: 1 of 2 active days"),
+        ("budget", {}, "no budget is set for this key"),
+        ("budget", {"budget": {"usd_per_month": 9000}}, "below its threshold"),
     ],
 )  # fmt: skip
 def test_what_kept_a_family_quiet_is_named(family: str, settings: dict[str, Any], why: str) -> None:
@@ -80,6 +82,23 @@ def test_what_kept_a_family_quiet_is_named(family: str, settings: dict[str, Any]
     assert found.why.startswith(why)
     assert not found.fired
     assert family not in {finding.family for finding in told}
+
+
+def test_a_model_that_no_policy_allows_is_told_in_its_own_words() -> None:
+    core = ScoreCore(DetectorsConfig(), partition=0, forbidden=lambda *_: "frugal")
+    accountant = Accountant(core, "k01", from_s=THEFT_S, until_s=THEFT_S + 60)
+    play(core, [*HISTORY, {"ts_s": THEFT_S + 30.0, "key_id": "k01", "cost_usd": 0.01}])
+
+    policy = family_of(accountant.account(), "policy")
+    assert (policy.fired, policy.score, policy.threshold, policy.why) == (True, 1.0, 1.0, "fired")
+    assert "which policy frugal does not allow" in policy.said
+
+
+def test_a_threshold_that_any_score_reaches_is_no_mistake() -> None:
+    account, _ = look(settings={"velocity": {"alarm_per_key_week": 5000.0}})
+
+    assert family_of(account, "velocity").fired
+    assert (family_of(account, "velocity").threshold, account is not None and account.families[0].fired) == (0, True)
 
 
 def test_a_family_that_spoke_just_before_is_quiet() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ from storage.testing import fresh_dsn
 from streams.shadow import TRIAL
 from streams.topics import Topic
 from tests.brokers import Broker
-from tests.integration.uses import T0_MS, ndjson, uses
+from tests.integration.uses import T0_MS, Event, ndjson, uses
 from tests.integration.world import ENVIRON, kafka_config, until
 
 QUIET = {"limits": {"usd_per_min": None, "usd_per_hour": None, "requests_per_s": None}}
@@ -35,6 +36,8 @@ class Running:
     def __init__(self, folder: Path, worker: Worker, sender: AIOKafkaProducer, watch: Watch) -> None:
         self.folder, self.worker, self._sender, self._watch = folder, worker, sender, watch
         self._minute = 0
+        self.events: list[Event] = []
+        """All that was used."""
 
     def write(self, name: str, content: Mapping[str, object]) -> None:
         (self.folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -44,6 +47,7 @@ class Running:
         start_ms, self._minute = T0_MS + self._minute * 60_000, self._minute + 1
         topic = self.worker.install.topics.name(Topic.RAW)
         events = uses(key_id, start_ms, count=20, every_ms=100) + uses(key_id, start_ms + 50_000, count=1)
+        self.events += events
         await self._sender.send_and_wait(topic, ndjson(events))
         await until(lambda: self.clock_s() >= start_ms // 1000 + 50, "scored")
 
@@ -107,7 +111,7 @@ async def test_a_candidate_is_heard_beside_the_live_one_and_then_put_in_force(
         assert {f.detector for f in await world.stored("findings_shadow")} == {"usd_per_min"}
         assert await world.stored("findings") == []
         assert world.told(Finding) == world.told(Incident) == []
-        page = report(world.folder)
+        page = await asyncio.to_thread(report, world.folder)
         assert "gained: the candidate alone would tell: 1" in page
         assert "its limit is 0.005 USD/min" in page
 
@@ -128,3 +132,21 @@ async def test_a_broken_candidate_changes_nothing_and_is_told(
         counted = b"keyfuse_config_errors_total 1.0"
         await until(lambda: counted in world.worker.metrics.render(), "the mistake is counted")
         assert world.worker.install.folder.shadow is None
+
+
+async def test_a_broken_file_leaves_the_thresholds_in_force_until_it_is_mended(
+    tansu_broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    async with running(tansu_broker, prefix, tmp_path) as world:
+        world.write("detectors.yaml", STRICT)
+        await until(lambda: world.worker.install.folder.detectors.limits.usd_per_min == 0.005, "it is in force")
+        (world.folder / "detectors.yaml").write_text("limits: {usd_per_min: [", encoding="utf-8")
+        counted = b"keyfuse_config_errors_total 1.0"
+        await until(lambda: counted in world.worker.metrics.render(), "the mistake is counted")
+        await world.use()
+        await until(lambda: world.told(Incident), "the limit from before the mistake still tells")
+
+        world.write("detectors.yaml", QUIET)
+        await until(lambda: world.worker.install.folder.detectors.limits.usd_per_min is None, "mended, it is taken")
+        await world.use("key_2")
+        assert {record.key_id for record in world.told(Finding)} == {"key_1"}

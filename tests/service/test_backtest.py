@@ -10,9 +10,10 @@ from schemas.config import BudgetsConfig, DetectorsConfig, KeysConfig, Responses
 from schemas.config.keys import KeyConfig
 from schemas.records import Mark
 from service.backtest import Backtest, backtest, unmatched
-from service.backtest_report import as_json, lines
+from service.backtest_report import as_json, lines, lost_labels
 from service.backtest_side import Told
 from service.config_tree import Folder
+from tests.detectors.traffic import DAY_S
 from tests.service.past import FIRST_MS, STOLEN, THEFT_LASTS_S, THEFT_S, as_frame, events, mark
 
 NO_LIMITS = {"limits": {"enabled": False}}
@@ -20,6 +21,7 @@ SILENT: dict[str, Any] = {
     name: {"enabled": False} for name in DetectorsConfig.model_fields if name not in {"time", "environments", "keys"}
 } | {"announced": []}  # fmt: skip
 PAST = as_frame(events())
+QUIET_THEFT = mark("true", key_id="k00", from_s=THEFT_S - DAY_S, lasts_s=DAY_S)  # nobody tells it
 
 
 def folder(detectors: dict[str, Any] | None = None, **parts: Any) -> Folder:
@@ -79,6 +81,8 @@ def test_a_label_is_caught_by_one_and_missed_by_the_other_with_its_money() -> No
     [label] = result.labels
     assert label.current.told is not None
     assert label.candidate.told is None
+    assert label.spent_usd is not None
+    assert label.current.lost_usd is not None
     assert label.candidate.lost_usd == label.spent_usd > 30
     assert 0 < label.current.lost_usd < label.spent_usd / 2
     [told] = result.current
@@ -112,15 +116,52 @@ def test_a_folder_with_other_keys_is_learned_by_itself() -> None:
 
 
 def test_what_was_said_to_be_a_false_alarm_is_counted_when_it_is_told_again() -> None:
-    result = compare(folder(SILENT), folder(), marks=(mark("false_positive"), mark("true", key_id="nobody")))
+    result = compare(folder(SILENT), folder(), marks=(mark("false_positive"), QUIET_THEFT))
 
     harmless, theft = result.labels
     assert harmless.current.told is None
     assert harmless.candidate.told is not None
-    assert (theft.candidate.told, theft.spent_usd) == (None, 0)
+    assert (theft.candidate.told, theft.spent_usd is not None and theft.spent_usd > 0) == (None, True)
     page = "\n".join(lines(result, what="a test"))
     assert "labelled false alarms told again         0 of 1       1 of 1" in page
-    assert "labelled thefts that the candidate misses: 1" in page
+    assert "labels kept right                        1 of 2       0 of 2" in page
+    assert "labels that the candidate gets wrong: 2; of these the current one keeps right: 1" in page
+    wrong = [line.split("  ")[2:] for line in page.splitlines() if line.endswith(" USD") and line.startswith("  2026")]
+    assert [line[:2] for line in wrong] == [["lost", STOLEN], ["both", "k00"]]
+    assert "false alarm told again" in wrong[0][2]
+    assert "theft missed" in wrong[1][2]
+
+
+@pytest.mark.parametrize(
+    ("label", "current", "candidate", "lost"),
+    [
+        (mark("true"), NO_LIMITS, SILENT, True),
+        (mark("true"), SILENT, NO_LIMITS, False),
+        (mark("false_positive"), SILENT, NO_LIMITS, True),
+        (mark("false_positive"), NO_LIMITS, SILENT, False),
+        (mark("expected"), SILENT, NO_LIMITS, True),  # more than was expected
+        (mark("expected"), SILENT, SILENT | {"limits": {"usd_per_min": 0.01}}, False),  # of no certain limit
+    ],
+)
+def test_a_label_is_lost_when_the_candidate_alone_gets_it_wrong(
+    label: Mark, current: dict[str, Any], candidate: dict[str, Any], lost: bool
+) -> None:
+    result = compare(folder(current), folder(candidate), marks=(label,))
+
+    assert [each.lost for each in result.labels] == [lost]
+    assert (lost_labels(result), as_json(result, what="")["labels_lost"]) == (lost, lost)
+
+
+def test_labels_that_the_history_does_not_hold_are_counted_and_not_called_missed() -> None:
+    another_day = mark("true", from_s=THEFT_S - 30 * DAY_S)
+    unused = mark("true", from_s=THEFT_S + 300)  # within the history, but its key rests then
+    gone = mark("true", key_id="k01").model_copy(update={"withdrawn": True})
+    result = compare(folder(), folder(SILENT), marks=(mark("true", key_id="nobody"), another_day, unused, gone))
+
+    assert (result.labels, result.untried) == ((), 3)
+    page = "\n".join(lines(result, what="a test"))
+    assert "labels not tried, because this history does not hold their keys or times: 3" in page
+    assert "labels kept right" not in page
 
 
 def test_the_beginning_only_teaches() -> None:
@@ -162,6 +203,8 @@ def test_the_page_and_the_json_say_the_same() -> None:
     assert "lost: the current one alone tells: 1" in page
     assert data["lost"] == [data["current"][0]["incident_id"]]
     assert data["current"][0]["why"] in page
-    assert data["labels"][0]["candidate"] == {"incident_id": None, "lost_usd": round(result.labels[0].spent_usd, 6)}
+    assert data["labels"][0]["candidate"] == {
+        "incident_id": None, "kept": False, "lost_usd": pytest.approx(result.labels[0].spent_usd),
+    }  # fmt: skip
     for row in data["table"]:
         assert f"{row['what']:<34} {row['current']:>12} {row['candidate']:>12}" in page

@@ -14,8 +14,11 @@ from rich.console import Console
 from schemas.records import Incident, KeyFacts, Mark, rfc3339
 from service import mark_commands
 from service.errors import UserError
+from service.history import open_history
 from service.install import Install, wall_ms
 from service.mark_commands import Said
+from service.mark_words import minute
+from storage.archiving import resume, write
 from storage.client import open_store
 from storage.migrate import migrate
 from storage.rows import record_row
@@ -25,6 +28,7 @@ from streams.marks import read_marks
 from streams.topics import Topic
 from tests.brokers import Broker
 from tests.marks import DAY_MS, NOW_MS, false_positive
+from tests.service.past import as_file
 
 KEYS = "keys: [{key_id: key-1, provider: openai, env: prod}, {key_id: key-2, provider: openai, env: prod}]\n"
 FACTS = KeyFacts(provider="openai", env="prod")
@@ -139,6 +143,36 @@ def test_a_mark_of_a_key_means_its_newest_incident(run: Run, config: Path, said:
     run(mark_commands.mark, said)
     [mark] = known(config)
     assert mark.model_dump().items() >= expected.items()
+
+
+def test_a_label_without_an_incident_says_of_which_time_it_is(run: Run, config: Path) -> None:
+    (config / "keys.yaml").write_text(KEYS.replace("key-1", "key-0"))
+
+    said = run(mark_commands.mark, Said("key-0", "true", "seen on a paste site", "ann"))
+
+    [mark] = known(config)
+    assert mark.until_ms - mark.from_ms == DAY_MS
+    assert f"marked key-0 from {minute(mark.from_ms)} to {minute(mark.until_ms)} as true: {mark.mark_id}" in said
+
+
+def test_a_slip_in_the_name_of_a_cohort_is_told(config: Path) -> None:
+    dsn = fresh_dsn()
+    (config / "keyfuse.yaml").write_text(f"store: {{dsn: '{dsn}', retention_days: 36500}}\n")
+    file = as_file(config / "used.jsonl", [{"ts_s": wall_ms() / 1000 - 60, "key_id": "k"}])
+    store = open_store(dsn)
+    migrate(store, retention_days=36_500)
+    with open_history(Install.open(config), (str(file),), from_ms=None, until_ms=None) as history:
+        archive = resume(store, "usage.frames", 0, offset=0, metadata="", now_ms=1)
+        for offset, rows in enumerate(history.frames()):
+            archive.add(offset, rows, now_s=0)
+    archive.intent()
+    write(store, archive)
+    store.close()
+
+    with pytest.raises(UserError, match="no key of prod/opneai is in use; there are prod/openai"):
+        mark_commands.mark(config, Said("prod/opneai", "false-positive", "r", "ann", scope="cohort"), out=Console())
+    with pytest.raises(UserError, match="nothing runs in"):  # the name is right, but there is no broker
+        mark_commands.mark(config, Said("prod/openai", "false-positive", "r", "ann", scope="cohort"), out=Console())
 
 
 def test_what_is_expected_begins_now_or_with_its_incident_and_outlives_a_false_positive(run: Run, config: Path) -> None:

@@ -43,8 +43,15 @@ def test_a_mark_says_who_why_and_of_what() -> None:
     mark = false_positive("fp1:0", mark_id="mrk_1", incident_id="inc_1", reason="our\nbatch", families=("mix",))
     first, *rest = mark_block(mark, NOW_MS).splitlines()
     assert first == "false positive, said by ann on 2026-11-23 10:00 UTC: our batch"
-    assert rest[:2] == ["  mark    mrk_1", "  key     fp1:0, incident inc_1"]
-    assert rest[2].startswith("  effect  mix: threshold 0.5 higher")
+    assert rest[:3] == [
+        "  mark    mrk_1", "  key     fp1:0, incident inc_1", "  time    2026-11-23 09:00 UTC to 2026-11-23 10:00 UTC",
+    ]  # fmt: skip
+    assert rest[3].startswith("  effect  mix: threshold 0.5 higher")
+
+
+def test_a_mark_of_a_cohort_speaks_of_no_time() -> None:
+    said = mark_block(false_positive("prod/openai", scope="cohort"), NOW_MS).splitlines()
+    assert [line.split()[0] for line in said] == ["false", "mark", "cohort", "effect"]
 
 
 def test_an_announced_time_says_whose_and_for_whom() -> None:

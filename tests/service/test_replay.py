@@ -227,6 +227,15 @@ def test_what_cannot_be_taken_is_counted_and_changes_nothing_else(burst: list[by
     assert "invalid_field input_tokens (1)" in shown
 
 
+def test_events_that_come_twice_are_scored_once_and_told(burst: list[bytes], observed: ReplayResult) -> None:
+    twice = replayed([*burst, *burst])
+
+    assert twice.repeated == len(burst) > observed.repeated == 0
+    assert twice.findings == observed.findings
+    [told] = [line for line in summary(twice, closed_loop=False) if "came again" in line]
+    assert told.startswith(f"{len(burst):,} events came again with the same event_id")
+
+
 def test_a_file_without_one_event_says_so() -> None:
     shown = summary(replayed([b"id,cost\n", b"1,2\n"]), closed_loop=False)
     assert shown[0].startswith("0 keys, 0 events, 0.00 USD: 0 findings, 0 incidents")

@@ -223,6 +223,12 @@ def test_any_timeline_can_be_drawn(bars: int, step_ms: int) -> None:
     assert len(labels) <= 6
 
 
+def test_traffic_without_a_price_has_a_scale_that_people_can_read() -> None:
+    drawn = str(timeline(Timeline(END_MS, 60_000, (0.0, 0.0), (0.0, 0.0)), []))
+
+    assert re.findall(r">\$([^<]+)<", drawn) == ["0", "0.005", "0.01"]
+
+
 def test_an_element_escapes_what_is_not_markup() -> None:
     assert el("p", EVIL, el("b", "x"), title=EVIL).count("<") == 4
 

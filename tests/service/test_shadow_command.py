@@ -14,7 +14,7 @@ from service.config_tree import Folder
 from service.errors import UserError
 from service.install import Install
 from service.play import feed, new_cores
-from service.shadow_command import began, compared
+from service.shadow_command import began, compared, unheard
 from streams.shadow import TRIAL, version_of
 from tests.service.past import FIRST_MS, STOLEN, THEFT_S, as_frame, events
 from tests.service.test_backtest import SILENT, compare, folder
@@ -52,6 +52,18 @@ def test_a_candidate_that_nobody_heard_is_told() -> None:
         began(Install(Folder(), Path("conf")), [])
     with pytest.raises(UserError, match="was not heard yet"):
         began(Install(replace(Folder(), shadow=LOOSE), Path("conf")), started((STRICT, 10)))
+    with pytest.raises(UserError, match="was not heard yet"):
+        began(Install(replace(Folder(), shadow=LOOSE), Path("conf")), [])
+
+
+def test_a_time_before_the_candidate_came_is_told() -> None:
+    install = Install(replace(Folder(), shadow=LOOSE), Path("conf"))
+
+    assert list(unheard(install, started((LOOSE, 20_000)), 20_000)) == []
+    [told] = unheard(install, started((LOOSE, 20_000)), 19_999)
+    assert told.startswith("the candidate is heard since 1970-01-01 00:00 UTC")
+    [told] = unheard(install, started((STRICT, 20_000)), 30_000)
+    assert "was not heard yet" in told
 
 
 def test_what_was_said_live_compares_like_a_backtest() -> None:

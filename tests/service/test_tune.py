@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.explain import number
+from detectors.families import CALIBRATED
 from schemas.config import DetectorsConfig, ResponsesConfig, WiringConfig
 from schemas.config.responses import LadderConfig
 from schemas.records import Mark
@@ -87,7 +88,17 @@ def theft(*rows: tuple[float, int, float], usd: float = 60.0, goes_on: bool = Tr
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("detectors", [NO_LIMITS, NO_LIMITS | {"velocity": {"alarm_per_key_week": 30.0}}])
+@pytest.mark.parametrize(
+    "detectors",
+    [
+        NO_LIMITS,
+        NO_LIMITS | {"velocity": {"alarm_per_key_week": 30.0}},
+        *(
+            NO_LIMITS | {name: {"alarm_per_key_week": rate} for name in CALIBRATED}
+            for rate in (0.01, 1, 3, 9, 19, 90, 2000)
+        ),
+    ],
+)
 def test_the_incidents_counted_are_those_that_would_open(detectors: dict[str, Any]) -> None:
     where, past = folder(detectors), as_frame(events(keys=5))
     cores = new_cores(where)
@@ -98,8 +109,7 @@ def test_the_incidents_counted_are_those_that_would_open(detectors: dict[str, An
     for core in cores:
         side.take(core.advance(LAST_MS // 1000))
     found = joined(recorder.records() for recorder in recorders)
-    rates = {name: getattr(where.detectors, name).alarm_per_key_week for name in FAMILIES if name not in {
-        "policy", "budget", "drift"}}  # fmt: skip
+    rates = {name: getattr(where.detectors, name).alarm_per_key_week for name in CALIBRATED}
 
     counted = Search(found, (), 1.0, where.responses, floors_of(rates)).alerts(floors_of(rates))
 
@@ -172,6 +182,16 @@ def test_what_a_theft_costs(rows: list[tuple[float, int, float]], goes_on: bool,
     ladder = LadderConfig(wrong_cut_usd=1.0, person_answers_min=30)
 
     assert outcome(theft(*rows, goes_on=goes_on), search(records()).floors, ladder).lost_usd == pytest.approx(lost)
+
+
+def test_alerts_that_cannot_be_had_fewer_are_no_reason_to_be_blind() -> None:
+    broken = [("a", hour * 36_000.0, POLICY, math.inf) for hour in range(3)]
+    one = search(records(*broken, ("b", 0, VELOCITY, 4.5)), theft((10, VELOCITY, 4.2)), theft((10, ORIGIN, 4.1)))
+
+    point = choose(one, 1.0)
+
+    assert point.per_week == 3
+    assert point.losses.told == 1  # origin's; velocity is stricter, for that takes an alert away
 
 
 @settings(max_examples=30, deadline=None)
@@ -292,8 +312,8 @@ def test_the_page_names_the_figures_and_what_they_rest_on(by_plants: Tuned, by_l
     planted, marked = ("\n".join(lines(each, what="a test")) for each in (checked, by_labels))
 
     assert f"so {len(by_plants.thefts)} were planted on the history's own keys, 20 minutes each" in planted
-    assert "measured against 1 thefts that people have marked" in marked
-    assert "weeks are little" in planted
+    assert "measured against 1 theft that people have marked" in marked
+    assert "19.2 h of history is little" in planted
     assert "check: chosen on half of the keys" in planted
     assert "check:" not in marked
     for family, rate in by_plants.proposed.rates().items():
@@ -305,6 +325,17 @@ def test_alerts_that_no_threshold_can_take_away_are_named() -> None:
 
     assert found.unmovable_per_week > 1
     assert "limits, policies, budgets and drift alone come to" in "\n".join(lines(found, what="h"))
+
+
+def test_what_fewer_alerts_cost_is_said(by_plants: Tuned) -> None:
+    now, blind = by_plants.current, by_plants.current.losses._replace(told=by_plants.current.losses.told - 3)
+    stricter = replace(by_plants, proposed=now._replace(losses=blind, per_week=by_plants.wanted_per_week + 1))
+
+    page = "\n".join(lines(stricter, what="h"))
+
+    assert "the price of fewer alerts: 3 thefts fewer would be told" in page
+    assert f"fewer than {number(by_plants.wanted_per_week + 1)} alerts a week cannot be had here by thresholds" in page
+    assert "the price of" not in "\n".join(lines(replace(by_plants, proposed=now), what="h"))
 
 
 def test_the_picture_is_the_same_for_the_same_figures(by_plants: Tuned, tmp_path: Path) -> None:

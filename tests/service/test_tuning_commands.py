@@ -29,6 +29,7 @@ from tests.detectors.traffic import DAY_S
 from tests.service.past import STOLEN, THEFT_S, as_file, events, mark
 
 WIRING = {"kafka": {"partitions": 2}, "state": {"shards": 4}}
+SECRET = "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t"
 AT = datetime.fromtimestamp(THEFT_S + 20, UTC).isoformat()
 
 
@@ -73,10 +74,14 @@ def candidate(directory: Path, **sections: object) -> str:
         (["explain", "nobody", "--at", AT, "past.jsonl"], "nobody was not used in the history before"),
         (["explain", STOLEN, "--at", "2026-11-25", "past.jsonl"], "and only use is judged; its last use before was at"),
         (["explain", STOLEN, "--at", AT, "none.jsonl"], "none.jsonl: no such file"),
+        (["explain", STOLEN, "--at", AT, "--from", "2026-11-25", "past.jsonl"], " is before --from 2026-11-25"),
+        (["explain", SECRET, "--at", AT, "past.jsonl"], "this looks like the secret itself"),
         (["explain", STOLEN, "--at", AT, "past.jsonl", "--labels", "none"], "none: No such file"),
         (["backtest"], "Missing argument 'CANDIDATE'"),
         (["backtest", "none.yaml", "past.jsonl"], "a file like detectors.yaml, or a folder"),
         (["backtest", "past.jsonl", "past.jsonl"], "YAML"),
+        (["backtest", "tuned", "past.jsonl"], "it has no detectors.yaml; name a file in it: detectors.proposed.yaml"),
+        (["backtest", "empty", "past.jsonl"], "empty: no configuration folder, it has no detectors.yaml"),
         (["backtest", "keyfuse.d", "past.jsonl", "--learn-hours", "99"], "the history has no more than"),
         (["backtest", "keyfuse.d", "past.jsonl", "--from", "2d", "--until", "3d"], "--until 3d is not after --from 2d"),
         (["backtest", "keyfuse.d", "past.jsonl", "--until", "2026-01-01"], "1 file: no events in that time"),
@@ -86,12 +91,18 @@ def candidate(directory: Path, **sections: object) -> str:
         (["tune", "past.jsonl", "--out", "keyfuse.d"], "--out keyfuse.d: the folder in force"),
         (["tune", "--alerts-per-week", "many"], "--alerts-per-week"),
         (["warm-up", "none.jsonl"], "none.jsonl: no such file"),
+        (["tune"], "the store lacks a table: nothing ran here yet"),
+        (["marks", "--export", "a", "--import", "b"], "--export and --import: one at a time"),
+        (["marks"], "the store lacks a table: nothing ran here yet"),
         (["shadow"], "no candidate was on trial yet: put one into keyfuse.d/detectors.shadow.yaml"),
     ],
 )  # fmt: skip
 def test_a_mistake_gets_a_clear_sentence(run: Run, words: list[str], sentence: str) -> None:
     if words in (["shadow"], ["backtest", "keyfuse.d"]):
         run("migrate")
+    Path("empty").mkdir()
+    Path("tuned").mkdir()
+    Path("tuned/detectors.proposed.yaml").touch()
     said = run(*words)
 
     assert (said.code, "Traceback" in said.err) == (2, False), said
@@ -130,7 +141,7 @@ def test_backtest_compares_and_writes_the_same_each_time(run: Run, tmp_path: Pat
 
     first, second = run(*words, "one"), run(*words, "two")
 
-    assert first.code == 0, first.err
+    assert (first.code, first.err) == (3, "keyfuse: the candidate loses 1 label that must be kept right\n")
     assert "labelled thefts caught                   1 of 1       0 of 1" in first.out
     assert "lost: the current one alone tells: 1" in first.out
     assert first.out.replace("one/", "two/") == second.out
@@ -145,6 +156,7 @@ def test_backtest_takes_a_whole_folder(run: Run, tmp_path: Path) -> None:
 
     said = run("backtest", "other", "past.jsonl")
 
+    assert said.code == 0
     assert "automatic cuts in mode auto                   1            0" in said.out
 
 
@@ -155,7 +167,7 @@ def test_tune_writes_a_file_that_can_be_used_and_touches_none_in_force(run: Run,
     said = run("tune", "past.jsonl", "--alerts-per-week", "40", "--labels", "labels.ndjson")
 
     assert said.code == 0, said.err
-    assert "measured against 1 thefts that people have marked" in said.out
+    assert "measured against 1 theft that people have marked" in said.out
     proposed = load_detectors(tmp_path / "tuned" / "detectors.proposed.yaml")
     assert proposed.limits.usd_per_min == 3
     assert (tmp_path / "tuned" / "tune.png").stat().st_size > 5000
@@ -192,6 +204,8 @@ def test_warm_up_of_an_embedded_install_is_a_file_that_up_begins_with(run: Run, 
         ("2026-11-23", 1_795_392_000_000),
         ("2h", 1_795_420_800_000),
         ("1.5d", 1_795_298_400_000),
+        (f"{'9' * 400}w", 0),
+        ("1900-01-01", 0),
     ],
 )
 def test_times_as_people_write_them(text: str, ms: int) -> None:
@@ -258,6 +272,7 @@ def test_explain_and_warm_up_take_the_stored_history(stored: Run, tmp_path: Path
 def test_the_embedded_store_of_a_running_install_is_not_touched(stored: Run, tmp_path: Path) -> None:
     Running("127.0.0.1:1", "http://127.0.0.1:1", os.getpid()).write(tmp_path / ".keyfuse")
 
-    said = stored("backtest", "keyfuse.d")
-
-    assert (said.code, "has the store open; stop it first, or name files" in said.err) == (2, True)
+    for words in (("backtest", "keyfuse.d"), ("tune",), ("explain", STOLEN, "--at", AT)):
+        said = stored(*words)
+        assert (said.code, said.err.startswith("keyfuse: `keyfuse up` runs in ")) == (2, True)
+        assert "has the store open; stop it first, or name files" in said.err

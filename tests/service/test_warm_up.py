@@ -178,14 +178,28 @@ async def test_up_begins_with_the_file_once(tansu_broker: Broker, prefix: str, t
     assert changelog.get(b"1:clock") == str(LEARNED.clock_s).encode()
 
 
-async def test_up_begins_without_a_file_that_does_not_fit(tansu_broker: Broker, prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", [False, True])
+async def test_up_begins_without_a_file_that_does_not_fit_and_says_so(
+    tansu_broker: Broker, prefix: str, tmp_path: Path, *, broken: bool
+) -> None:
     one = install(tansu_broker, prefix, tmp_path)
     save(path_of(one), [state for state in LEARNED.states if state.partition == 0])
+    if broken:
+        path_of(one).write_bytes(path_of(one).read_bytes()[:-100])
 
     with structlog.testing.capture_logs() as logs:
         await begin_warm(one, tansu_broker.bootstrap)
 
     assert "`keyfuse warm-up --replace`" in logs[0]["event"]
+
+
+async def test_up_without_a_warm_up_says_nothing_of_it(tmp_path: Path) -> None:
+    one = Install(Folder(wiring=FOLDER.wiring.model_copy(update={"data_dir": str(tmp_path)})), tmp_path, {})
+
+    with structlog.testing.capture_logs() as logs:
+        await begin_warm(one, "nobody:1")
+
+    assert logs == []
 
 
 def install(broker: Broker, prefix: str, directory: Path) -> Install:

@@ -40,21 +40,22 @@ class Life:
     ) -> None:
         self.outbox, self.metrics, self.on_trial, self.acked = MemoryOutbox(), Metrics(), shadow, -1
         self.stage = ScoreStage(
-            new_core=lambda partition: self.core(settings), store=store or MemoryShards(), outbox=self.outbox,
-            topics=Topics(), metrics=self.metrics, progress=StageProgress("score", 0),
+            new_core=lambda partition: self.core(settings, partition), store=store or MemoryShards(),
+            outbox=self.outbox, topics=Topics(), metrics=self.metrics, progress=StageProgress("score", 0),
             settings=StateConfig(shards=4, rotation_s=4),
             shadow=Shadow(
-                settings=lambda: self.on_trial, new_core=lambda _, given: self.core(given), outbox=self.outbox,
+                settings=lambda: self.on_trial, new_core=lambda partition, given: self.core(given, partition),
+                outbox=self.outbox,
                 metrics=self.metrics,
             ),
         )  # fmt: skip
 
-    def core(self, settings: DetectorsConfig) -> ScoreCore:
-        return ScoreCore(settings, partition=0, shards=4, forbidden=forbid)
+    def core(self, settings: DetectorsConfig, partition: int) -> ScoreCore:
+        return ScoreCore(settings, partition=partition, shards=4, forbidden=forbid)
 
-    async def take(self, first: int = 0, last: int = len(FRAMES)) -> None:
+    async def take(self, first: int = 0, last: int = len(FRAMES), *, partition: int = 0) -> None:
         for offset in range(first, last):
-            arrived = Arrived("frames", 0, offset, FRAMES[offset], lambda offset=offset: self._ack(offset))  # type: ignore[misc]
+            arrived = Arrived("frames", partition, offset, FRAMES[offset], lambda offset=offset: self._ack(offset))  # type: ignore[misc]
             await self.stage.on_frame(arrived, now_s=offset * 0.5, now_ms=T0)
 
     async def silence(self) -> None:
@@ -122,6 +123,29 @@ async def test_the_audit_says_once_from_when_it_was_heard_and_what_differs() -> 
     assert (row.action, row.result) == (TRIAL, version_of(TOUCHY))
     assert row.at_ms <= life.said(Topic.SHADOW)[0].at_ms
     assert row.detail == {"changes": {"velocity.alarm_per_key_week": [30.0, 300.0]}}
+
+
+async def test_partitions_whose_clocks_differ_are_compared_from_the_newest_on() -> None:
+    life = Life(SETTINGS, None)
+    await life.take(0, 8)
+    await life.take(0, 3, partition=1)
+    ahead, behind = (core.clock_s for core in life.stage.cores())
+    life.on_trial = TOUCHY
+    life.stage.reconfigure(SETTINGS)
+    await life.take(3, 4, partition=1)
+
+    [row] = [row for row in life.outbox.of(Topic.AUDIT) if isinstance(row, AuditRow)]
+    assert row.at_ms == ahead * 1000 > behind * 1000
+
+
+async def test_what_a_candidate_has_learned_outlives_another_change_of_the_folder() -> None:
+    life = Life(SETTINGS, FORGETFUL)
+    await life.take(0, 6)
+    life.stage.reconfigure(changed(limits={"usd_per_min": 0.01}))
+    await life.take(6)
+    await life.silence()
+
+    assert life.said(Topic.SHADOW) == await alone(FORGETFUL)
 
 
 async def test_what_the_candidate_says_has_a_metric_of_its_own() -> None:
