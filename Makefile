@@ -26,7 +26,7 @@ lint: setup  ## formatting, ruff, mypy strict, import rules
 	$(BIN)/lint-imports
 
 test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and Maven)
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 bench: setup  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
