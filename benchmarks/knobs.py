@@ -22,6 +22,7 @@ import pyarrow as pa
 from detectors.beside import SecondJudge, learns_alike
 from detectors.families import CALIBRATED
 from schemas.config import DetectorsConfig, WiringConfig
+from schemas.config.detectors import DetectorSettings
 from service.backtest_side import Side
 from service.config_tree import Folder
 from service.play import new_core
@@ -44,14 +45,17 @@ def _each(names: tuple[str, ...], setting: dict[str, Any]) -> Change:
     return dict.fromkeys(names, setting)
 
 
-COUNTING: Final = ("mix", "origin", "economics", "rhythm", "errors")
+COUNTING: Final = ("mix", "origin", "economics", "rhythm", "errors", "repetition")
 CHANGES: Final[dict[str, Change]] = {
     "alarm_per_key_week: 3 everywhere": {},
-    "alarm_per_key_week: 0.1 everywhere (as shipped)": _each(CALIBRATED, {"alarm_per_key_week": 0.1}),
+    "alarm_per_key_week: as shipped": {
+        family: {"alarm_per_key_week": getattr(DetectorSettings(), family).alarm_per_key_week} for family in CALIBRATED
+    },
+    "alarm_per_key_week: 0.1 everywhere": _each(CALIBRATED, {"alarm_per_key_week": 0.1}),
     "alarm_per_key_week: 0.3 everywhere": _each(CALIBRATED, {"alarm_per_key_week": 0.3}),
     "alarm_per_key_week: 1 everywhere": _each(CALIBRATED, {"alarm_per_key_week": 1.0}),
     "alarm_per_key_week: 0.01 everywhere": _each(CALIBRATED, {"alarm_per_key_week": 0.01}),
-    **{f"{name}.enabled: false": {name: {"enabled": False}} for name in (*CALIBRATED, "drift")},
+    **{f"{name}.enabled: false": {name: {"enabled": False}} for name in CALIBRATED},
     "limits.usd_per_min: 0.2": {"limits": {"usd_per_min": 0.2}},
     "limits.usd_per_hour: 2": {"limits": {"usd_per_hour": 2.0}},
     "limits.requests_per_s: 2": {"limits": {"requests_per_s": 2.0}},
@@ -66,7 +70,6 @@ CHANGES: Final[dict[str, Change]] = {
     "velocity.hour_weight: 0.5": {"velocity": {"hour_weight": 0.5}},
     "min_requests: 200 everywhere": _each(COUNTING, {"min_requests": 200}),
     "drift.delta: 0.05": {"drift": {"delta": 0.05}},
-    "drift.threshold: 4": {"drift": {"threshold": 4.0}},
     "cohort.n_trees: 3": {"cohort": {"n_trees": 3}},
     "cohort.height: 3": {"cohort": {"height": 3}},
     "cohort.window_samples: 1000": {"cohort": {"window_samples": 1000}},

@@ -92,13 +92,17 @@ def _why_not(incident: Incident, *, certain: bool, config: ResponsesConfig) -> s
     """Why nothing is ordered at all; empty when something may be."""
     if incident.state in CLOSED:
         return f"the incident is {incident.state}"
-    agreeing = kinds_of_evidence(family for family in incident.families if family != "cohort")
-    needed = config.ladder.families_for_cut
     if certain:
         return ""
-    if agreeing >= needed:
+    needed, score = config.ladder.families_for_cut, config.ladder.cut_score
+    spoke = [family for family in incident.families if family != "cohort"]
+    sure = kinds_of_evidence(family for family in spoke if incident.scores.get(family, 0.0) >= score)
+    if sure >= needed:
         return _why_wait(incident, config)
-    return f"{agreeing} of {needed} kinds of evidence agree and no certain limit is broken: alert only"
+    agreeing = kinds_of_evidence(spoke)
+    if agreeing < needed:
+        return f"{agreeing} of {needed} kinds of evidence agree and no certain limit is broken: alert only"
+    return f"{agreeing} kinds of evidence agree, {sure} of {needed} with the score of {score:g} a cut needs: alert only"
 
 
 def _why_wait(incident: Incident, config: ResponsesConfig) -> str:

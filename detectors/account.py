@@ -15,9 +15,9 @@ from detectors.close import Close, Told
 from detectors.ensemble import BY_FAMILY, MODULES
 from detectors.explain import number, percent
 from detectors.families import CALIBRATED
-from detectors.judge import Scored, Wave, scored, threshold
 from detectors.rings import WINDOWS
 from detectors.state import Array
+from detectors.wave import Scored, Wave, scored, threshold
 from schemas.records import Finding
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _USUAL_FROM: Final = {
     "velocity": "", "mix": "", "economics": "", "rhythm": "", "errors": "",
-    "origin": "; ", "drift": ": ", "cohort": ": ",
+    "origin": "; ", "drift": ": ", "repetition": ", ", "cohort": ": ",
 }  # fmt: skip
 """Of a key that does nothing unusual: the mark in a family's sentence behind which it says what is usual."""
 _SETTINGS_OF: Final = {module.FAMILY: name for name, module in MODULES.items()}
@@ -37,8 +37,7 @@ _CAPS_OF: Final = {"policy": ("limit", slice(0, 3)), "budget": ("budget", slice(
 @dataclass(frozen=True)
 class FamilyAccount:
     """One family at its strongest second. `score` and `threshold` are on the family's own scale: -log10 of how often
-    a healthy key shows this in a 10-minute window; for limits how much of the limit is used; for drift how much of
-    `drift.threshold` has been reached.
+    a healthy key shows this in a 10-minute window; for limits how much of the limit is used.
     """
 
     family: str
@@ -125,7 +124,7 @@ class Accountant:
     def _opinion(self, family: str, wave: Wave, at: int, found: Scored | None, *, fired: bool) -> FamilyAccount:
         settings = self._core.judge.settings
         learned = family in CALIBRATED
-        floor = float(threshold(family, wave, settings)[at]) if learned else 1.0
+        floor = float(threshold(family, wave, settings)[at]) if learned else _limit(family, wave, at)
         if learned:
             raw, score = (float(found.raw[at]), float(found.score[at])) if found else (0.0, 0.0)
         else:
@@ -171,6 +170,11 @@ def _forbidden(told: Finding) -> FamilyAccount:
         family=told.family, at_s=told.at_ms // 1000, raw=told.score, score=told.score, threshold=1.0, fired=True,
         said=told.reason, why="fired",
     )  # fmt: skip
+
+
+def _limit(family: str, wave: Wave, at: int) -> float:
+    """How much of a limit may be used up."""
+    return float(wave.allowed.limits[at]) if family == "policy" and wave.allowed is not None else 1.0
 
 
 def _baseline(family: str, told: Told) -> str:

@@ -1,6 +1,7 @@
 """What people allow, key by key: marks on alarms and announced times, as thresholds in event time.
 
-An allowance never reaches what is learned, what is stored, or a certain limit. `detectors/grants.py` has its bounds.
+An allowance never reaches what is learned or what is stored. A certain limit moves only where an announcement in
+`detectors.yaml`, the file that sets it, says so. `detectors/grants.py` has the bounds.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Final
 import numpy as np
 
 from detectors.explain import number
-from detectors.grants import FAMILIES, Grant, Grants, announced, covers, effect, granted, order_of
+from detectors.families import PEAKED
+from detectors.grants import FAMILIES, Grant, Grants, announced, confirms, covers, effect, granted, order_of
 from detectors.keys import KeyBook
 from detectors.state import Array
 from schemas.config.detectors import AnnouncedConfig
@@ -34,8 +36,13 @@ class Allowed:
         counts = np.array([len(each) for each in mine])
         which = np.fromiter(chain.from_iterable(mine), np.int64, int(counts.sum()))
         at_ms = np.repeat((pairs & (1 << 40) - 1) * 1000, counts)
-        raised, widened = grants.effect(which, np.cumsum(counts) - counts, at_ms)
+        starts = np.cumsum(counts) - counts
+        raised, widened = grants.effect(which, starts, at_ms)
         self._raised[at], self._widened[at] = raised[place], widened[place]
+        self.limits = np.ones(len(codes))
+        """How many times each key's certain limits are in force."""
+        if grants.raises_limits:
+            self.limits[at] = grants.limits(which, starts, at_ms)[place]
 
     def raised(self, family: str) -> Array:
         """How much higher the family's threshold stands for each key, in score units."""
@@ -45,20 +52,14 @@ class Allowed:
         """What is taken off the family's raw score for each key."""
         return self._column(self._widened, family)
 
-    def beyond(self, family: str, level: Array, excess: Array) -> Array:
-        """Where a family that has its own test may speak: its level (natural log of how many times the usual) is
-        beyond what was expected, and its score is by so much above its threshold as the threshold was raised.
-        """
-        widened = self.widened(family)
-        passed: Array = (excess >= self.raised(family)) & ((widened == 0) | (level > widened))
-        return passed
-
     def _column(self, values: Array, family: str) -> Array:
         column: Array = values[:, FAMILIES.index(family)] if family in FAMILIES else np.zeros(len(values))
         return column
 
     def told(self, family: str, at: int) -> tuple[str, dict[str, float | str]]:
         """For the finding of one key: the end of its sentence and evidence; both empty where nothing is allowed."""
+        if family == "policy" and self.limits[at] > 1:
+            return self._told_limits(at)
         raised, widened = float(self.raised(family)[at]), float(self.widened(family)[at])
         if raised == widened == 0:
             return "", {}
@@ -73,6 +74,14 @@ class Allowed:
             evidence["threshold_raised"] = raised
             words += f"; its threshold stands {number(raised)} higher ({named})"
         return words, evidence
+
+    def _told_limits(self, at: int) -> tuple[str, dict[str, float | str]]:
+        times, second = float(self.limits[at]), int(self._seconds[at]) * 1000
+        sources = [self._grants.rows[each] for each in self._sets[int(self._codes[at])]]
+        names = [f"{one.name} by {one.who}" for one in sources
+                 if one.limits == times and one.since_ms <= second < one.until_ms]  # fmt: skip
+        words = f"; even {number(times)} times its limit was announced ({', '.join(names)})"
+        return words, {"limits_times": times, "allowed_by": ", ".join(names)}
 
     def _sources(self, family: int, at: int) -> list[Grant]:
         """The grants that count for the key in this second, greatest first."""
@@ -90,11 +99,13 @@ class Marked:
 
     def __init__(self) -> None:
         self.marks: tuple[Mark, ...] = ()
+        self.for_good: tuple[Mark, ...] = ()
         self.version = 0
 
     def replace(self, marks: Iterable[Mark]) -> None:
         """These and no others. Of several versions of one mark the newest counts."""
         self.marks = tuple(Mark.newest(marks))
+        self.for_good = tuple(mark for mark in self.marks if mark.for_good and not mark.withdrawn)
         self.version += 1
 
 
@@ -120,6 +131,17 @@ class Allowances:
             return None
         codes = self._codes_of(slots)
         return Allowed(self._grants, self._sets, codes, seconds) if codes.any() else None
+
+    def confirmed(self, slots: Array, seconds: Array) -> Array | None:
+        """[key, PEAKED] where a person said within the day before that the key's change is for good; None: nowhere."""
+        found = None
+        for mark in self.marked.for_good:
+            slot = self._book.slot_of.get(mark.key_id, -1)
+            for at in np.flatnonzero(slots == slot).tolist():
+                if confirms(mark, int(seconds[at]) * 1000):
+                    found = np.zeros((len(slots), len(PEAKED)), bool) if found is None else found
+                    found[at] |= [not mark.families or family in mark.families for family in PEAKED]
+        return found
 
     def _compile(self) -> None:
         self._version = self.marked.version

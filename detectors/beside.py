@@ -22,7 +22,7 @@ from schemas.records import Finding
 
 if TYPE_CHECKING:
     from detectors.core import ScoreCore
-    from detectors.judge import Wave
+    from detectors.wave import Wave
 
 JUDGED: Final = frozenset(
     {

@@ -15,13 +15,13 @@ from detectors.explain import BLOCKS_PER_WEEK
 from detectors.families import LEARNED
 from detectors.state import Array
 
-BIN: Final = 0.1
-BINS: Final = 120
+BIN: Final = 0.05
+BINS: Final = 200
 _PRIOR_BLOCKS: Final = 300.0
 _PRIOR: Final = tuple((learned.chance, learned.fold) for learned in LEARNED.values())
 _CHANGE: Final = tuple((learned.change, learned.change_fold) for learned in LEARNED.values())
 _TAIL_FROM: Final = 0.01  # the tail begins where one block in a hundred gets
-_E_FOLD_BOUNDS: Final = (0.15, 2.0)
+_E_FOLD_BOUNDS: Final = (0.08, 2.0)
 HALF_LIFE_BLOCKS: Final = 4032  # four weeks
 _EDGES: Final = np.arange(BINS + 1) * BIN
 
@@ -51,13 +51,14 @@ def table(counts: Array, everyone: Array | None = None) -> Array:
     built-in prior.
 
     >>> empty = table(np.zeros((len(LEARNED), BINS)))
-    >>> busy = table(np.array([[1000.0] * 20 + [0.0] * 100] * len(LEARNED)))
-    >>> bool((empty[:, 10] > busy[:, 10]).all()), bool((np.diff(busy) >= 0).all())
+    >>> busy = table(np.array([[1000.0] * 40 + [0.0] * 160] * len(LEARNED)))
+    >>> bool((empty[:, 20] > busy[:, 20]).all()), bool((np.diff(busy) >= 0).all())
     (True, True)
     """
     everywhere = prior_survival() if everyone is None else _survival(everyone, prior_survival())
     survival = _survival(counts, everywhere)
-    start = np.maximum((survival >= _TAIL_FROM).sum(axis=-1, keepdims=True) - 1, 0)
+    # Never at edge 0, which every block reaches: most families are silent in nearly all of them.
+    start = np.maximum((survival >= _TAIL_FROM).sum(axis=-1, keepdims=True) - 1, 1)
     at_start = np.take_along_axis(survival, start, axis=-1)
     beyond = np.where(np.arange(BINS + 1) > start, survival, 0.0).sum(axis=-1, keepdims=True)
     fold = np.clip(BIN * (beyond / at_start + 0.5), *_E_FOLD_BOUNDS)

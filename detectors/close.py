@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+import numpy as np
+
 from detectors.families import LEARN_CAPS, PEAKED
 from detectors.state import Array, Fields, State
 from schemas.config.detectors import DetectorSettings
@@ -37,6 +39,7 @@ class Close:
     ended_peak: Array  # [n, PEAKED] highest raw scores of the block that ended, where elapsed > 0
     salt: Array  # 64-bit hash of the key_id
     rows: Array  # [rows.WIDTH, m] the second's rows; SLOT holds the position of the key in this wave
+    confirmed: Array | None = None  # [n, PEAKED] where a person said that the key's change is for good; None: nowhere
 
     @property
     def turned(self) -> Array:
@@ -44,9 +47,17 @@ class Close:
         return self.elapsed > 0
 
     def alarmed(self, family: str) -> Array:
-        """Where the ended block was above the fixed cap."""
+        """Where the ended block was above the fixed cap, and nobody has said that this is how it will be."""
         at = PEAKED.index(family)
-        return self.ended_peak[:, at] > LEARN_CAPS[at]
+        above: Array = self.ended_peak[:, at] > LEARN_CAPS[at]
+        return above if self.confirmed is None else above & ~self.confirmed[:, at]
+
+    def is_confirmed(self, family: str) -> Array:
+        """Where a change that the family sees is to be learned at once."""
+        if self.confirmed is None:
+            return np.zeros(len(self.second), bool)
+        confirmed: Array = self.confirmed[:, PEAKED.index(family)]
+        return confirmed
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,14 @@ class Judged(Detector, Protocol):
         self, state: State, close: Close, raw: Array, shared: Shared, settings: DetectorSettings
     ) -> tuple[Array, Array]:
         """The raw score to be calibrated, and where it may be told."""
+        ...
+
+
+class Excused(Detector, Protocol):
+    """A detector from whose raw score what people expect cannot just be taken off."""
+
+    def beyond(self, state: State, close: Close, raw: Array, expected: Array) -> Array:
+        """The raw score beyond what is expected, a natural log of how many times the usual."""
         ...
 
 

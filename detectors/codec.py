@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from detectors.state import Array
 
-MAGIC: Final = b"KFS3"
+MAGIC: Final = b"KFS4"
 _MAX_BYTES: Final = 1 << 30
 _LEVEL: Final = 3
 

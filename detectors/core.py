@@ -81,7 +81,7 @@ class ScoreCore:
         self.observers: list[Observer] = []
         self._dirty: dict[int, None] = {}
         self._intake = intake.Intake(self.book, self.models, self.places)
-        self._folder = Folder(settings, self.table, self.book)
+        self._folder = Folder(settings, self.table, self.book, self._confirmed)
 
     @property
     def known_keys(self) -> int:
@@ -140,6 +140,9 @@ class ScoreCore:
         for observer in self.observers:
             observer.saw(wave, told, due)
         return told
+
+    def _confirmed(self, slots: Array, seconds: Array) -> Array | None:
+        return self.judge.allowances.confirmed(slots, seconds)
 
     def _clock(self, frame: pa.RecordBatch, partitions: Array, coords: Array) -> Array:
         """The clock at each row. Rows that the imported cohorts had not seen never find it behind theirs."""

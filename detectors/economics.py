@@ -21,6 +21,7 @@ from detectors.close import Close, Shared, Told
 from detectors.explain import number, percent, times
 from detectors.rows import CACHED, COST, FAILED, INPUT, REFUSED, REQUESTS, SLOT
 from detectors.state import Array, Fields, State
+from detectors.velocity import lasting_usd_per_min
 from schemas.config.detectors import DetectorSettings
 
 FAMILY: Final = "economics"
@@ -52,6 +53,7 @@ _TOP_FADE: Final = 0.9995  # per active block
 _RISE: Final = 1.0  # natural logs by which a maximum may grow in a healthy block
 _RISE_ALARMED: Final = 0.2  # and in an alarmed one
 _CACHE_DISCOUNT: Final = 0.9  # of the price of input that providers give for cached tokens
+_LEAST_USD_PER_MIN: Final = 0.002  # three dollars a day: below it a dear request wakes nobody
 _NAMES: Final = ("usd_per_request", "input_per_request")
 
 
@@ -136,6 +138,13 @@ def _learn(new: State, close: Close) -> None:
     new["eco_top"][at] = np.where(first[:, None], 0.0, np.maximum(top * _TOP_FADE, risen))
     for name in ("eco_now", "eco_peak"):
         new[name][close.turned] = 0
+
+
+def judged(
+    _state: State, close: Close, raw: Array, _shared: Shared, _settings: DetectorSettings
+) -> tuple[Array, Array]:
+    """Told where there is any money in it."""
+    return raw, lasting_usd_per_min(close) >= _LEAST_USD_PER_MIN
 
 
 def explain(state: State, _close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all

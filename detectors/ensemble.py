@@ -5,14 +5,15 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final, cast
 
-from detectors import budget, cohort, drift, economics, errors, limits, mix, origin, rhythm, velocity
+from detectors import budget, cohort, drift, economics, errors, limits, mix, origin, repetition, rhythm, velocity
 from detectors.close import Detector
 from schemas.config.detectors import DetectorsConfig
 
 MODULES: Final[dict[str, ModuleType]] = {
     "limits": limits, "budget": budget,
     "velocity": velocity, "mix": mix, "origin": origin,
-    "economics": economics, "rhythm": rhythm, "errors": errors, "drift": drift, "cohort": cohort,
+    "economics": economics, "rhythm": rhythm, "errors": errors, "drift": drift,
+    "repetition": repetition, "cohort": cohort,
 }  # fmt: skip
 """By the name of their settings, in the order in which they step."""
 BY_FAMILY: Final[dict[str, ModuleType]] = {module.FAMILY: module for module in MODULES.values()}

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from detectors import slots
+from detectors import slots, surprise
 from detectors.close import Close, Shared, Told
 from detectors.explain import number, percent
 from detectors.rows import ENDPOINT, FAILED, REFUSED, REQUESTS, SLOT
@@ -80,12 +80,11 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
 
 
 def _surprise(state: State) -> Array:
-    """-log10 of about the chance (Poisson's tail) of so many knocks among the last requests."""
+    """-log10 of the chance of so many knocks among the last requests."""
     fast = state["err_fast"].astype("f8")
     knocks = fast[:, 0] + np.minimum(fast[:, 1], _NEW_AT_MOST)
     expected = fast[:, 2] * _usual_share(state) + _EXCUSED * fast[:, 3] + _EXPECTED_FLOOR
-    nats = knocks * np.log(np.maximum(knocks, 1e-9) / expected) - (knocks - expected)
-    return np.where(knocks > expected, np.minimum(nats / np.log(10), _MOST), 0.0)
+    return surprise.poisson(knocks, expected, most=_MOST)
 
 
 def _usual_share(state: State) -> Array:

@@ -23,6 +23,8 @@ LEARNED: Final = {
     "economics": Learned(0.3, 0.1, 1e-4, 0.8, cap=0.6, mature=36),
     "rhythm": Learned(0.3, 0.25, 2e-4, 1.4, cap=1.0, mature=36),
     "errors": Learned(0.05, 0.3, 1e-4, 1.0, cap=1.0, mature=36),
+    "drift": Learned(0.1, 0.25, 2e-4, 0.8, cap=1.0, mature=36),
+    "repetition": Learned(0.05, 0.3, 1e-4, 1.0, cap=1.0, mature=36),
     "cohort": Learned(0.05, 0.75, 1e-3, 2.0, cap=float("inf"), mature=0),
 }
 CALIBRATED: Final = tuple(LEARNED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -11,10 +12,10 @@ from detectors import rows as r
 from detectors.close import KEY_FIELDS, Close
 from detectors.ensemble import MODULES, detectors_in_force
 from detectors.families import LEARN_CAPS, PEAKED
-from detectors.judge import Wave
 from detectors.keys import KeyBook
 from detectors.population import TAIL_BLOCKS
 from detectors.state import Array, Fields, KeyTable, State
+from detectors.wave import Wave
 from schemas.config.detectors import DetectorsConfig
 
 _MOST: Final = np.iinfo(np.int32).max
@@ -31,8 +32,11 @@ FIELDS: Final[Fields] = {
 class Folder:
     """Folds waves into one table of keys."""
 
-    def __init__(self, settings: DetectorsConfig, table: KeyTable, book: KeyBook) -> None:
-        self._table, self._book = table, book
+    def __init__(
+        self, settings: DetectorsConfig, table: KeyTable, book: KeyBook,
+        confirmed: Callable[[Array, Array], Array | None],
+    ) -> None:  # fmt: skip
+        self._table, self._book, self._confirmed = table, book, confirmed
         self._place = np.zeros(0, np.int64)
         self.reconfigure(settings)
 
@@ -80,7 +84,7 @@ class Folder:
         return Close(
             second=second, block=block, elapsed=elapsed, windows=windows, requests=requests,
             sums=rings.sums(columns, slots, second), caps=self._book.columns["caps"][slots], ended_peak=peak,
-            salt=self._book.columns["salt"][slots], rows=rows,
+            salt=self._book.columns["salt"][slots], rows=rows, confirmed=self._confirmed(slots, second),
         )  # fmt: skip
 
     def _turn(self, slots: Array, elapsed: Array, last: Array) -> Array:

@@ -18,7 +18,7 @@ from schemas.records import EXPECTED_FAMILIES, EXPECTED_MAX_MS, KeyFacts, Mark
 
 WIDENED: Final = ("velocity", "drift", "economics")
 """Families that measure how many times the usual: what is expected is taken off their raw scores."""
-RAISED: Final = ("mix", "origin", "rhythm", "errors", "cohort")
+RAISED: Final = ("mix", "origin", "rhythm", "errors", "repetition", "cohort")
 """Families without such a measure: what is expected raises their thresholds."""
 FAMILIES: Final = WIDENED + RAISED
 STEP: Final = 0.5
@@ -26,6 +26,8 @@ STEP: Final = 0.5
 MOST: Final = 2.0
 """In score units, by whatever and however many marks: a hundred times as sure."""
 MOST_OF_COHORT: Final = 1.0
+CONFIRMED_MS: Final = 86_400_000
+"""After a change was said to be for good, the key learns it for so long without the caution that alarms have."""
 FADE_MS: Final = 28 * 86_400_000
 """Until a false positive counts for nothing."""
 
@@ -41,6 +43,7 @@ class Grant(NamedTuple):
     widened: Array  # natural log of the expected multiple
     fades: bool = False
     of_cohort: bool = False
+    limits: float = 1.0  # times the certain limits: only announcements in detectors.yaml, where limits are set, say it
 
 
 def granted(mark: Mark) -> Grant | None:
@@ -58,11 +61,17 @@ def granted(mark: Mark) -> Grant | None:
     )  # fmt: skip
 
 
+def confirms(mark: Mark, at_ms: int) -> bool:
+    """Whether the key learns at this moment what a mark says is for good."""
+    return 0 <= at_ms - mark.at_ms < CONFIRMED_MS
+
+
 def announced(window: AnnouncedConfig) -> Grant:
     """What an announced time allows."""
     since_ms, until_ms = (round(moment.timestamp() * 1000) for moment in (window.from_, window.until))
     until_ms = min(until_ms, since_ms + EXPECTED_MAX_MS)
-    return Grant(window.what, window.owner, since_ms, until_ms, *_expected(window.families, window.times))
+    grants = _expected(window.families, window.times)
+    return Grant(window.what, window.owner, since_ms, until_ms, *grants, limits=window.limits_times)
 
 
 def _expected(names: Sequence[str], times: float) -> tuple[Array, Array]:
@@ -87,6 +96,8 @@ class Grants:
         self._widened = np.array([grant.widened for grant in self.rows]).reshape(-1, len(FAMILIES))
         self._fades = np.array([grant.fades for grant in self.rows], bool)
         self._of_cohort = np.array([grant.of_cohort for grant in self.rows], bool)
+        self._limits = np.array([grant.limits for grant in self.rows])
+        self.raises_limits = bool((self._limits > 1).any())
 
     def effect(self, which: Array, starts: Array, at_ms: Array) -> tuple[Array, Array]:
         """[moment, family] thresholds raised in score units, and raw scores taken off, by several grants together.
@@ -108,6 +119,12 @@ class Grants:
         widened: Array = np.maximum.reduceat(share[:, None] * self._widened[which], starts)
         together = np.maximum(np.minimum(own, MOST) + np.minimum(cohort, MOST_OF_COHORT), flat)
         return np.minimum(together, MOST), widened
+
+    def limits(self, which: Array, starts: Array, at_ms: Array) -> Array:
+        """[moment] how many times the certain limits are in force; arguments as for `effect`."""
+        active = (at_ms >= self.since_ms[which]) & (at_ms < self.until_ms[which])
+        times: Array = np.maximum.reduceat(np.where(active, self._limits[which], 1.0), starts)
+        return times
 
 
 def effect(grants: Iterable[Grant], at_ms: Array) -> tuple[Array, Array]:

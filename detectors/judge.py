@@ -1,25 +1,24 @@
-"""From raw scores to findings: calibration, thresholds, the quiet time after a finding, and the sentence."""
+"""From scores to findings: who is over a threshold, the quiet time after a finding, and the sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, Literal, NamedTuple, cast
 
 import numpy as np
 
-from detectors import calibration, drift, support
-from detectors.allowances import Allowances, Allowed, Marked
-from detectors.close import Close, Shared, Told, usd
+from detectors.allowances import Allowances, Marked
+from detectors.close import Shared, Told, usd
 from detectors.ensemble import BY_FAMILY
 from detectors.explain import rarity, rounded
-from detectors.families import CALIBRATED
 from detectors.keys import KeyBook, Names
 from detectors.population import Population
 from detectors.rows import FORBIDDEN, MODEL, SLOT
 from detectors.sketch import sketch
-from detectors.state import Array, State
+from detectors.state import Array
+from detectors.wave import Wave, scored, threshold
 from schemas.config.detectors import DetectorsConfig
 from schemas.records import Family, Finding, Severity, stable_id
 
@@ -30,23 +29,9 @@ _WORSE_RATIO: Final = 10.0
 _WORSE_USD_RATIO: Final = 3.0
 _WORSE_USD_PER_MIN: Final = 0.3  # below this a growing spend waits for its turn
 _QUIET_LIMIT: Final = 50_000
-Statement = Literal[
-    "policy", "budget", "models", "velocity", "economics", "mix", "origin", "rhythm", "errors", "drift", "cohort"
-]
+Statement = Literal["models"] | Family
 _BROKEN: Final[tuple[Statement, ...]] = ("policy", "budget")  # raw score: how many times the limit is used up
 _CERTAIN: Final = (*_BROKEN, "models")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Wave:
-    """A closed wave: who, what is known of them, what each detector made of it."""
-
-    slots: Array
-    close: Close
-    states: dict[str, State]  # by family, after the step
-    raws: dict[str, Array]  # by family
-    columns: State = field(default_factory=dict)  # the table of keys itself: as of this wave until the next is folded
-    allowed: Allowed | None = None  # by marks and announced times; see `Judge.allowing`
 
 
 class _Told(NamedTuple):
@@ -55,15 +40,6 @@ class _Told(NamedTuple):
     second: int
     score: float
     usd_per_min: float
-
-
-class Scored(NamedTuple):
-    """What one learned family makes of a wave, before anything is told."""
-
-    family: str
-    raw: Array
-    score: Array  # -log10 of how often a healthy key shows this in a 10-minute window
-    tell: Array  # False: not worth telling, whatever the score
 
 
 class Judge:
@@ -96,7 +72,7 @@ class Judge:
                 )
         if self._shows:
             self._book.columns["score"][wave.slots] = best
-        return told + self._certain(wave, shared, due) + self._drift(wave, shared, due)
+        return told + self._certain(wave, shared, due)
 
     def reconfigure(self, settings: DetectorsConfig) -> None:
         """New thresholds; owners and environments of keys are looked at again."""
@@ -119,26 +95,17 @@ class Judge:
         told = []
         for what in _BROKEN:
             if what in wave.raws:
-                for at in np.flatnonzero((wave.raws[what] > 1) & due).tolist():
-                    told += self._say(what, wave, shared, at=at, score=float(wave.raws[what][at]))
+                used = (
+                    wave.raws[what]
+                    if wave.allowed is None or what == "budget"
+                    else wave.raws[what] / wave.allowed.limits
+                )
+                for at in np.flatnonzero((used > 1) & due).tolist():
+                    told += self._say(what, wave, shared, at=at, score=float(used[at]))
         banned = (wave.close.rows[FORBIDDEN] > 0) & due[wave.close.rows[SLOT]]
         if banned.any():
             for at in np.unique(wave.close.rows[SLOT, banned]).tolist():
                 told += self._say("models", wave, shared, at=at, score=1.0)
-        return told
-
-    def _drift(self, wave: Wave, shared: Shared, due: Array) -> list[Finding]:
-        """Page-Hinkley says yes or no; its score is the threshold of the velocity family times how far it is over."""
-        if "drift" not in wave.raws:
-            return []
-        ratios, told = wave.raws["drift"], []
-        unit = calibration.threshold(self.settings.velocity.alarm_per_key_week)
-        loud = (ratios > 1) & due
-        if wave.allowed is not None and loud.any():
-            level = drift.level(wave.states["drift"], wave.close)
-            loud &= wave.allowed.beyond("drift", level, unit * (ratios - 1))
-        for at in np.flatnonzero(loud).tolist():
-            told += self._say("drift", wave, shared, at=at, score=unit * float(ratios[at]), raw=float(ratios[at]))
         return told
 
     def _say(
@@ -218,35 +185,3 @@ def _worse(what: str, now: _Told, before: _Told) -> bool:
     if now.usd_per_min >= max(_WORSE_USD_RATIO * before.usd_per_min, _WORSE_USD_PER_MIN):
         return True
     return now.score >= (before.score * _WORSE_RATIO if what in _CERTAIN else before.score + _WORSE_SCORE)
-
-
-def scored(wave: Wave, shared: Shared, population: Population, settings: DetectorsConfig) -> list[Scored]:
-    """The calibrated families that have something to say of the wave, each supported by the others."""
-    alone = list(_alone(wave, shared, population, settings))
-    lift = support.lifts({one.family: one.score for one in alone})
-    return [one._replace(score=one.score + lift[one.family]) for one in alone]
-
-
-def _alone(wave: Wave, shared: Shared, population: Population, settings: DetectorsConfig) -> Iterator[Scored]:
-    for family in CALIBRATED:
-        if family not in wave.raws or not wave.raws[family].any():
-            continue  # a raw score of 0 is a score of 0
-        raw, tell = _judged(family, wave, shared, settings)
-        unexpected = raw if wave.allowed is None else raw - wave.allowed.widened(family)
-        score = calibration.scores(population.tables, shared.cohorts, CALIBRATED.index(family), unexpected)
-        yield Scored(family, raw, score, tell if wave.allowed is None else tell & (unexpected > 0))
-
-
-def threshold(family: str, wave: Wave, settings: DetectorsConfig) -> Array:
-    """The score from which a calibrated family speaks of each key of the wave."""
-    floor = np.full(len(wave.slots), calibration.threshold(getattr(settings, family).alarm_per_key_week))
-    return floor if wave.allowed is None else floor + wave.allowed.raised(family)
-
-
-def _judged(family: str, wave: Wave, shared: Shared, settings: DetectorsConfig) -> tuple[Array, Array]:
-    """Raw score to be calibrated, and where it may be told."""
-    raw, judged = wave.raws[family], getattr(BY_FAMILY[family], "judged", None)
-    if judged is None:
-        return raw, np.ones(len(raw), bool)
-    told: tuple[Array, Array] = judged(wave.states[family], wave.close, raw, shared, settings)
-    return told

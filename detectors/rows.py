@@ -28,7 +28,8 @@ def empty() -> Array:
 
 
 def compact(rows: Array) -> Array:
-    """One row for each distinct combination, counts summed, in one order: the canonical form of what is pending.
+    """One row for each distinct combination and length of a request, counts summed, in one order: the canonical form of
+    what is pending.
 
     >>> same = np.ones((WIDTH, 3), np.int64)
     >>> compact(same)[REQUESTS].tolist()
@@ -36,15 +37,21 @@ def compact(rows: Array) -> Array:
     """
     if rows.shape[1] == 0:
         return rows
-    order = np.lexsort(rows[list(reversed(_NAMED))])
-    rows = rows[:, order]
-    named = rows[list(_NAMED)]
+    named = np.concatenate((rows[list(_NAMED)], input_length(rows)[None]))
+    order = np.lexsort(named[::-1])
+    rows, named = rows[:, order], named[:, order]
     first = np.concatenate(([True], (named[:, 1:] != named[:, :-1]).any(axis=0)))
     start = np.flatnonzero(first)
     packed = rows[:, start]
     for column in _SUMMED:
         packed[column] = np.add.reduceat(rows[column], start)
     return packed
+
+
+def input_length(rows: Array) -> Array:
+    """Input tokens of one request of each row. Rows of one length keep it when they are summed."""
+    length: Array = rows[INPUT] // np.maximum(rows[REQUESTS], 1)
+    return length
 
 
 def by_block(rows: Array) -> Iterator[tuple[int, Array]]:

@@ -12,7 +12,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Severity = Literal["info", "warning", "critical"]
 Mode = Literal["observe", "approve", "auto"]
-Family = Literal["velocity", "economics", "mix", "origin", "rhythm", "errors", "drift", "policy", "budget", "cohort"]
+Family = Literal[
+    "velocity",
+    "economics",
+    "mix",
+    "origin",
+    "rhythm",
+    "errors",
+    "drift",
+    "repetition",
+    "policy",
+    "budget",
+    "cohort",
+]
 Step = Literal["notify", "throttle", "degrade", "block", "disable", "revoke", "restore"]
 IncidentState = Literal["open", "acknowledged", "contained", "resolved", "false_positive"]
 CERTAIN: Final[frozenset[str]] = frozenset({"policy", "budget"})
@@ -20,11 +32,13 @@ EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
     "velocity": frozenset({"volume"}), "drift": frozenset({"volume"}), "rhythm": frozenset({"volume"}),
     "cohort": frozenset({"volume", "price"}), "economics": frozenset({"volume", "price"}), "mix": frozenset({"price"}),
     "origin": frozenset({"place"}), "errors": frozenset({"errors"}),
+    "repetition": frozenset({"volume", "content"}),
 }  # fmt: skip
 """What each learned family looks at. Families that share something do not support each other: a batch job shows in
-velocity, rhythm and drift alike, and longer prompts in velocity as well as in the price of a request."""
+velocity, rhythm and drift alike, longer prompts in velocity as well as in the price of a request, and a job whose
+requests are all alike in velocity and repetition."""
 CLOSED: Final[frozenset[str]] = frozenset({"resolved", "false_positive"})
-EXPECTED_FAMILIES: Final[tuple[Family, ...]] = ("velocity", "drift", "economics", "rhythm", "cohort")
+EXPECTED_FAMILIES: Final[tuple[Family, ...]] = ("velocity", "drift", "economics", "rhythm", "repetition", "cohort")
 """What more use than usual is expected to show in, unless the mark or the announcement names others."""
 EXPECTED_MAX_MS: Final = 31 * 86_400_000
 """The longest time for which more use than usual may be expected at once."""
@@ -257,7 +271,8 @@ Verdict = Literal["true", "false_positive", "expected"]
 class Mark(Record):
     """What a person said of an incident, a key or a cohort. Of several versions of one `mark_id` the newest counts.
 
-    A mark changes thresholds, within bounds and for a time, and never what is learned: `detectors/grants.py`.
+    A mark changes thresholds, within bounds and for a time (`detectors/grants.py`), and what is learned only where it
+    says that a change is for good: then the key learns it for a day without the caution that alarms have.
     """
 
     type: Literal["mark"] = "mark"
@@ -273,6 +288,7 @@ class Mark(Record):
     from_ms: int  # the time it speaks of: from the incident's first finding to its last, or when more is expected
     until_ms: int
     times: float = Field(default=10.0, ge=1.1, le=1000)  # `expected` alone: how many times the usual
+    for_good: bool = False  # of a false positive: this is how the key is used from now on
     withdrawn: bool = False
     withdrawn_by: str = ""
     withdrawn_because: str = ""
@@ -299,6 +315,8 @@ class Mark(Record):
             raise ValueError("more than 31 days cannot be expected at once")
         if self.scope == "cohort" and self.verdict != "false_positive":
             raise ValueError("of a cohort only false alarms can be marked; announce its expected use in detectors.yaml")
+        if self.for_good and (self.verdict, self.scope) != ("false_positive", "key"):
+            raise ValueError("only a false alarm of one key can be a change for good")
         return self
 
 

@@ -232,11 +232,14 @@ def mark(  # noqa: PLR0913, PLR0917 - the options of one command
     scope: Annotated[
         str, typer.Option(help="key, or cohort for false alarms of ENV/PROVIDER.", metavar="SCOPE")
     ] = "key",
+    for_good: Annotated[
+        bool, typer.Option("--for-good", help="A false alarm: the key is used so from now on, learn it within a day.")
+    ] = False,
     by: By = "",
 ) -> None:
     """Say what an alarm was, or that more use is expected: moves thresholds within bounds, and passes by itself."""
     command = lazy("service.mark_commands")
-    said = command.Said(target, verdict, reason, by, until, times, tuple(family or ()), scope)
+    said = command.Said(target, verdict, reason, by, until, times, tuple(family or ()), scope, for_good)
     command.mark(config, said, out=out)
 
 

@@ -43,6 +43,7 @@ class Said(NamedTuple):
     times: float | None = None
     families: tuple[str, ...] = ()
     scope: str = "key"
+    for_good: bool = False
 
 
 def mark(config: Path, said: Said, *, out: Console) -> None:
@@ -169,7 +170,7 @@ def _mark(config: Path, install: Install, said: Said, *, now_ms: int) -> Mark:
             mark_id=Mark.id_of(judged, said.scope, key_id, verdict, now_ms, by), at_ms=now_ms, by=by, verdict=verdict,
             reason=_reason(said.reason), scope=cast(Literal["key", "cohort"], said.scope), key_id=key_id,
             incident_id=linked, families=families, from_ms=from_ms, until_ms=until_ms,
-            **({} if said.times is None else {"times": said.times}),
+            for_good=said.for_good, **({} if said.times is None else {"times": said.times}),
         )  # fmt: skip
     except ValidationError as error:
         raise UserError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error

@@ -11,7 +11,7 @@ import numpy as np
 
 from alerting.words import clean
 from detectors.explain import number
-from detectors.grants import FAMILIES, MOST, MOST_OF_COHORT, Grant, effect, granted
+from detectors.grants import CONFIRMED_MS, FAMILIES, MOST, MOST_OF_COHORT, Grant, effect, granted
 from detectors.grants import announced as granted_by
 from schemas.config.detectors import AnnouncedConfig
 from schemas.records import Mark, rfc3339
@@ -90,7 +90,16 @@ def _faded_words(mark: Mark, grant: Grant, now_ms: int) -> str:
     most = MOST_OF_COHORT if grant.of_cohort else MOST
     return (
         f"{names}: threshold {number(now)} higher ({number(10**now)} times as sure), of {number(full)} at first; "
-        f"gone by {minute(grant.until_ms)}. All marks together: at most {number(most)}"
+        f"gone by {minute(grant.until_ms)}. All marks together: at most {number(most)}{_for_good_words(mark, now_ms)}"
+    )
+
+
+def _for_good_words(mark: Mark, now_ms: int) -> str:
+    if not mark.for_good:
+        return ""
+    until_ms = mark.at_ms + CONFIRMED_MS
+    return (
+        f". The change is for good: it {'is' if now_ms < until_ms else 'was'} learned at once until {minute(until_ms)}"
     )
 
 

@@ -12,15 +12,15 @@ from detectors import calibration
 from detectors.close import usd
 from detectors.core import ScoreCore
 from detectors.families import CALIBRATED
-from detectors.judge import Wave, scored, threshold
 from detectors.state import Array
+from detectors.wave import Wave, scored, threshold
 from schemas.records import Finding
 
 LOOSEST: Final = 20.0
 """Alarms per key and week: more than anybody would want to hear of."""
 LOOSE_SCORE: Final = calibration.threshold(LOOSEST)
 _STEP: Final = 0.02  # within a minute a score that is so much higher is recorded again; less raises the last one
-FAMILIES: Final = (*CALIBRATED, "policy", "budget", "drift")
+FAMILIES: Final = (*CALIBRATED, "policy", "budget")
 """Learned ones, whose threshold is `alarm_per_key_week`, then those that are counted as they are."""
 CERTAIN: Final = (FAMILIES.index("policy"), FAMILIES.index("budget"))
 

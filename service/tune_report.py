@@ -111,8 +111,8 @@ def _warnings(tuned: Tuned) -> Iterator[str]:
     if tuned.unmovable_per_week > tuned.wanted_per_week:
         yield ""
         yield (
-            f"limits, policies, budgets and drift alone come to {number(tuned.unmovable_per_week)} alerts a week: "
-            "mark what was a theft (`keyfuse mark`), raise those that healthy keys break, or drift.threshold"
+            f"limits, policies and budgets alone come to {number(tuned.unmovable_per_week)} alerts a week: "
+            "mark what was a theft (`keyfuse mark`), raise those that healthy keys break"
         )
     elif tuned.proposed.per_week > tuned.wanted_per_week:
         yield ""

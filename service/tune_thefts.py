@@ -13,6 +13,7 @@ from schemas.records import kinds_of_evidence
 from service.backtest_side import CONTAINMENT_S
 from service.tune_record import CERTAIN, FAMILIES, Records
 
+_LEARNED: Final = np.array([place not in CERTAIN for place in range(len(FAMILIES))])
 _DAY_MS: Final = 86_400_000
 
 
@@ -53,7 +54,8 @@ def outcome(theft: Theft, floors: Array, ladder: LadderConfig) -> Outcome:
     """
     first = _first_told(theft, floors)
     told_ms = float(first.min())
-    cut_ms = _cut_ms(theft, first, ladder) + CONTAINMENT_S * 1000
+    sure = _first_told(theft, np.where(_LEARNED, np.maximum(floors, ladder.cut_score), floors))
+    cut_ms = _cut_ms(theft, sure, ladder) + CONTAINMENT_S * 1000
     ends = min(cut_ms, told_ms + ladder.person_answers_min * 60_000)
     never = theft.from_ms + _DAY_MS if theft.goes_on else theft.until_ms
     return Outcome(told_ms, cut_ms, theft.cost_usd(ends if np.isfinite(ends) else never))

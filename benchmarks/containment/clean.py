@@ -12,9 +12,8 @@ from benchmarks.containment.columns import Ints, Mask
 from benchmarks.containment.measures import EPISODE_MS, Told, episodes_above, highest_rate
 from benchmarks.containment.traffic import GROWN_WINDOWS, TEST_MS, World
 from benchmarks.containment.trials import Rates
-from benchmarks.containment.watch import Bar, Said, Watch, auto_decider
+from benchmarks.containment.watch import SHARES, Bar, Said, Watch, auto_decider
 from detectors.calibration import threshold
-from detectors.families import CALIBRATED
 from schemas.records import Finding
 
 LOOSEST: Final = 2.0  # the rate at which the clean fortnight is played
@@ -28,7 +27,7 @@ class Clean(NamedTuple):
     rates: tuple[Rates, Rates]  # for keys of half 0 and 1
     key_weeks: float
     alerts: int  # episodes
-    unstoppable: int  # of what no threshold holds back: certain limits, families without calibration
+    unstoppable: int  # of what no threshold holds back: certain limits
     cold_key_weeks: float
     cold_alerts: int
     velocity_key_weeks: float
@@ -111,9 +110,9 @@ def pooled(runs: Sequence[Clean]) -> Clean:
 
 
 def said_of(findings: Sequence[Finding], place: dict[str, int]) -> Told:
-    """As columns, without those that only inform."""
+    """As columns, without those that only inform; scores as if each family had velocity's threshold."""
     loud = [finding for finding in findings if finding.severity != "info"]
-    scored = [math.inf if f.certain or f.family not in CALIBRATED else f.score for f in loud]
+    scored = [math.inf if f.certain else f.score + math.log10(SHARES[f.family]) for f in loud]
     return Told(
         key=np.array([place[finding.key_id] for finding in loud], np.int64),
         at_ms=np.array([finding.at_ms for finding in loud], np.int64),

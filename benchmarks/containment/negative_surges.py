@@ -86,6 +86,7 @@ def _announced(made: Negative, key_id: str, *, until_ms: int) -> Negative:
         {
             "what": "load test", "owner": "platform", "reason": "capacity for the next launch", "keys": [key_id],
             "from": _moment(made.start_ms - _QUARTER_MS), "until": _moment(until_ms), "times": 10.0,
+            "limits_times": 10.0,
         }
     )  # fmt: skip
     return Negative(made.keys, made.from_ms, made.start_ms, made.until_ms, made.rows, (window,))

@@ -16,10 +16,11 @@ from benchmarks.containment.columns import Uses, merged
 from benchmarks.containment.frames import FrameMaker
 from benchmarks.containment.theft_case import Theft
 from benchmarks.containment.traffic import END_MS, World
+from benchmarks.containment.watch import SHARES
 from detectors.core import ScoreCore
 from detectors.population import Population
 from detectors.state import Array, KeyTable
-from schemas.config.detectors import DetectorsConfig, DetectorSettings
+from schemas.config.detectors import DetectorsConfig
 from schemas.records import Finding
 
 _STEPS_S: Final = ((120, 10), (600, 30), (3600, 120))  # until so many seconds after the start, in steps of
@@ -46,14 +47,12 @@ class CleanRun:
 def detector_settings(
     alarm_per_key_week: float, *, velocity: float | None = None, refractory_s: int | None = None
 ) -> DetectorsConfig:
-    """The defaults with every calibrated family at this rate of false alarms.
+    """The defaults with velocity at this rate of false alarms and every other calibrated family in proportion.
 
     `velocity` is that family's own rate, where it is to be told at another; `refractory_s` the quiet time.
     """
     named: dict[str, dict[str, float]] = {
-        name: {"alarm_per_key_week": alarm_per_key_week}
-        for name, field in DetectorSettings.model_fields.items()
-        if "alarm_per_key_week" in getattr(field.annotation, "model_fields", {})
+        family: {"alarm_per_key_week": alarm_per_key_week * share} for family, share in SHARES.items()
     }
     if velocity is not None:
         named["velocity"] = {"alarm_per_key_week": velocity}

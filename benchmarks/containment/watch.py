@@ -11,6 +11,7 @@ from containment.ladder import CUTS
 from detectors.calibration import threshold
 from detectors.families import CALIBRATED
 from schemas.config import BudgetsConfig, ResponsesConfig
+from schemas.config.detectors import DetectorSettings
 from schemas.records import Command, Finding, Outcome, Step, StepState
 from streams.decide_core import Decider, Decision
 
@@ -18,6 +19,12 @@ CONTAINMENT_MS: Final = 5000  # from the order to the refused key, as `keyfuse r
 CLOSED_MS: Final = 1000  # a second is judged when it is over
 REFRACTORY_MS: Final = 60_000
 _WORSE: Final = 1.0
+_DEFAULTS: Final = DetectorSettings()
+SHARES: Final[Mapping[str, float]] = {
+    family: getattr(_DEFAULTS, family).alarm_per_key_week / _DEFAULTS.velocity.alarm_per_key_week
+    for family in CALIBRATED
+}
+"""Each family's default `alarm_per_key_week` over velocity's: one rate, velocity's, stands for all."""
 _OFFERED: Final[Mapping[Step, bool]] = {"throttle": True, "disable": True}
 
 
@@ -28,7 +35,7 @@ def auto_decider() -> Decider:
 
 @dataclass
 class Bar:
-    """Which findings are told: those of calibrated families at a rate of false alarms, and all others."""
+    """Which findings are told: those of calibrated families at rates of false alarms, and all others."""
 
     alarm_per_key_week: float
     _said: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
@@ -48,7 +55,9 @@ class Bar:
 
 def passes(finding: Finding, alarm_per_key_week: float) -> bool:
     """Whether the threshold of this rate lets the finding through. What is not calibrated has no such threshold."""
-    return finding.certain or finding.family not in CALIBRATED or finding.score >= threshold(alarm_per_key_week)
+    if finding.certain or finding.family not in SHARES:
+        return True
+    return finding.score >= threshold(alarm_per_key_week * SHARES[finding.family])
 
 
 class Said:

@@ -58,7 +58,7 @@ class MixConfig(Config):
 
     enabled: bool = True
     """False: this family says nothing."""
-    alarm_per_key_week: Positive = 0.1
+    alarm_per_key_week: Positive = 0.02
     """False alarms you accept per key and week."""
     min_requests: Annotated[int, Field(ge=1)] = 20
     """Requests a key must have made before its mix is judged."""
@@ -69,7 +69,7 @@ class OriginConfig(Config):
 
     enabled: bool = True
     """False: this family says nothing."""
-    alarm_per_key_week: Positive = 0.1
+    alarm_per_key_week: Positive = 0.02
     """False alarms you accept per key and week."""
     min_requests: Annotated[int, Field(ge=1)] = 20
     """Requests a key must have made before its origins are judged."""
@@ -80,7 +80,7 @@ class EconomicsConfig(Config):
 
     enabled: bool = True
     """False: this family says nothing."""
-    alarm_per_key_week: Positive = 0.1
+    alarm_per_key_week: Positive = 0.05
     """False alarms you accept per key and week."""
     min_requests: Annotated[int, Field(ge=1)] = 20
     """Requests a key must have made before the cost of one is judged."""
@@ -91,7 +91,7 @@ class RhythmConfig(Config):
 
     enabled: bool = True
     """False: this family says nothing."""
-    alarm_per_key_week: Positive = 0.1
+    alarm_per_key_week: Positive = 0.01
     """False alarms you accept per key and week."""
     min_requests: Annotated[int, Field(ge=1)] = 20
     """Requests a key must have made before its hours are judged."""
@@ -102,21 +102,32 @@ class ErrorsConfig(Config):
 
     enabled: bool = True
     """False: this family says nothing."""
-    alarm_per_key_week: Positive = 0.1
+    alarm_per_key_week: Positive = 0.02
     """False alarms you accept per key and week."""
     min_requests: Annotated[int, Field(ge=1)] = 20
     """Requests a key must have made before its refused ones are judged."""
 
 
 class DriftConfig(Config):
-    """Slow ramps: Page-Hinkley on the clipped velocity score of each 10-minute window."""
+    """Slow ramps: Page-Hinkley on how far each 10-minute window is above the peaks of earlier days."""
 
     enabled: bool = True
     """False: this family says nothing."""
+    alarm_per_key_week: Positive = 0.01
+    """False alarms you accept per key and week; smaller is stricter, and later."""
     delta: Annotated[float, Field(ge=0)] = 0.25
-    """Change per window that is tolerated."""
-    threshold: Positive = 12.0
-    """Accumulated excess at which drift is told; larger is later."""
+    """Excess over the earlier days' peak (natural log) that is tolerated in each window."""
+
+
+class RepetitionConfig(Config):
+    """One and the same request over and over: an agent in a loop, a retry that never ends."""
+
+    enabled: bool = True
+    """False: this family says nothing."""
+    alarm_per_key_week: Positive = 0.3
+    """False alarms you accept per key and week."""
+    min_requests: Annotated[int, Field(ge=1)] = 20
+    """Requests a key must have made before repeats are judged."""
 
 
 class CohortConfig(Config):
@@ -124,7 +135,7 @@ class CohortConfig(Config):
 
     enabled: bool = True
     """False: this family says nothing."""
-    alarm_per_key_week: Positive = 0.1
+    alarm_per_key_week: Positive = 0.01
     """False alarms you accept per key and week."""
     n_trees: Annotated[int, Field(ge=1, le=100)] = 10
     """Trees in the forest; more is steadier and slower."""
@@ -146,6 +157,7 @@ class DetectorSettings(Config):
     rhythm: RhythmConfig = RhythmConfig()
     errors: ErrorsConfig = ErrorsConfig()
     drift: DriftConfig = DriftConfig()
+    repetition: RepetitionConfig = RepetitionConfig()
     cohort: CohortConfig = CohortConfig()
 
 
@@ -188,12 +200,12 @@ def _moment(value: Any) -> datetime:  # noqa: ANN401 - whatever YAML holds
 
 
 Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string"})]
-AnnouncedFamily = Literal["velocity", "drift", "economics", "mix", "origin", "rhythm", "errors", "cohort"]
+AnnouncedFamily = Literal["velocity", "drift", "economics", "mix", "origin", "rhythm", "errors", "repetition", "cohort"]
 
 
 class AnnouncedConfig(Config):
     """More use than usual, known beforehand: a load test, a launch. Widens what counts as usual for the keys that
-    match every scope given, and never touches certain limits.
+    match every scope given. Certain limits stay as they are unless `limits_times` says otherwise.
     """
 
     what: str = Field(min_length=1)
@@ -216,7 +228,9 @@ class AnnouncedConfig(Config):
     """When it is over; at most 31 days later. A date is its first moment in UTC, so name the day after the last."""
     times: Annotated[float, Field(ge=1.1, le=1000)] = 10.0
     """How many times the usual is expected at most; what is beyond is found as ever."""
-    families: tuple[AnnouncedFamily, ...] = ("velocity", "drift", "economics", "rhythm", "cohort")
+    limits_times: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """How many times the certain limits (`limits`, not budgets) of these keys are in force meanwhile. 1: they stay."""
+    families: tuple[AnnouncedFamily, ...] = ("velocity", "drift", "economics", "rhythm", "repetition", "cohort")
     """Families that expect it. velocity, drift and economics take `times` for usual; the others need a score higher by
     2 (a hundred times rarer) to speak. Add mix, origin or errors only when new models, places or failures are planned.
     """

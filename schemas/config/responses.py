@@ -50,6 +50,8 @@ class LadderConfig(Config):
     families_for_cut: Annotated[int, Field(ge=1, le=10)] = 2
     """Kinds of evidence (volume, price, place, errors) that must agree to cut without a person; a certain limit is
     enough."""
+    cut_score: Annotated[float, Field(ge=0)] = 5.5
+    """Score that each of them must reach. 5.5 is once in 300 weeks of a healthy key, 1 more is ten times rarer."""
     wrong_cut_usd: Annotated[float, Field(ge=0)] = 10
     """What cutting a healthy key costs, in USD: while less is at stake until a person answers, nothing is cut."""
     person_answers_min: Annotated[float, Field(gt=0)] = 30

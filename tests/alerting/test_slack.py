@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import get_args
 
 import pytest
 
@@ -10,7 +11,7 @@ from alerting.channels.base import Channel
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable
 from alerting.channels.slack import render
 from alerting.channels.slack_blocks import escape, render_reply
-from schemas.records import KeyFacts, StepState
+from schemas.records import Family, KeyFacts, StepState
 from tests.alerting.kinds import NETWORKED, build
 from tests.alerting.servers import Answer, Server, serving
 from tests.alerting.world import WORDS, incident, ms, shown_step
@@ -126,7 +127,7 @@ def test_limits_hold_for_the_largest_incident() -> None:
     long = "&" * 5000
     steps = tuple(shown_step(detail=long, command_id=f"c{n}", by=long) for n in range(32))
     facts = KeyFacts(provider=long, team=long, app=long, env=long)
-    families = ("velocity", "economics", "mix", "origin", "rhythm", "errors", "drift", "policy", "budget", "cohort")
+    families = get_args(Family)
     largest = incident(
         headline=long, families=families, reasons=dict.fromkeys(families, long), steps=steps, facts=facts,
         transition=long, key_id=long, updated_at_ms=ms(0),

@@ -34,7 +34,8 @@ def incident(*steps: IncidentStep, **changes: Any) -> Incident:
         "facts": facts(),
         "transition": "opened",
     }
-    return Incident(**usual | {"steps": steps} | changes)
+    told = usual | {"steps": steps} | changes
+    return Incident(**{"scores": dict.fromkeys(told["families"], 6.0)} | told)
 
 
 def done(step: Step, state: StepState, *, at_ms: int = T0_MS) -> IncidentStep:

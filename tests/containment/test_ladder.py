@@ -35,6 +35,8 @@ def decide(
         (("velocity",), False, 2, "nothing"),
         (("velocity", "origin"), False, 2, "run"),
         (("velocity", "cohort"), False, 2, "nothing"),
+        (("velocity", "repetition"), False, 2, "nothing"),  # a job whose requests are all alike
+        (("origin", "repetition"), False, 2, "run"),
         (("velocity", "drift", "rhythm"), False, 2, "nothing"),  # one kind of evidence, seen three times
         (("mix", "economics"), False, 2, "nothing"),
         (("velocity", "economics"), False, 2, "nothing"),  # longer prompts are more tokens and dearer requests
@@ -53,6 +55,21 @@ def test_an_automatic_cut_needs_two_kinds_of_evidence_or_a_certain_limit(
 ) -> None:
     config = ResponsesConfig(mode="auto", ladder=LadderConfig(families_for_cut=needed))
     assert decide(incident(families=families), certain=certain, config=config).go == go
+
+
+@pytest.mark.parametrize(
+    ("velocity", "origin", "wanted", "go"),
+    [(5.5, 5.5, 5.5, "run"), (9.0, 5.4, 5.5, "nothing"), (5.4, 9.0, 5.5, "nothing"), (4.2, 4.1, 4.0, "run")],
+)
+def test_each_kind_must_be_surer_for_a_cut_than_for_an_alert(
+    velocity: float, origin: float, wanted: float, go: str
+) -> None:
+    config = ResponsesConfig(mode="auto", ladder=LadderConfig(cut_score=wanted))
+    case = incident(scores={"velocity": velocity, "origin": origin})
+    choice = decide(case, config=config)
+    assert choice.go == go
+    assert ("1 of 2 with the score of 5.5 a cut needs" in choice.reason) is (go == "nothing")
+    assert decide(case, config=config, certain=True).go == "run"
 
 
 @pytest.mark.parametrize(

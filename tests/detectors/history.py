@@ -22,6 +22,8 @@ SETTINGS = DetectorsConfig.model_validate(
         "economics": {"alarm_per_key_week": 300.0, "min_requests": 3},
         "rhythm": {"alarm_per_key_week": 300.0, "min_requests": 3},
         "errors": {"alarm_per_key_week": 90.0, "min_requests": 3},
+        "drift": {"alarm_per_key_week": 300.0},
+        "repetition": {"alarm_per_key_week": 300.0, "min_requests": 3},
         "cohort": {"alarm_per_key_week": 300.0, "n_trees": 3, "height": 3, "window_samples": 10},
         "time": {"dedup_s": 60},
     }

@@ -102,7 +102,7 @@ def test_a_threshold_that_any_score_reaches_is_no_mistake() -> None:
 
 
 def test_a_family_that_spoke_just_before_is_quiet() -> None:
-    account, told = look(at_s=THEFT_S + 50, within_s=4)
+    account, told = look(at_s=THEFT_S + 40, within_s=4)
 
     velocity = family_of(account, "velocity")
     assert velocity.score >= velocity.threshold

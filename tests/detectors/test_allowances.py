@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from detectors import drift
 from detectors.core import ScoreCore
-from detectors.examples import NOW_S
+from detectors.examples import NOW_S, blank, closing
 from detectors.grants import FADE_MS, FAMILIES, MOST, MOST_OF_COHORT, RAISED, announced, covers, effect, granted
 from schemas.config.detectors import DetectorsConfig
 from schemas.records import EXPECTED_FAMILIES, Finding, KeyFacts, Mark
@@ -20,9 +21,7 @@ from tests.detectors.history import cut, history, new_core, run
 from tests.detectors.traffic import Event, play
 from tests.marks import DAY_MS, HOUR_MS, NOW_MS, expected, false_positive, true_alarm, window, withdrawn
 
-VELOCITY, DRIFT, MIX, RHYTHM, COHORT = (
-    FAMILIES.index(each) for each in ("velocity", "drift", "mix", "rhythm", "cohort")
-)
+VELOCITY, MIX, RHYTHM, COHORT = (FAMILIES.index(each) for each in ("velocity", "mix", "rhythm", "cohort"))
 
 
 def effects(*marks: Mark, at_ms: int = NOW_MS) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
@@ -57,8 +56,12 @@ def test_how_much_higher_the_threshold_of_velocity_stands(marks: list[Mark], rai
 @pytest.mark.parametrize(
     ("mark", "widened", "raised"),
     [
-        (expected(), {"velocity": 10, "drift": 10, "economics": 10}, {"rhythm": 2, "cohort": 2}),
-        (expected(times=450), {"velocity": 450, "drift": 450, "economics": 450}, {"rhythm": 2, "cohort": 2}),
+        (expected(), {"velocity": 10, "drift": 10, "economics": 10}, {"rhythm": 2, "repetition": 2, "cohort": 2}),
+        (
+            expected(times=450),
+            {"velocity": 450, "drift": 450, "economics": 450},
+            {"rhythm": 2, "repetition": 2, "cohort": 2},
+        ),
         (expected(families=("velocity",), times=2), {"velocity": 2}, {}),
         (expected(families=("mix", "origin", "errors")), {}, {"mix": 2, "origin": 2, "errors": 2}),
         (expected(at_ms=NOW_MS - 5 * HOUR_MS), {}, {}),
@@ -76,7 +79,7 @@ def test_what_is_expected_is_taken_off_what_measures_it_and_the_rest_must_be_sur
 def test_of_overlapping_times_the_greater_counts() -> None:
     both = [announced(window(times=5)), announced(window(times=20, families=["velocity"]))]
     raised, widened = effect(both, np.array([NOW_MS]))
-    assert np.exp(widened[0, [VELOCITY, DRIFT]]).tolist() == pytest.approx([20, 5])
+    assert np.exp(widened[0, [VELOCITY, FAMILIES.index("drift")]]).tolist() == pytest.approx([20, 5])
     assert raised[0, RHYTHM] == MOST
 
 
@@ -266,6 +269,15 @@ def test_a_certain_limit_holds_in_the_middle_of_the_load_test(settings: dict[str
     assert finding.reason.endswith("this limit is certain")
 
 
+def test_a_certain_limit_moves_only_as_far_as_the_announcement_says() -> None:
+    raised = {"announced": [window(until="2026-11-25", limits_times=4).model_dump(by_alias=True)]}
+    limits = {"limits": {"usd_per_min": 20.0}}
+    assert "policy" not in families_of(1.0, raised | limits, [])
+    finding = families_of(4.0, raised | limits, [])["policy"]
+    assert finding.reason.endswith("this limit is certain; even 4 times its limit was announced (load test by ann)")
+    assert finding.evidence["limits_times"] == 4
+
+
 def test_what_was_announced_may_be_taken_back_while_running() -> None:
     core = after_ten_hours(WINDOW)
     core.reconfigure(DetectorsConfig())
@@ -291,26 +303,51 @@ def test_a_key_that_comes_later_and_one_whose_owner_changes_find_their_window() 
 
 
 @pytest.mark.parametrize(
-    ("given", "times", "above", "speaks"),
-    [
-        ([], 2.0, 0.1, True),
-        ([expected("k")], 9.0, 0.1, False),
-        ([expected("k")], 11.0, 0.1, True),
-        ([false_positive("k")], 2.0, 0.4, False),
-        ([false_positive("k")], 2.0, 0.6, True),
-        ([false_positive("k"), expected("k")], 11.0, 0.4, False),
-        ([expected("k", families=("rhythm",))], 2.0, 0.1, True),
-    ],
+    ("expected_times", "times", "speaks"), [(1.0, 2.0, True), (10.0, 9.0, False), (10.0, 11.0, True)]
 )
 def test_drift_speaks_beyond_what_was_expected_by_its_own_measure(
-    given: list[Mark], times: float, above: float, speaks: bool
+    expected_times: float, times: float, speaks: bool
 ) -> None:
-    core = ScoreCore(DetectorsConfig(), partition=0)
-    core.book.add("k", KeyFacts(provider="openai"))
-    core.allow([*given, expected("k", families=("mix",))])
-    allowed = core.judge.allowances.at(np.array([0]), np.array([NOW_S]))
-    assert allowed is not None
-    assert allowed.beyond("drift", np.log([times]), np.array([above])).tolist() == [speaks]
+    state = blank(drift.FIELDS)
+    state["drift_base"][:] = 100.0
+    close = closing(usd_1h=100.0 * times)
+    assert (drift.beyond(state, close, np.array([1.5]), np.log([expected_times])) > 0).tolist() == [speaks]
+
+
+def blocks(cost_usd: float, start: int, count: int) -> list[Event]:
+    """Three requests in each ten minutes."""
+    return [
+        {"ts_s": LATER_S + (start + block) * 600.0 + n * 180, "key_id": "k", "cost_usd": cost_usd}
+        for block in range(count) for n in range(3)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "learned"),
+    [
+        ([], False),
+        ([false_positive("k", at_ms=int(LATER_S) * 1000)], False),
+        ([false_positive("k", at_ms=int(LATER_S) * 1000, for_good=True)], True),
+        ([false_positive("k", at_ms=int(LATER_S) * 1000, for_good=True, families=("economics",))], True),
+        ([false_positive("k", at_ms=int(LATER_S) * 1000, for_good=True, families=("mix",))], False),
+        ([false_positive("other", at_ms=int(LATER_S) * 1000, for_good=True)], False),
+        ([false_positive("k", at_ms=int(LATER_S) * 1000 - DAY_MS, for_good=True)], False),
+        ([withdrawn(false_positive("k", at_ms=int(LATER_S) * 1000, for_good=True))], False),
+    ],
+)
+def test_a_change_that_is_for_good_is_learned_at_once(given: list[Mark], learned: bool) -> None:
+    """Each request costs twenty times as much from now on: after an hour its usual peak is another or not yet."""
+    core = after_ten_hours({})
+    core.allow(given)
+    play(core, blocks(20.0, 0, 5), first_offset=1000)
+    risen = float(core.table.columns["eco_top"][0, 0])
+    assert (risen > 1.5) is learned
+
+
+@pytest.mark.parametrize("given", [{"verdict": "true"}, {"verdict": "expected"}, {"scope": "cohort"}])
+def test_only_a_false_alarm_of_one_key_can_be_for_good(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="only a false alarm of one key can be a change for good"):
+        Mark.model_validate(false_positive("a/b").model_dump() | {"for_good": True} | given)
 
 
 def test_nothing_is_looked_up_outside_of_the_time() -> None:

@@ -38,7 +38,7 @@ LEARNED = [
     {"velocity": {"decay_per_10min": 0.95}},
     {"velocity": {"hour_weight": 0.5}},
     {"mix": {"min_requests": 9}},
-    {"drift": {"threshold": 3.0}},
+    {"drift": {"delta": 0.5}},
     {"cohort": {"n_trees": 5}},
     {"time": {"dedup_s": 3600}},
 ]

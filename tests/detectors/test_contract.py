@@ -70,7 +70,8 @@ def judged(detector: ModuleType, state: State, close: Close, raw: Array) -> Arra
 
 def test_all_families_of_this_package_are_found() -> None:
     assert {module.FAMILY for module in DETECTORS} == set(ensemble.detectors_in_force(SETTINGS)) == {
-        "policy", "budget", "velocity", "mix", "origin", "economics", "rhythm", "errors", "drift", "cohort",
+        "policy", "budget", "velocity", "mix", "origin", "economics", "rhythm", "errors", "drift", "repetition",
+        "cohort",
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ HOME: Event = {"network": "198.51.100.0/24", "country": "DE", "user_agent": "sdk
 ABROAD: Event = {"network": "203.0.113.0/24", "country": "BR", "user_agent": "curl/8"}
 LATER_S = NOW_S + 2.0 * DAY_S + 3600.0
 FAMILIES = (
-    "limits", "budget", "velocity", "mix", "origin", "economics", "rhythm", "errors", "drift", "cohort",
+    "limits", "budget", "velocity", "mix", "origin", "economics", "rhythm", "errors", "drift", "repetition", "cohort",
 )  # fmt: skip
 ALL = DetectorsConfig()
 POLICIES = PoliciesConfig(policies=(PolicyConfig(name="cheap-only", allowed_models=("gpt-4.1*",)),))
@@ -35,6 +35,12 @@ def use(start_s: float, *, count: int, every_s: float = 1.0, **changes: Any) -> 
 def two_days() -> list[Event]:
     """Six requests in each ten minutes, a hundredth of a dollar in all."""
     return [event for block in range(2 * 144) for event in use(NOW_S + block * 600.0, count=6, every_s=20)]
+
+
+def various(events: list[Event]) -> list[Event]:
+    """The same with requests of many lengths."""
+    rng = random.Random(5)
+    return [event | {"input_tokens": rng.randint(200, 4000)} for event in events]
 
 
 def office_days(hour: int) -> list[Event]:
@@ -130,12 +136,18 @@ SCENARIOS = [
     ),
     Scenario(
         "use at night", lambda: office_days(3), lambda: office_days(11), "rhythm", "off_hours",
-        says="its usual level in the hour to 03:",
+        only("rhythm", alarm_per_key_week=0.1), "its usual level in the hour to 03:",
     ),
     Scenario(
         "probing", lambda: two_days() + use(LATER_S, count=10, every_s=15, status=403, cost_usd=0.0),
         lambda: two_days() + use(LATER_S, count=10, every_s=15, status=503, cost_usd=0.0), "errors", "refused",
         says="requests refused (4xx), its usual is",
+    ),
+    Scenario(
+        "an agent in a loop",
+        lambda: various(two_days()) + use(LATER_S, count=60, every_s=5, cost_usd=0.05),
+        lambda: various(two_days() + use(LATER_S, count=60, every_s=5, cost_usd=0.05)),
+        "repetition", "equal_requests", only("repetition"), "requests have exactly 800 input tokens, usually",
     ),
     Scenario(
         "slow ramp", lambda: ramp(1.02), lambda: ramp(1.0), "drift", "page_hinkley",

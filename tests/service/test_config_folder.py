@@ -101,7 +101,7 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "an announced time of a certain family",
         announced("2026-11-24", more="  families: [policy]\n"),
         'detectors.yaml:8 announced[0].families[0]: "policy" -> one of velocity, drift, economics, mix, origin,'
-        " rhythm, errors, cohort",
+        " rhythm, errors, repetition, cohort",
     ),
     (
         "an announced time of no family",

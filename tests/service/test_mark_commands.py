@@ -134,6 +134,7 @@ def test_an_incident_has_one_verdict_the_newest(run: Run, config: Path) -> None:
     [
         (Said("key-1", "true", "r", "ann"), {"incident_id": "inc_new", "families": ()}),
         (Said("key-1", "false-positive", "r", "ann", families=("mix",)), {"families": ("mix",)}),
+        (Said("key-1", "false-positive", "r", "ann", for_good=True), {"for_good": True}),
         (Said("key-1", "expected", "r", "ann", until="4h"), {"incident_id": "", "times": 10.0, "families": ()}),
         (Said("key-2", "expected", "r", "ann", until="4h", times=3), {"incident_id": "inc_open", "times": 3.0}),
         (Said("prod/openai", "false-positive", "r", "ann", scope="cohort"), {"scope": "cohort", "families": ()}),

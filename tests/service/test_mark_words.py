@@ -22,13 +22,19 @@ from tests.marks import DAY_MS, HOUR_MS, NOW_MS, expected, false_positive, true_
             "mix: threshold 0.125 higher (1.33 times as sure), of 0.5 at first; gone by 2026-12-21 10:00 UTC. "
             "All marks together: at most 1",
         ),
+        (
+            false_positive(families=("mix",), for_good=True), 0,
+            "mix: threshold 0.5 higher (3.16 times as sure), of 0.5 at first; gone by 2026-12-21 10:00 UTC. All marks "
+            "together: at most 2. The change is for good: it is learned at once until 2026-11-24 10:00 UTC",
+        ),
         (false_positive(), 28 * DAY_MS, "none any more: faded since 2026-12-21 10:00 UTC"),
         (false_positive(families=("policy",)), 0, "none: it was a certain limit that spoke, and no mark softens one"),
         (withdrawn(false_positive()), 0, "none: withdrawn by bo: a slip"),
         (true_alarm(), 0, "none: a label, for backtests"),
         (
             expected(times=20), 0,
-            "velocity, drift, economics: 20 times the usual is expected; rhythm, cohort: threshold 2 higher; "
+            "velocity, drift, economics: 20 times the usual is expected; rhythm, repetition, cohort: "
+            "threshold 2 higher; "
             "until 2026-11-23 14:00 UTC",
         ),
         (expected(families=("mix",)), 0, "mix: threshold 2 higher; until 2026-11-23 14:00 UTC"),
@@ -59,7 +65,8 @@ def test_an_announced_time_says_whose_and_for_whom() -> None:
     assert said.splitlines() == [
         "announced by ann in detectors.yaml: load test, release",
         "  of      keys *; envs dev",
-        "  effect  velocity, drift, economics: 10 times the usual is expected; rhythm, cohort: threshold 2 higher; "
+        "  effect  velocity, drift, economics: 10 times the usual is expected; rhythm, repetition, cohort: "
+        "threshold 2 higher; "
         "from 2026-11-23 00:00 UTC until 2026-11-24 00:00 UTC",
     ]
     assert "; over since 2026-11-24 00:00 UTC" in announced_block(window(), NOW_MS + DAY_MS)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+from detectors.families import CALIBRATED
 from service import warm_up_file
 from service.cli import main
 from service.config_folder import load_detectors
@@ -134,7 +135,7 @@ def test_explain_names_what_fired_first(run: Run) -> None:
 
 def test_backtest_compares_and_writes_the_same_each_time(run: Run, tmp_path: Path) -> None:
     file = candidate(tmp_path, limits={"enabled": False}, **{
-        name: {"enabled": False} for name in ("velocity", "mix", "origin", "economics", "rhythm", "errors", "cohort")
+        name: {"enabled": False} for name in CALIBRATED
     })  # fmt: skip
     (tmp_path / "labels.ndjson").write_bytes(mark("true").to_bytes() + b"\n")
     words = ("backtest", file, "past.jsonl", "--labels", "labels.ndjson", "--out")

@@ -22,7 +22,10 @@ from streams.score import ScoreStage
 from streams.topics import Topic, Topics
 from tests.streams.world import T0, MemoryOutbox, MemoryShards
 
-SETTINGS = DetectorsConfig.model_validate({"limits": {"usd_per_min": 0.5}, "velocity": {"min_usd_per_min": 0}})
+SETTINGS = DetectorsConfig.model_validate(
+    {"limits": {"usd_per_min": 0.5}, "velocity": {"min_usd_per_min": 0, "alarm_per_key_week": 300}}
+)
+"""Touchy, so that keys of a few seconds are spoken of."""
 
 
 def frames(count: int, *, keys: int = 12, rows: int = 30) -> Iterator[bytes]:
@@ -35,7 +38,7 @@ def frames(count: int, *, keys: int = 12, rows: int = 30) -> Iterator[bytes]:
             ts = T0 + number * 2000 + row * 50
             lines.append(
                 b'{"event_id":"%d-%d","ts":%d,"provider":"openai","model":"gpt-4.1","key_id":"key-%d","cost_usd":%s}'
-                % (number, row, ts, row % keys, b"1.0" if dear else b"0.001")
+                % (number, row, ts, row % keys, b"9.0" if dear else b"0.001")
             )
         records = [RawRecord(0, number * rows + row, line, None) for row, line in enumerate(lines)]
         yield encode_frame(parser.parse(records, topic="t", now_ms=T0).frame)
