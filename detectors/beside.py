@@ -80,7 +80,7 @@ def differences(one: DetectorsConfig, other: DetectorsConfig) -> dict[str, list[
     """Settings that differ, by dotted name, each with both values.
 
     >>> differences(DetectorsConfig(), DetectorsConfig.model_validate({"mix": {"alarm_per_key_week": 3}}))
-    {'mix.alarm_per_key_week': [0.1, 3.0]}
+    {'mix.alarm_per_key_week': [0.02, 3.0]}
     """
     left, right = one.model_dump(mode="json"), other.model_dump(mode="json")
     found: dict[str, list[Any]] = {}

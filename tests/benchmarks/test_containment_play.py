@@ -123,9 +123,9 @@ def finding(at_s: int, *, family: str = "velocity", score: float = 4.0, severity
 
 def test_one_family_alerts_and_two_cut() -> None:
     watch = Watch(auto_decider())
-    watch.hear([finding(10)])
+    watch.hear([finding(10, score=6.0)])
     assert (watch.alert_ms, watch.cut_ms) == (11_000, None)
-    watch.hear([finding(20, family="origin")])
+    watch.hear([finding(20, family="origin", score=6.0)])
     assert (watch.alert_ms, watch.cut_ms) == (11_000, 26_000)
     assert watch.families == ("origin", "velocity")
 
