@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from alerting.runbook import RUNBOOKS, by_weight, runbook
 from alerting.steps import needs_person
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
-from schemas.records import CERTAIN, Family, Incident, rfc3339
+from schemas.records import CERTAIN, Incident, rfc3339
 
 _STEPS_SHOWN = 8
 
@@ -21,17 +22,20 @@ class Message(NamedTuple):
     reasons: tuple[tuple[str, str], ...]  # family, its sentence
     steps: tuple[str, ...]
     latest: str
+    runbook: str  # the page that says what to do
 
 
-def message(incident: Incident) -> Message:
-    """The content of the message, the same on every channel."""
+def message(incident: Incident, runbooks: str = RUNBOOKS) -> Message:
+    """The content of the message, the same on every channel; `runbooks` is `runbook_url` of `routes.yaml`."""
+    page = runbook(incident, runbooks)
     return Message(
         title=title(incident),
         headline=clean(incident.headline),
-        facts=_facts(incident),
+        facts=(*_facts(incident), ("What to do", page)),
         reasons=tuple((family, clean(incident.reasons.get(family, ""))) for family in by_weight(incident)),
         steps=tuple(step_words(step) for step in incident.steps[-_STEPS_SHOWN:]),
         latest=f"{rfc3339(incident.updated_at_ms)} {clean(incident.transition, 500)}",
+        runbook=page,
     )
 
 
@@ -49,12 +53,6 @@ def title(incident: Incident) -> str:
     )
 
 
-def by_weight(incident: Incident) -> tuple[Family, ...]:
-    """Its families, what counts most first: certain limits, then the rarest."""
-    scores = incident.scores
-    return tuple(sorted(incident.families, key=lambda family: (family not in CERTAIN, -scores.get(family, 0.0))))
-
-
 def weights(incident: Incident) -> str:
     """How much each family contributes, in words; empty for an incident without findings."""
     certain = [f"{family} (certain)" for family in by_weight(incident) if family in CERTAIN]
@@ -63,9 +61,9 @@ def weights(incident: Incident) -> str:
     return ", ".join(certain + rare) + ("; one point more is ten times rarer" if rare else "")
 
 
-def plain(incident: Incident) -> str:
-    """The message for a terminal."""
-    text = message(incident)
+def plain(incident: Incident, runbooks: str = RUNBOOKS) -> str:
+    """The message for a terminal or a mail."""
+    text = message(incident, runbooks)
     width = max(len(label) for label, _ in text.facts)
     lines = [text.title, f"  {text.headline}", ""]
     lines += [f"  {label:<{width}}  {value}" for label, value in text.facts]

@@ -8,20 +8,20 @@ from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
+from containment.providers.build import DECLARED, KEYLESS, REPLICATED, SELF_HOSTED
 from containment.providers.build import KINDS as PROVIDER_KINDS
-from containment.providers.build import SELF_HOSTED
 from schemas.config import ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.routes import ChannelConfig
-from schemas.config.wiring import ProviderConfig
+from schemas.config.wiring import DeclaredStepConfig, ProviderConfig
 from schemas.fingerprint import FINGERPRINT, VERSION
 from schemas.records import EXPECTED_MAX_MS
+from service.channel_checks import CHANNEL_KINDS, TO_URL, lacking, needs_secret
 from service.config_errors import ConfigError, Loc, did_you_mean, shown
 from service.config_tree import Folder
 from service.yaml_source import Source
 from storage.dsn import parse_dsn
 from storage.errors import StoreError
 
-CHANNEL_KINDS: Final = ("slack", "pagerduty", "webhook")  # their modules bring heavy clients; a test compares
 _VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,100}")
 Sources = Mapping[str, Source]  # by the part of the folder; only those files whose settings are valid by themselves
@@ -60,8 +60,26 @@ def _provider(source: Source, loc: Loc, provider: ProviderConfig) -> Errors:
         yield source.error((*loc, "kind"), shown(provider.kind), did_you_mean(provider.kind, PROVIDER_KINDS))
     elif provider.kind in SELF_HOSTED and not provider.base_url:
         yield source.error((*loc, "base_url"), "nothing", f"its address: {provider.kind} has none of its own")
-    yield from _one_secret(source, loc, provider, needed=True)
-    yield from _address(source, (*loc, "base_url"), provider.base_url)
+    yield from _automation(source, loc, provider)
+    yield from _one_secret(source, loc, provider, needed=provider.kind not in KEYLESS)
+    replicas = provider.base_url.split(",") if provider.kind in REPLICATED else [provider.base_url]
+    for address in replicas:
+        yield from _address(source, (*loc, "base_url"), address.strip())
+
+
+def _automation(source: Source, loc: Loc, provider: ProviderConfig) -> Errors:
+    """What only `webhook` and `command` have, and cannot do without."""
+    declared = provider.kind in DECLARED
+    if declared and not provider.steps:
+        yield source.error((*loc, "steps"), "nothing", "the steps that your automation has, like `disable:`")
+    if provider.steps and not declared:
+        expected = f"nothing: {provider.kind} has its own; only {' and '.join(sorted(DECLARED))} are told theirs"
+        yield source.error((*loc, "steps"), "steps", expected)
+    if provider.steps.get("revoke", DeclaredStepConfig()).reversible:
+        yield source.error((*loc, "steps", "revoke", "reversible"), "true", "false: what can be undone is `disable`")
+    if provider.kind == "command" and not "".join(provider.command[:1]).startswith("/"):
+        found = shown(provider.command[0]) if provider.command else "nothing"
+        yield source.error((*loc, "command"), found, "the program's full path, then its arguments")
 
 
 def _routes(folder: Folder, sources: Sources) -> Errors:
@@ -74,22 +92,27 @@ def _routes(folder: Folder, sources: Sources) -> Errors:
 def _channel(source: Source, loc: Loc, channel: ChannelConfig) -> Errors:
     if channel.kind not in CHANNEL_KINDS:
         yield source.error((*loc, "kind"), shown(channel.kind), did_you_mean(channel.kind, CHANNEL_KINDS))
-    elif channel.kind != "pagerduty" and not channel.target:
-        what = "a channel id, like C0123ABCD" if channel.kind == "slack" else "the URL to post to"
-        yield source.error((*loc, "target"), "nothing", what)
-    elif channel.kind == "webhook":
+    for setting, expected in lacking(channel):
+        yield source.error((*loc, *setting), "nothing", expected)
+    if channel.kind in TO_URL:
         yield from _address(source, (*loc, "target"), channel.target)
-    yield from _one_secret(source, loc, channel, needed=channel.kind in {"slack", "pagerduty"})
+    yield from _one_secret(source, loc, channel, needed=needs_secret(channel))
     yield from _address(source, (*loc, "base_url"), channel.base_url)
 
 
 def _route_channels(source: Source, routes: RoutesConfig) -> Errors:
     for number, route in enumerate(routes.routes):
         for index, channel in enumerate(route.channels):
-            if channel not in routes.channels:
-                loc = ("routes", number, "channels", index)
-                expected = did_you_mean(channel, routes.channels, otherwise="a name from `channels`:")
-                yield source.error(loc, shown(channel), expected)
+            yield from _known_channel(source, ("routes", number, "channels", index), channel, routes)
+        for step, further in enumerate(route.escalate):
+            for index, channel in enumerate(further.to):
+                yield from _known_channel(source, ("routes", number, "escalate", step, "to", index), channel, routes)
+
+
+def _known_channel(source: Source, loc: Loc, channel: str, routes: RoutesConfig) -> Errors:
+    if channel not in routes.channels:
+        expected = did_you_mean(channel, routes.channels, otherwise="a name from `channels`:")
+        yield source.error(loc, shown(channel), expected)
 
 
 def _one_secret(source: Source, loc: Loc, owner: ChannelConfig | ProviderConfig, *, needed: bool) -> Errors:

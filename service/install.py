@@ -8,13 +8,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from pydantic import SecretStr
 
 from alerting.channels.base import Channel
 from alerting.channels.build import build_channel
 from containment.providers.base import Provider
-from containment.providers.build import build_provider, steps_of_kind
+from containment.providers.build import build_provider, steps_configured
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
@@ -30,6 +31,8 @@ from storage.client import open_store
 from storage.store import Store
 from streams.kafka import EMBEDDED, Timing
 from streams.topics import Topics
+
+_OF_ONE_KEY: Final = frozenset({"key", "gateway"})
 
 
 def wall_ms() -> int:
@@ -112,8 +115,16 @@ class Install:
         )  # fmt: skip
 
     def offered(self) -> dict[str, Mapping[Step, bool]]:
-        """Provider name → the steps it has and whether each can be undone."""
-        return {name: steps_of_kind(provider.kind) for name, provider in self.folder.wiring.providers.items()}
+        """Provider name → the steps it has for one key and whether each can be undone.
+
+        Steps that reach further than the key would cut its healthy neighbours: they are not ordered.
+        """
+        return {
+            name: {
+                step: spec.reversible for step, spec in steps_configured(provider).items() if spec.scope in _OF_ONE_KEY
+            }
+            for name, provider in self.folder.wiring.providers.items()
+        }
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
         return self.registry.facts_of(key_id)
@@ -127,7 +138,8 @@ class Install:
         for name, config in self.folder.routes.channels.items():
             what = f"channel {name}"
             secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
-            built[name] = build_channel(name, config, secret or SecretStr(""))
+            runbooks = self.folder.routes.runbook_url
+            built[name] = build_channel(name, config, secret or SecretStr(""), runbooks=runbooks)
         return built
 
     def providers(self) -> dict[str, Provider]:

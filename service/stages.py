@@ -163,7 +163,8 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
         stage.on_incident(record.partition, record.value, done=record.ack)
 
     app = StageApp(
-        edges.group("notify"), [install.topics.name(Topic.INCIDENTS)], handle, lambda: None, changelog=changelog
+        edges.group("notify"), [install.topics.name(Topic.INCIDENTS)], handle, stage.forget, changelog=changelog,
+        restored=stage.restored, tick=stage.tick
     )  # fmt: skip
     return app, stage
 

@@ -60,6 +60,7 @@ class _Reader:
         self._acks: dict[TP, Acks] = {}
         self._assigned: set[int] = set()
         self._loading = asyncio.Lock()
+        self._restored: set[int] = set()  # what the stage was told of; a stage's own work may load more
 
     async def on_revoked(self, _sender: Any, _partitions: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal
         if self._app.abandoned:
@@ -67,6 +68,7 @@ class _Reader:
         self._assigned.clear()
         self._expected.clear()
         self._acks.clear()
+        self._restored = set()
         self._stage.forget()
         if self._stage.changelog is not None:
             self._stage.changelog.drop()
@@ -125,13 +127,14 @@ class _Reader:
 
     async def _load(self, partition: int) -> None:
         changelog = self._stage.changelog
-        if changelog is None or changelog.loaded(partition):
+        if changelog is None or (partition in self._restored and changelog.loaded(partition)):
             return
         async with self._loading:
-            if not changelog.loaded(partition):
-                await changelog.load(partition)
-                if self._stage.restored is not None:
-                    self._stage.restored(partition, changelog.items(partition))
+            restored = self._restored
+            await changelog.load(partition)
+            if partition not in restored and self._stage.restored is not None:
+                self._stage.restored(partition, changelog.items(partition))
+            restored.add(partition)
 
     def _give_up(self, error: Exception) -> None:
         self._broken = True

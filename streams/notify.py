@@ -1,7 +1,8 @@
 """Incidents → people. Each channel has its own queue and worker: a dead one keeps its work and stops no other.
 
 A record is acknowledged when every channel of its routes has it. What each channel said (its message's id, the last
-version it shows) is stored, so that a restart edits the message instead of sending a second one. Pictures have queues
+version it shows) is stored, so that a restart edits the message instead of sending a second one. So is an incident that
+time alone will bring to people, because quiet hours end or nobody acknowledges. Pictures have queues
 and workers of their own: a slow upload holds up no words.
 """
 
@@ -18,13 +19,14 @@ from alerting.channels.base import Channel, DeliveryState, Illustrated
 from alerting.deliver import DeliveryFailure, deliver
 from alerting.illustrate import MOST_AT_ONCE, Draw, Illustration, illustrate, occasion
 from alerting.picture import picture
-from alerting.routing import route
+from alerting.routing import plan
 from schemas.config import RoutesConfig
 from schemas.records import Incident
 from streams.metrics import Metrics
 from streams.score import ShardStore
 
 _AGAIN_AFTER_S: Final = (1.0, 5.0, 15.0, 60.0)  # between rounds of bounded tries, while a channel is down
+_WAITING: Final = b"waiting:"  # of an incident that time alone will bring to people: quiet hours end, or it escalates
 _GIVE_UP_AFTER_MS: Final = 24 * 3600 * 1000  # an incident nobody could be told of for a day is history
 log = structlog.get_logger()
 
@@ -40,6 +42,15 @@ class _Job:
     partition: int
     queued_at_ms: int
     waiting: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The newest version of an incident, and when to ask again who is to be told."""
+
+    incident: Incident
+    partition: int
+    again_ms: int
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,11 @@ class NotifyStage:
     _queues: dict[str, asyncio.Queue[_Job]] = field(default_factory=dict)
     _pictures: dict[str, asyncio.Queue[tuple[_Job, DeliveryState]]] = field(default_factory=dict)
     _workers: list[asyncio.Task[None]] = field(default_factory=list)
+    _waiting: dict[str, _Waiting] = field(default_factory=dict)  # by incident
+    _notes: asyncio.Queue[tuple[int, str, Callable[[], None]]] = field(default_factory=asyncio.Queue)
 
     def start(self) -> None:
+        self._workers.append(asyncio.create_task(self._note(), name="notify-notes"))
         for name, channel in self.deps.channels.items():
             self._queues[name] = asyncio.Queue()
             self._workers.append(asyncio.create_task(self._work(name), name=f"notify-{name}"))
@@ -80,13 +94,59 @@ class NotifyStage:
         self._workers.clear()
 
     def on_incident(self, partition: int, value: bytes, *, done: Callable[[], object]) -> None:
-        """Queue it for each routed channel; `done` when all have it."""
+        """Queue it for each routed channel; `done` when all have it, and what must wait is stored."""
         incident = Incident.from_bytes(value)
-        told = [name for name in self._queues if self.deps.store.get(_key(name, incident)) is not None]
-        names = [d.channel for d in route(incident, self.deps.routes(), told=told) if d.channel in self._queues]
-        waiting = _Countdown(len(names), done)
-        for name in names:
-            self._queues[name].put_nowait(_Job(incident, partition, self.deps.now_ms(), waiting.one))
+        known = self._waiting.get(incident.incident_id)
+        if known is None or known.incident.seq <= incident.seq:
+            self._tell(incident, partition, done=done)
+        else:
+            done()  # it comes again, and a newer version of it is known
+
+    def restored(self, partition: int, values: Mapping[bytes, bytes]) -> None:
+        """After a restart: what waits."""
+        for key, value in values.items():
+            if key.startswith(_WAITING) and value:
+                incident = Incident.from_bytes(value)
+                self._waiting[incident.incident_id] = _Waiting(incident, partition, again_ms=0)
+
+    def forget(self) -> None:
+        """A rebalance: what waits may be another worker's now."""
+        self._waiting.clear()
+
+    async def tick(self) -> None:
+        """Tell what has waited long enough."""
+        now_ms = self.deps.now_ms()
+        for each in [waiting for waiting in self._waiting.values() if waiting.again_ms <= now_ms]:
+            self._tell(each.incident, each.partition, done=lambda: None)
+
+    def _tell(self, incident: Incident, partition: int, *, done: Callable[[], object]) -> None:
+        now_ms, name = self.deps.now_ms(), incident.incident_id
+        told = [each for each in self._queues if self.deps.store.get(_key(each, incident)) is not None]
+        planned = plan(incident, self.deps.routes(), now_ms=now_ms, told=told)
+        channels = [delivery.channel for delivery in planned.now if delivery.channel in self._queues]
+        if planned.again_ms is not None:
+            self._waiting[name] = _Waiting(incident, partition, planned.again_ms)
+            waiting = _Countdown(len(channels) + 1, done)
+            self._notes.put_nowait((partition, name, waiting.one))
+        elif self._waiting.pop(name, None) or self.deps.store.get(_waiting_key(name)):
+            # Noted only when all channels have it: else a restart would lose what it waited for.
+            noted = _Countdown(1, done)
+            waiting = _Countdown(len(channels), lambda: self._notes.put_nowait((partition, name, noted.one)))
+        else:
+            waiting = _Countdown(len(channels), done)
+        for channel in channels:
+            self._queues[channel].put_nowait(_Job(incident, partition, now_ms, waiting.one))
+
+    async def _note(self) -> None:
+        """Store what waits of an incident, or that nothing does any more."""
+        while True:
+            partition, name, noted = await self._notes.get()
+            await self.deps.load(partition)
+            waits, key = self._waiting.get(name), _waiting_key(name)
+            value = waits.incident.to_bytes() if waits else b""
+            if (self.deps.store.get(key) or b"") != value:
+                await self.deps.store.put(partition, key, value)
+            noted()
 
     async def _work(self, name: str) -> None:
         while True:
@@ -148,6 +208,10 @@ class NotifyStage:
                 return None
             await self.deps.sleep(_AGAIN_AFTER_S[min(again, len(_AGAIN_AFTER_S) - 1)])
         return None
+
+
+def _waiting_key(incident_id: str) -> bytes:
+    return _WAITING + incident_id.encode()
 
 
 def _key(channel: str, incident: Incident) -> bytes:

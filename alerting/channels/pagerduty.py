@@ -18,6 +18,7 @@ from alerting.channels.address import checked_url, is_loopback
 from alerting.channels.base import DeliveryState, shows
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable, retry_after_s
 from alerting.message import message
+from alerting.runbook import RUNBOOKS, as_link
 from alerting.words import clean
 from schemas.config.routes import ChannelConfig
 from schemas.records import CLOSED, Incident, StepState, rfc3339
@@ -55,12 +56,13 @@ class PagerDutyChannel:
 
     kind = KIND
 
-    def __init__(self, name: str, config: ChannelConfig, secret: SecretStr) -> None:
+    def __init__(self, name: str, config: ChannelConfig, secret: SecretStr, *, runbooks: str = RUNBOOKS) -> None:
         if not secret.get_secret_value():
             raise Refused(
                 name, Reason.MISCONFIGURED, "an integration (routing) key is needed: secret_env or secret_file"
             )
         self.name = name
+        self._runbooks = runbooks
         self._timeout_s = config.timeout_s
         url = checked_url(config.base_url or _API, channel=name, internal=config.internal).rstrip("/")
         local = is_loopback(urlsplit(url).hostname or "")
@@ -82,7 +84,7 @@ class PagerDutyChannel:
         await asyncio.to_thread(self._client.close)
 
     async def _send(self, action: str, incident: Incident) -> None:
-        event = _event(incident) if action == "trigger" else {}
+        event = _event(incident, self._runbooks) if action == "trigger" else {}
         try:
             async with asyncio.timeout(self._timeout_s + _GRACE_S):
                 await asyncio.to_thread(self._client.send_event, action, incident.incident_id, **event)
@@ -118,9 +120,9 @@ class PagerDutyChannel:
         return Retryable(self.name, Reason.CONNECTION, f"PagerDuty cannot be reached: {kind}")
 
 
-def build(name: str, config: ChannelConfig, secret: SecretStr) -> PagerDutyChannel:
+def build(name: str, config: ChannelConfig, secret: SecretStr, *, runbooks: str = RUNBOOKS) -> PagerDutyChannel:
     """The channel of one entry in `routes.yaml`. Refused when it is misconfigured."""
-    return PagerDutyChannel(name, config, secret)
+    return PagerDutyChannel(name, config, secret, runbooks=runbooks)
 
 
 def _refusal(name: str, status: int) -> Refused:
@@ -148,14 +150,16 @@ def _failed_steps(incident: Incident) -> int:
     return sum(step.state == StepState.IRREVOCABLE for step in incident.steps)
 
 
-def _event(incident: Incident) -> dict[str, Any]:
-    content = message(incident)
+def _event(incident: Incident, runbooks: str) -> dict[str, Any]:
+    content = message(incident, runbooks)
+    link = as_link(content.runbook)
     details = dict(content.facts)
     details |= {f"Reason: {family}": sentence for family, sentence in content.reasons}
     details |= {f"Step {number}": step for number, step in enumerate(content.steps, start=1)}
     details["Latest"] = content.latest
     return {
         "client": "keyfuse",
+        "links": [{"href": link, "text": "What to do"}] if link else [],
         "payload": {
             "summary": clean(f"{content.title}: {content.headline}", _SUMMARY_MAX),
             "source": incident.key_id,

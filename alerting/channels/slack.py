@@ -25,6 +25,7 @@ from alerting.channels.errors import ChannelError, Reason, Refused, Retryable, r
 from alerting.channels.slack_blocks import render, render_reply
 from alerting.channels.slack_files import put, upload_place
 from alerting.picture import caption
+from alerting.runbook import RUNBOOKS
 from schemas.config.routes import ChannelConfig
 from schemas.records import Incident
 
@@ -56,13 +57,14 @@ class SlackChannel:
 
     kind = KIND
 
-    def __init__(self, name: str, config: ChannelConfig, secret: SecretStr) -> None:
+    def __init__(self, name: str, config: ChannelConfig, secret: SecretStr, *, runbooks: str = RUNBOOKS) -> None:
         if not config.target:
             raise Refused(name, Reason.MISCONFIGURED, "target must be the Slack channel's id, such as C0123456789")
         if not secret.get_secret_value():
             raise Refused(name, Reason.MISCONFIGURED, "a Slack bot token is needed: secret_env or secret_file")
         self.name = name
         self._config = config
+        self._runbooks = runbooks
         self._secret = secret
         self._url = checked_url(config.base_url or _API, channel=name, internal=config.internal)
         self._session: aiohttp.ClientSession | None = None
@@ -114,7 +116,7 @@ class SlackChannel:
             await self._session.close()
 
     async def _post(self, incident: Incident) -> DeliveryState:
-        text, blocks = render(incident)
+        text, blocks = render(incident, self._runbooks)
         answer = await self._call(
             self._client().chat_postMessage(
                 channel=self._config.target, text=text, blocks=blocks, metadata=_metadata(incident),
@@ -128,7 +130,7 @@ class SlackChannel:
 
     async def _edit(self, incident: Incident, previous: DeliveryState) -> None:
         channel, ts, client = previous.ids["channel"], previous.ids["ts"], self._client()
-        text, blocks = render(incident)
+        text, blocks = render(incident, self._runbooks)
         # The edit may be repeated without harm, the reply may not: so the reply comes last and ends the delivery.
         await self._call(
             client.chat_update(channel=channel, ts=ts, text=text, blocks=blocks, metadata=_metadata(incident))
@@ -194,9 +196,9 @@ class SlackChannel:
         return _refusal(self.name, code)
 
 
-def build(name: str, config: ChannelConfig, secret: SecretStr) -> SlackChannel:
+def build(name: str, config: ChannelConfig, secret: SecretStr, *, runbooks: str = RUNBOOKS) -> SlackChannel:
     """The channel of one entry in `routes.yaml`. Refused when it is misconfigured."""
-    return SlackChannel(name, config, secret)
+    return SlackChannel(name, config, secret, runbooks=runbooks)
 
 
 def _refusal(name: str, code: str) -> ChannelError:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from alerting.message import message
+from alerting.runbook import RUNBOOKS, as_link
 from alerting.words import clean
 from schemas.records import Incident
 
@@ -14,13 +15,13 @@ _HEADER_MAX: Final = 150  # Slack's limits, in characters
 _SECTION_MAX: Final = 3000
 
 
-def render(incident: Incident) -> tuple[str, list[Block]]:
+def render(incident: Incident, runbooks: str = RUNBOOKS) -> tuple[str, list[Block]]:
     """The text for notifications and the blocks of the message.
 
     Everything that comes from outside is escaped and shown verbatim: a key called `<!channel>` calls nobody.
     """
-    content = message(incident)
-    fields = [_mrkdwn(f"*{label}*\n{escape(value)}") for label, value in content.facts]
+    content = message(incident, runbooks)
+    fields = [_mrkdwn(f"*{label}*\n{_value(value, page=content.runbook)}") for label, value in content.facts]
     blocks: list[Block] = [
         {"type": "header", "text": {"type": "plain_text", "text": _cut(escape(content.title), _HEADER_MAX)}},
         *_sections([f"*{escape(content.headline)}*"]),
@@ -46,6 +47,12 @@ def escape(text: str) -> str:
     """
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace("*", "∗").replace("`", "'").replace("~", "∼")
+
+
+def _value(value: str, *, page: str) -> str:
+    """Only our own page is a link; it comes from the configuration, which lets no `<`, `>` or `|` in."""
+    link = as_link(value) if value == page else None
+    return f"<{link.replace('&', '&amp;')}|{link.rsplit('/', 1)[-1] or 'runbook'}>" if link else escape(value)
 
 
 def _sections(lines: Iterable[str]) -> list[Block]:

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+import re
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
 import anthropic
 from anthropic.types.organization import APIKey
 from pydantic import SecretStr
 
 from containment.providers.base import Effect, StepSpec
-from containment.providers.errors import ProviderError, Reason, Refused, Retryable, by_status
-from containment.providers.redact import redact
+from containment.providers.errors import Reason, Refused, Retryable
+from containment.providers.sdk_errors import SdkCalls
 from schemas.records import Step
 
 BASE_URL: Final = "https://api.anthropic.com"
@@ -30,8 +31,8 @@ _HOLDS: Final[Mapping[Step, frozenset[str]]] = {
     "disable": frozenset({"inactive", "archived", "expired"}),
     "revoke": frozenset({"archived"}),
 }
+_REF: Final = re.compile(r"apikey_[\w-]+")
 _STATUSES: Final = frozenset({"active", "inactive", "archived", "expired"})
-T = TypeVar("T")
 
 
 class AnthropicProvider:
@@ -47,13 +48,16 @@ class AnthropicProvider:
     def __init__(self, name: str, secret: SecretStr, *, base_url: str = "", timeout_s: float = 10) -> None:
         self.name = name
         self.steps = STEPS
-        self._secret = secret
+        self._calls = SdkCalls(anthropic, anthropic.AnthropicError, secret)
         self._client = anthropic.AsyncAnthropic(
             api_key=secret.get_secret_value(),
             base_url=base_url or BASE_URL,
             timeout=timeout_s,
             max_retries=0,  # the executor counts the tries and keeps the audit
         )
+
+    def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
+        return self.steps if _is_ref(ref) else {}
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         return {"status": await self._status(ref)}
@@ -89,33 +93,16 @@ class AnthropicProvider:
 
     async def _status(self, ref: str) -> str:
         doing = f"read {_checked(ref)}"
-        return _status_in(await self._call(doing, self._client.organization.api_keys.retrieve(ref)), ref, doing)
+        return _status_in(await self._calls.make(doing, self._client.organization.api_keys.retrieve(ref)), ref, doing)
 
     async def _write(self, ref: str, status: Literal["active", "inactive", "archived"]) -> str:
         doing = f"set {ref} {status}"
-        answer = await self._call(doing, self._client.organization.api_keys.update(ref, status=status))
+        answer = await self._calls.make(doing, self._client.organization.api_keys.update(ref, status=status))
         return f"the key is {_status_in(answer, ref, doing)}"
 
     def _known(self, step: Step) -> None:
         if step not in self.steps:
             raise Refused(Reason.NOT_SUPPORTED, f"{self.name} cannot {step} a key; it can disable and revoke")
-
-    async def _call(self, doing: str, call: Awaitable[T]) -> T:
-        try:
-            return await call
-        except anthropic.APIStatusError as exc:
-            raise self._of_status(doing, exc) from None
-        except anthropic.APITimeoutError:
-            raise Retryable(Reason.TIMEOUT, f"{doing}: no answer in time") from None
-        except anthropic.APIConnectionError:
-            raise Retryable(Reason.NETWORK, f"{doing}: no connection") from None
-        except (anthropic.AnthropicError, ValueError, TypeError, AttributeError) as exc:
-            # The client builds its models from whatever came; a body of another shape surfaces as one of these.
-            raise Retryable(Reason.NONSENSE, f"{doing}: an answer that makes no sense ({type(exc).__name__})") from None
-
-    def _of_status(self, doing: str, exc: anthropic.APIStatusError) -> ProviderError:
-        said = redact(exc.message, self._secret)
-        return by_status(exc.status_code, doing, said, retry_after=exc.response.headers.get("retry-after"))
 
 
 def _status_in(key: object, ref: str, doing: str) -> str:
@@ -125,7 +112,11 @@ def _status_in(key: object, ref: str, doing: str) -> str:
     return str(status)
 
 
+def _is_ref(ref: str) -> bool:
+    return _REF.fullmatch(ref) is not None
+
+
 def _checked(ref: str) -> str:
-    if not ref.startswith("apikey_") or "/" in ref:
+    if not _is_ref(ref):
         raise Refused(Reason.BAD_REF, "provider_ref must be apikey_... for Anthropic; look in keys.yaml")
     return ref

@@ -36,7 +36,13 @@ class Provider(Protocol):
 
     @property
     def steps(self) -> Mapping[Step, StepSpec]:
-        """What can be done here; a step that is missing cannot."""
+        """What can be done here, for one key or another; a step that is missing cannot."""
+
+    def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
+        """What can be done with this key, told from the form of its `provider_ref` alone: a part of `steps`.
+
+        Nothing for a reference that has no form of this provider. Never a call.
+        """
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         """How the key stands now, for undo. Never a secret. Raises Refused when the key is unknown."""

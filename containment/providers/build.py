@@ -1,4 +1,8 @@
-"""From `keyfuse.yaml` to a provider. Secrets arrive already read from the environment or a file."""
+"""From `keyfuse.yaml` to a provider. Secrets arrive already read from the environment or a file.
+
+A kind is a module beside this one with `STEPS` and its class. A module whose settings are more than an address has two
+functions besides: `steps_for(config)`, the steps with these settings, and `from_config`, which makes the provider.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +19,49 @@ from schemas.records import Step
 # Imported only when configured: an official client takes a second to import.
 _ADAPTERS: Final = {
     "anthropic": "AnthropicProvider",
+    "aws": "AwsProvider",
+    "azure": "AzureProvider",
+    "command": "CommandProvider",
+    "envoy": "EnvoyProvider",
+    "google": "GoogleProvider",
+    "kong": "KongProvider",
     "litellm": "LiteLLMProvider",
     "openai": "OpenAIProvider",
+    "openrouter": "OpenRouterProvider",
     "sandbox": "SandboxProvider",
+    "vault": "VaultProvider",
+    "webhook": "WebhookProvider",
 }
 KINDS: Final = tuple(_ADAPTERS)
-SELF_HOSTED: Final = frozenset({"litellm", "sandbox"})
+SELF_HOSTED: Final = frozenset({"envoy", "kong", "litellm", "sandbox", "vault", "webhook"})
 """Kinds without an address of their own."""
+REPLICATED: Final = frozenset({"litellm"})
+"""Kinds whose `base_url` may name several replicas, separated by commas."""
+DECLARED: Final = frozenset({"command", "webhook"})
+"""Kinds whose steps are the user's own: they are read from `steps`."""
+KEYLESS: Final = frozenset({"aws", "azure", "command", "google"})
+"""Kinds that may do without an admin key of ours: the clouds know the machine itself, a program of yours its own."""
 
 
 def _module(kind: str) -> Any:  # noqa: ANN401 - one of the modules beside this one
     return import_module(f"containment.providers.{kind}")
 
 
-def steps_of_kind(kind: str) -> dict[Step, bool]:
-    """The steps of a kind of provider, each with whether it can be undone; nothing for an unknown kind."""
-    found: Mapping[Step, StepSpec] = _module(kind).STEPS if kind in KINDS else {}
-    return {step: spec.reversible for step, spec in found.items()}
+def steps_configured(config: ProviderConfig) -> Mapping[Step, StepSpec]:
+    """What a provider of these settings can do, without its admin key; nothing for an unknown kind."""
+    if config.kind not in KINDS:
+        return {}
+    module = _module(config.kind)
+    found: Mapping[Step, StepSpec] = module.steps_for(config) if hasattr(module, "steps_for") else module.STEPS
+    return found
 
 
 def build_provider(name: str, config: ProviderConfig, secret: SecretStr | None, *, timeout_s: float = 10) -> Provider:
     """The adapter for `providers.<name>` in `keyfuse.yaml`.
 
     Raises:
-        ValueError: the kind is unknown, or an address or the admin key is missing, in the user's words.
+        ValueError: the kind is unknown, an address or the admin key is missing or has another form, or a package is
+            missing; in the user's words.
     """
     where = f"keyfuse.yaml, providers.{name}"
     if config.kind not in KINDS:
@@ -46,8 +69,15 @@ def build_provider(name: str, config: ProviderConfig, secret: SecretStr | None, 
     if config.kind in SELF_HOSTED and not config.base_url:
         raise ValueError(f"{where}: base_url is missing; {config.kind} has no address of its own")
     value = secret.get_secret_value().strip() if secret else ""  # files end with a line break
-    if not value:
+    if not value and config.kind not in KEYLESS:
         raise ValueError(f"{where}: the admin key is missing; set secret_env or secret_file")
-    adapter = getattr(_module(config.kind), _ADAPTERS[config.kind])
-    built: Provider = adapter(name, SecretStr(value), base_url=config.base_url, timeout_s=timeout_s)
+    module = _module(config.kind)
+    try:
+        if hasattr(module, "from_config"):
+            made: Provider = module.from_config(name, config, SecretStr(value), timeout_s=timeout_s)
+            return made
+        adapter = getattr(module, _ADAPTERS[config.kind])
+        built: Provider = adapter(name, SecretStr(value), base_url=config.base_url, timeout_s=timeout_s)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     return built

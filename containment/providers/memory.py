@@ -55,6 +55,9 @@ class MemoryProvider:
         self._throttled: set[str] = set()
         self._stale: dict[str, int] = {}
 
+    def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
+        return self.steps
+
     async def snapshot(self, ref: str) -> dict[str, str]:
         self._begin("snapshot", ref)
         return {"status": self._level[ref], "throttled": "yes" if ref in self._throttled else "no"}

@@ -33,6 +33,9 @@ class SandboxProvider:
         self.steps = STEPS
         self._api = JsonApi(base_url, secret, timeout_s=timeout_s, headers={})
 
+    def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
+        return self.steps
+
     async def snapshot(self, ref: str) -> dict[str, str]:
         key = await self._read(ref)
         return {"status": key["status"], "limit_per_min": "" if key["limit"] is None else str(key["limit"])}

@@ -16,7 +16,12 @@ class KeyConfig(Config):
     provider: str = Field(min_length=1)
     """The provider whose admin API can act on it: openai, anthropic, litellm, sandbox."""
     provider_ref: str | None = None
-    """The provider's own id: OpenAI `proj_.../key_...`, Anthropic `apikey_...`, LiteLLM the key's hash."""
+    """The provider's own id: OpenAI `proj_.../key_...` or `proj_.../sa/ID`, Anthropic `apikey_...`,
+    LiteLLM and OpenRouter the key's hash,
+    Azure `SUBSCRIPTION/RESOURCE_GROUP/ACCOUNT/Key1`, Vault a lease id or `prefix:PATH`,
+    Kong `CONSUMER/KEY_AUTH_ID` (and `/sole`), Envoy `NAMESPACE/SECRET/CLIENT_ID`,
+    AWS `iam/USER/AKIA...`, `bedrock/USER/ACCA...`, `role/ROLE` or `user/USER`, Google the resource's name, like
+    `projects/P/locations/global/keys/K`."""
     team: str = "unknown"
     """Owning team; routes by it."""
     app: str = "unknown"

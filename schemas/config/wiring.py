@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -70,17 +70,42 @@ class StateConfig(Config):
     """So long without traffic, and the clock of a partition follows the wall's: silence ends incidents."""
 
 
+class DeclaredStepConfig(Config):
+    """What your own automation does for one step, for the plan and for who approves."""
+
+    reversible: bool = False
+    """Your automation can undo it. Without this a person must approve it each time."""
+    scope: Literal["key", "project", "account", "gateway"] = "key"
+    """What stops working; anything wider than the one key is never chosen by itself."""
+    typical_s: Annotated[float, Field(ge=0, le=3600)] = 10
+    """Usual time until it is in effect."""
+    breaks: str = Field(default="Whatever your own automation stops.", min_length=1, max_length=500)
+    """What else breaks, in a sentence."""
+
+
 class ProviderConfig(Config):
     """One provider's admin API."""
 
     kind: str = Field(min_length=1)
-    """openai, anthropic, litellm or sandbox."""
+    """openai, anthropic, aws, google, azure, openrouter, litellm, kong, envoy, vault, webhook, command or sandbox."""
     base_url: str = ""
-    """Other address than the provider's own."""
+    """Other address than the provider's own. litellm: that of each replica, separated by commas."""
     secret_env: str = ""
     """Environment variable with the admin key."""
     secret_file: str = ""
     """... or the file that holds it."""
+    ca_file: str = ""
+    """kong, envoy and webhook: certificates (PEM) to trust instead of the public ones, for an address of your own."""
+    throttle_usd: Annotated[float, Field(gt=0, le=1000)] = 1
+    """openrouter: what a throttled key may still spend, in USD."""
+    degrade_to: Annotated[tuple[str, ...], Field(max_length=500)] = ()
+    """openai: the models a project may still use while it is degraded; empty: that step is not offered."""
+    command: Annotated[tuple[str, ...], Field(max_length=100)] = ()
+    """command: the program with its full path, then its arguments, one each. No shell; never a secret."""
+    steps: dict[Literal["throttle", "degrade", "block", "disable", "revoke"], DeclaredStepConfig] = Field(
+        default_factory=dict
+    )
+    """webhook and command: the steps that your automation has, by name: throttle, degrade, block, disable or revoke."""
 
 
 class WiringConfig(Config):

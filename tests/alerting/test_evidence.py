@@ -7,7 +7,8 @@ import json
 import pytest
 
 from alerting.channels.slack import render
-from alerting.message import by_weight, message, plain, weights
+from alerting.message import message, plain, weights
+from alerting.runbook import by_weight
 from schemas.records import Finding, Incident, Scaled, Sketch
 from tests.alerting.world import command, finding, found, incident, only, shown_step, sketched
 

@@ -26,6 +26,7 @@ CRITICAL, contained: openai key fp1:0123456789abcdef of search/ranker (prod)
   Acceptable loss  $100.00
   Mode             auto
   Incident         inc_1, opened 2026-11-23T10:00:00.000Z
+  What to do       docs/runbooks/velocity.md
 
   velocity: Spends $3.00/min, normally $0.10: seen on one of 10^9 healthy keys.
   economics: Pays $0.40 per request, normally $0.01.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
-from fastapi import FastAPI
 from pydantic import SecretStr
 
 from containment.providers.anthropic import AnthropicProvider
@@ -18,55 +16,23 @@ from containment.providers.memory import Fault, MemoryProvider
 from containment.providers.openai import OpenAIProvider
 from containment.providers.sandbox import SandboxProvider
 from containment.sandbox_server import NewKey, create_sandbox
+from tests.containment.bench import SECRET, TIMEOUT_S, Bench, over_http
+from tests.containment.cloud_benches import CLOUDS
+from tests.containment.keeper_benches import KEEPERS
+from tests.containment.own_benches import OWN
 from tests.containment.servers import anthropic, litellm, openai
-from tests.containment.servers.serve import Faulty, Misbehave, serving
+from tests.containment.servers.serve import Misbehave
 
-SECRET = "plainly-secret-0123456789"
-TIMEOUT_S = 10.0
-
-
-class Another(Protocol):
-    def __call__(self, *, secret: str = SECRET, timeout_s: float = TIMEOUT_S) -> Provider: ...
-
-
-@dataclass
-class Bench:
-    """What the contract suite needs of a provider."""
-
-    provider: Provider
-    ref: str
-    unknown_ref: str
-    fault: Callable[[Misbehave], None]
-    changes: Callable[[], int]  # requests that asked for a change
-    another: Another  # the same provider and server, reached otherwise
-
-
-Make = Callable[[SecretStr, str, float], Provider]
-
-
-@contextlib.asynccontextmanager
-async def _over_http(app: FastAPI, make: Make, ref: str, unknown: str, suffix: str = "") -> AsyncIterator[Bench]:
-    faulty = Faulty(app)
-    async with serving(faulty) as url, contextlib.AsyncExitStack() as closing:
-
-        def another(*, secret: str = SECRET, timeout_s: float = TIMEOUT_S) -> Provider:
-            provider = make(SecretStr(secret), url + suffix, timeout_s)
-            closing.push_async_callback(provider.close)
-            return provider
-
-        def changes() -> int:
-            return sum(method != "GET" and not path.endswith("/probe") for method, path in faulty.requests)
-
-        yield Bench(another(), ref, unknown, faulty.faults.append, changes, another)
+__all__ = ["BENCHES", "SECRET", "Bench"]
 
 
 @contextlib.asynccontextmanager
 async def openai_bench() -> AsyncIterator[Bench]:
     def make(secret: SecretStr, url: str, timeout_s: float) -> Provider:
-        return OpenAIProvider("openai", secret, base_url=url, timeout_s=timeout_s)
+        return OpenAIProvider("openai", secret, base_url=url, timeout_s=timeout_s, degrade_to=("cheap",))
 
-    app = openai.create(SECRET, {"key_live"})
-    async with _over_http(app, make, "proj_shop/key_live", "proj_shop/key_gone", "/v1") as bench:
+    app = openai.create(SECRET, openai.Project({"key_live"}))
+    async with over_http(app, make, "proj_shop/key_live", "proj_gone/key_gone", "/v1") as bench:
         yield bench
 
 
@@ -76,7 +42,7 @@ async def anthropic_bench() -> AsyncIterator[Bench]:
         return AnthropicProvider("anthropic", secret, base_url=url, timeout_s=timeout_s)
 
     app = anthropic.create(SECRET, {"apikey_live": "active"})
-    async with _over_http(app, make, "apikey_live", "apikey_gone") as bench:
+    async with over_http(app, make, "apikey_live", "apikey_gone") as bench:
         yield bench
 
 
@@ -85,7 +51,7 @@ async def litellm_bench() -> AsyncIterator[Bench]:
     def make(secret: SecretStr, url: str, timeout_s: float) -> Provider:
         return LiteLLMProvider("litellm", secret, base_url=url, timeout_s=timeout_s)
 
-    async with _over_http(litellm.create(SECRET, {"88dc28": None}), make, "88dc28", "99ef00") as bench:
+    async with over_http(litellm.create(SECRET, {"88dc28": None}), make, "88dc28", "99ef00") as bench:
         yield bench
 
 
@@ -95,7 +61,7 @@ async def sandbox_bench() -> AsyncIterator[Bench]:
         return SandboxProvider("sandbox", secret, base_url=url, timeout_s=timeout_s)
 
     app = create_sandbox(SecretStr(SECRET))
-    async with _over_http(app, make, "fp1:0a", "fp1:ff") as bench:
+    async with over_http(app, make, "fp1:0a", "fp1:ff") as bench:
         await _register(bench.provider, "fp1:0a")
         bench.changes = _since(bench.changes)
         yield bench
@@ -140,8 +106,11 @@ async def memory_bench() -> AsyncIterator[Bench]:
 
 BENCHES = {
     "openai": openai_bench,
+    **OWN,
     "anthropic": anthropic_bench,
     "litellm": litellm_bench,
     "sandbox": sandbox_bench,
     "memory": memory_bench,
+    **CLOUDS,
+    **KEEPERS,
 }

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
+from anthropic.types.organization import APIKey
 from pydantic import SecretStr
 
 from containment.providers.anthropic import AnthropicProvider
 from containment.providers.base import offered
-from containment.providers.build import KINDS, build_provider
-from containment.providers.errors import Reason, Refused
-from containment.providers.litellm import LiteLLMProvider
-from containment.providers.openai import OpenAIProvider
+from containment.providers.build import KINDS, build_provider, steps_configured
+from containment.providers.errors import Refused
 from containment.providers.redact import redact
 from containment.providers.sandbox import SandboxProvider
 from containment.sandbox_server import create_sandbox
 from schemas.config.wiring import ProviderConfig
-from tests.containment.servers import anthropic, litellm, openai
-from tests.containment.servers.serve import Faulty, Misbehave, serving
+from tests.containment.servers import anthropic, google, litellm
+from tests.containment.servers.serve import Faulty, serving
 
 SECRET = SecretStr("plainly-secret")
-
-
-class TestOpenAI:
-    async def test_a_service_account_key_that_cannot_be_deleted_says_what_to_do(self) -> None:
-        app = openai.create("plainly-secret", {"key_sa"}, service_account_keys=frozenset({"key_sa"}))
-        async with serving(Faulty(app)) as url:
-            provider = OpenAIProvider("openai", SECRET, base_url=url + "/v1")
-            with pytest.raises(Refused, match="delete the service account in the console") as caught:
-                await provider.apply("revoke", "proj_shop/key_sa")
-            await provider.close()
-        assert caught.value.reason is Reason.SERVICE_ACCOUNT
-
-    @pytest.mark.parametrize("ref", ["key_live", "proj_shop", "proj_shop/", "/key_live", "a/b", "proj_x/key_y/z", ""])
-    async def test_a_reference_of_another_form_is_refused_without_a_call(self, ref: str) -> None:
-        provider = OpenAIProvider("openai", SECRET, base_url="http://127.0.0.1:9/v1")
-        with pytest.raises(Refused) as caught:
-            await provider.apply("revoke", ref)
-        await provider.close()
-        assert caught.value.reason is Reason.BAD_REF
+OWN_FORM = {  # of kinds whose secret is more than a word
+    "azure": SecretStr('{"tenant_id": "t", "client_id": "c", "client_secret": "plainly-secret"}'),
+    "aws": SecretStr("AKIAEXAMPLEKEYFUSE23:plainly-secret"),
+    "google": SecretStr(google.key_file("plainly-secret", "http://127.0.0.1:9")),
+    "webhook": SecretStr("whsec_cGxhaW5seS1zZWNyZXQ="),
+}
+OWN_STEPS: dict[str, Any] = {  # of kinds whose steps are declared
+    "webhook": {"steps": {"disable": {"reversible": True}}},
+    "command": {"steps": {"disable": {"reversible": True}}, "command": ("/bin/true",)},
+}
 
 
 class TestAnthropic:
@@ -65,38 +56,20 @@ class TestAnthropic:
             await provider.close()
         assert {method for method, _ in faulty.requests} == {"GET"}
 
-    async def test_a_reference_of_another_form_is_refused_without_a_call(self) -> None:
+    @pytest.mark.parametrize("ref", ["../users", "", "apikey_", "apikey_1/x", "apikey_1\n", "sk-ant-api03-abc"])
+    async def test_a_reference_of_another_form_is_refused_without_a_call_and_offers_nothing(self, ref: str) -> None:
         provider = AnthropicProvider("anthropic", SECRET, base_url="http://127.0.0.1:9")
+        assert provider.steps_of(ref) == {}
         with pytest.raises(Refused, match="apikey_"):
-            await provider.snapshot("../users")
+            await provider.snapshot(ref)
         await provider.close()
 
-
-class TestLiteLLM:
-    async def test_old_versions_answer_401_for_an_unknown_key_and_are_understood(self) -> None:
-        async with serving(Faulty(litellm.create("plainly-secret", {}, unknown_status=401))) as url:
-            provider = LiteLLMProvider("litellm", SECRET, base_url=url)
-            with pytest.raises(Refused) as caught:
-                await provider.apply("block", "99ef00")
-            await provider.close()
-        assert caught.value.reason is Reason.UNKNOWN_KEY
-
-    async def test_a_key_value_in_the_registry_is_refused_and_not_repeated(self) -> None:
-        provider = LiteLLMProvider("litellm", SECRET, base_url="http://127.0.0.1:9")
-        with pytest.raises(Refused, match="never its value") as caught:
-            await provider.apply("block", "sk-abcdef")
-        await provider.close()
-        assert "abcdef" not in str(caught.value)
-
-    async def test_an_admin_key_does_not_follow_a_redirect(self) -> None:
-        faulty = Faulty(litellm.create("plainly-secret", {"88dc28": False}))
-        faulty.faults.append(Misbehave(302, b"", {"location": "http://127.0.0.1:9/"}))
-        async with serving(faulty) as url:
-            provider = LiteLLMProvider("litellm", SECRET, base_url=url)
-            with pytest.raises(Refused):
-                await provider.snapshot("88dc28")
-            await provider.close()
-        assert len(faulty.requests) == 1
+    async def test_our_server_answers_in_the_shape_of_the_clients_own_models(self) -> None:
+        async with serving(Faulty(anthropic.create("plainly-secret", {"apikey_1": "active"}))) as url:
+            headers = {"x-api-key": "plainly-secret", "anthropic-version": "2023-06-01"}
+            async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+                answer = await client.get("/v1/organizations/api_keys/apikey_1")
+        assert APIKey.model_validate_json(answer.content, strict=True).status == "active"
 
 
 class Practice:
@@ -179,9 +152,11 @@ class TestSandbox:
 class TestBuild:
     @pytest.mark.parametrize("kind", KINDS)
     async def test_every_kind_is_built_under_its_configured_name(self, kind: str) -> None:
-        provider = build_provider("mine", ProviderConfig(kind=kind, base_url="http://127.0.0.1:9"), SECRET)
+        secret = OWN_FORM.get(kind, SECRET)
+        config = ProviderConfig(kind=kind, base_url="http://127.0.0.1:9", **OWN_STEPS.get(kind, {}))
+        provider = build_provider("mine", config, secret)
         assert provider.name == "mine"
-        assert offered(provider)
+        assert provider.steps == steps_configured(config) != {}
         assert "plainly-secret" not in repr(provider)
         await provider.close()
 
@@ -193,6 +168,32 @@ class TestBuild:
             (ProviderConfig(kind="sandbox"), SECRET, "base_url is missing"),
             (ProviderConfig(kind="openai"), None, "admin key is missing"),
             (ProviderConfig(kind="openai"), SecretStr(""), "admin key is missing"),
+            (ProviderConfig(kind="aws"), SECRET, "ACCESS_KEY_ID:SECRET"),
+            (ProviderConfig(kind="google"), SECRET, "key file"),
+            (ProviderConfig(kind="kong"), SECRET, "base_url is missing"),
+            (
+                ProviderConfig(kind="kong", base_url="https://kong", ca_file="/nowhere"),
+                SECRET,
+                "ca_file /nowhere cannot",
+            ),
+            (
+                ProviderConfig(kind="envoy", base_url="https://api", ca_file=__file__),
+                SECRET,
+                "ca_file .* cannot be used",
+            ),
+            (ProviderConfig(kind="webhook", base_url="https://a"), SecretStr("whsec_YQ=="), "steps is missing"),
+            (ProviderConfig(kind="webhook", base_url="https://a", **OWN_STEPS["webhook"]), SECRET, "cannot sign"),
+            (ProviderConfig(kind="command", **OWN_STEPS["webhook"]), None, "command is missing"),
+            (
+                ProviderConfig(kind="command", command=("/bin/x", "-k", "plainly-secret"), **OWN_STEPS["webhook"]),
+                SECRET,
+                "every user of this machine",
+            ),
+            (
+                ProviderConfig(kind="command", command=("/bin/x",), steps={"revoke": {"reversible": True}}),
+                None,
+                "revoke cannot be reversible",
+            ),
         ],
     )
     def test_what_is_missing_is_said_in_the_words_of_the_file(
@@ -205,7 +206,7 @@ class TestBuild:
         async with serving(Faulty(litellm.create("plainly-secret", {"88dc28": None}))) as url:
             config = ProviderConfig(kind="litellm", base_url=url)
             provider = build_provider("mine", config, SecretStr("plainly-secret\n"))
-            assert await provider.snapshot("88dc28") == {"blocked": "no"}
+            assert (await provider.snapshot("88dc28"))["blocked"] == "no"
             await provider.close()
 
     def test_no_provider_offers_nothing(self) -> None:
@@ -220,6 +221,7 @@ class TestBuild:
         ("header Authorization: Bearer abc123", "header Authorization: ***"),
         ("no key AIzaSyA1234567890abcdefg here", "no key *** here"),
         ("id AKIAIOSFODNN7EXAMPLE", "id ***"),
+        ("signed with whsec_cGxhaW5seS1z", "signed with ***"),
         ("key_abc in proj_x is gone", "key_abc in proj_x is gone"),
         ("two\n  lines", "two lines"),
         ("x" * 1000, "x" * 300),

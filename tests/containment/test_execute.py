@@ -399,7 +399,7 @@ async def test_three_hundred_commands_under_faults_all_end_known_with_at_most_on
 async def test_a_command_runs_to_confirmed_and_back_on_every_provider(name: str) -> None:
     async with BENCHES[name]() as bench:
         stage = Stage(bench.provider, retry=RetryConfig())
-        for step, spec in bench.provider.steps.items():
+        for step, spec in bench.provider.steps_of(bench.ref).items():
             order = command(bench.ref, step)
             outcome = await stage.run(order)
             assert (outcome.state, outcome.attempts) == (StepState.CONFIRMED, 1), outcome.detail

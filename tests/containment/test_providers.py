@@ -19,17 +19,34 @@ from schemas.records import Step
 from tests.containment.benches import BENCHES, SECRET, Bench
 from tests.containment.servers.serve import Misbehave, body
 
-IMPATIENT_S = 0.1
-NOT_PROVIDERS = {"base", "errors", "redact", "http", "build"}  # what adapters are made of, not adapters
+NOT_PROVIDERS = {  # what adapters are made of, not adapters
+    "aws_iam", "azure_arm", "azure_identity", "base", "build", "declared", "errors", "google_keys", "google_rest",
+    "http", "openai_limits", "openai_project", "redact", "sdk_errors", "vault_leases",
+}  # fmt: skip
 STEPS: dict[str, tuple[Step, ...]] = {
-    "openai": ("revoke",),
+    "openai": ("throttle", "degrade", "block", "revoke"),
+    "kong": ("throttle", "block", "revoke"),
+    "envoy": ("disable",),
+    "webhook": ("disable", "revoke"),
+    "command": ("disable", "revoke"),
     "anthropic": ("disable", "revoke"),
-    "litellm": ("block",),
+    "litellm": ("throttle", "block", "revoke"),
     "sandbox": ("throttle", "disable", "revoke"),
     "memory": ("throttle", "disable", "revoke"),
+    "aws/iam": ("disable", "revoke"),
+    "aws/bedrock": ("disable", "revoke"),
+    "aws/role": ("block",),
+    "aws/user": ("block",),
+    "google/key": ("block", "revoke"),
+    "google/account": ("disable", "revoke"),
+    "azure": ("block", "revoke"),
+    "openrouter": ("throttle", "disable", "revoke"),
+    "vault/lease": ("revoke",),
+    "vault/prefix": ("revoke",),
 }
+COMES_BACK = {("google/key", "revoke")}  # what is deleted there can be had back
 EACH = [(name, step) for name, steps in STEPS.items() for step in steps]
-UNDOABLE = [(name, step) for name, step in EACH if step != "revoke"]
+UNDOABLE = [(name, step) for name, step in EACH if step != "revoke" or (name, step) in COMES_BACK]
 
 
 @pytest.fixture
@@ -62,15 +79,27 @@ def test_every_adapter_in_the_folder_is_on_a_bench() -> None:
         for _, member in inspect.getmembers(import_module(f"containment.providers.{name}"), inspect.isclass)
         if member.__name__.endswith("Provider") and member.__module__.endswith(f".{name}")
     }
-    assert found == with_provider == set(BENCHES) == set(STEPS)
+    assert found == with_provider == {name.partition("/")[0] for name in BENCHES}
+    assert set(BENCHES) == set(STEPS)
 
 
 @each_provider
 async def test_its_steps_are_the_ones_listed_here_and_each_says_what_it_breaks(bench: Bench) -> None:
-    assert tuple(bench.provider.steps) == STEPS[bench.provider.name]
-    for step, spec in bench.provider.steps.items():
-        assert spec.reversible == (step != "revoke")
+    name, steps = bench.provider.name, bench.provider.steps_of(bench.ref)
+    assert tuple(steps) == STEPS[name]
+    for step, spec in steps.items():
+        assert spec.reversible == ((name, step) in UNDOABLE)
         assert spec.breaks.endswith(".")
+
+
+@each_provider
+async def test_the_steps_for_one_key_are_a_part_of_the_steps_and_asking_for_them_is_no_call(bench: Bench) -> None:
+    for ref in (bench.ref, bench.unknown_ref, "", "no reference of any provider/", "../x"):
+        for step, spec in bench.provider.steps_of(ref).items():
+            assert spec.reversible or not bench.provider.steps[step].reversible  # seen without a key, the final one
+            assert spec.breaks.endswith(".")
+    assert bench.provider.steps_of(bench.ref)
+    assert bench.changes() == 0
 
 
 @each_step
@@ -106,7 +135,7 @@ async def test_undo_leaves_a_key_cut_that_was_cut_before_us(bench: Bench, step: 
     assert (await bench.provider.in_effect(step, bench.ref)).state == "yes"
 
 
-@pytest.mark.parametrize("bench", [name for name, step in EACH if step == "revoke"], indirect=True)
+@pytest.mark.parametrize("bench", [name for name, step in EACH if (name, step) not in UNDOABLE], indirect=True)
 async def test_a_revoked_key_cannot_come_back(bench: Bench) -> None:
     before = await bench.provider.snapshot(bench.ref)
     await bench.provider.apply("revoke", bench.ref)
@@ -118,7 +147,7 @@ async def test_a_revoked_key_cannot_come_back(bench: Bench) -> None:
 
 @each_provider
 async def test_a_step_it_does_not_have_is_refused(bench: Bench) -> None:
-    for call in (bench.provider.apply("degrade", bench.ref), bench.provider.in_effect("degrade", bench.ref)):
+    for call in (bench.provider.apply("notify", bench.ref), bench.provider.in_effect("notify", bench.ref)):
         with pytest.raises(Refused) as caught:
             await call
         assert caught.value.reason is Reason.NOT_SUPPORTED
@@ -156,7 +185,7 @@ async def test_an_unknown_key_is_refused_for_good(bench: Bench, step: Step) -> N
         assert caught.value.reason is Reason.UNKNOWN_KEY
 
 
-@pytest.mark.parametrize("bench", ["openai"], indirect=True)
+@pytest.mark.parametrize("bench", ["openai", "litellm", "openrouter", "vault/lease", "vault/prefix"], indirect=True)
 async def test_a_key_unknown_from_the_start_is_not_taken_for_a_deleted_one(bench: Bench) -> None:
     """Deleting leaves nothing to read, so the snapshot before is what tells a typing mistake from success."""
     with pytest.raises(Refused) as caught:
@@ -183,7 +212,7 @@ async def test_a_rate_limit_says_when_to_come_back(bench: Bench, step: Step) -> 
     ids=["500", "503", "hang"],
 )
 async def test_an_outage_is_worth_another_try(bench: Bench, step: Step, fault: Misbehave, reason: Reason) -> None:
-    provider = bench.another(timeout_s=IMPATIENT_S) if fault.hang else bench.provider
+    provider = bench.another(timeout_s=bench.impatient_s) if fault.hang else bench.provider
     for call in calls(provider, step, bench.ref):
         bench.fault(fault)
         with pytest.raises(Retryable) as caught:
@@ -230,7 +259,7 @@ async def test_an_answer_that_makes_no_sense_never_breaks_us(bench: Bench, step:
     ids=["500", "400", "hang"],
 )
 async def test_a_change_that_happened_behind_an_error_is_seen(bench: Bench, step: Step, fault: Misbehave) -> None:
-    provider = bench.another(timeout_s=IMPATIENT_S) if fault.hang else bench.provider
+    provider = bench.another(timeout_s=bench.impatient_s) if fault.hang else bench.provider
     bench.fault(fault)
     with pytest.raises(ProviderError):
         await provider.apply(step, bench.ref)
@@ -248,11 +277,11 @@ async def test_one_call_is_one_request(bench: Bench, step: Step) -> None:
 
 @each_provider
 async def test_a_secret_that_the_provider_quotes_reaches_nobody(bench: Bench) -> None:
-    quoting = body({"error": {"message": f"cannot use {SECRET} nor sk-proj-abcdefghijklmnop", "type": "x"}})
+    quoting = body({"error": {"message": f"cannot use {bench.quoted} nor sk-proj-abcdefghijklmnop", "type": "x"}})
     for status in (400, 401, 403, 404, 422, 429, 500):
         bench.fault(Misbehave(status, quoting))
         with pytest.raises(ProviderError) as caught:
             await bench.provider.snapshot(bench.ref)
         shown = f"{caught.value} {caught.value!r} {caught.value.__cause__!r} {bench.provider!r} {vars(caught.value)}"
-        assert SECRET not in shown
+        assert bench.quoted not in shown
         assert "abcdefghijklmnop" not in shown

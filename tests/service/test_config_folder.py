@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.channels.build import KINDS
-from service.config_checks import CHANNEL_KINDS
+from service.channel_checks import CHANNEL_KINDS
 from service.config_folder import ConfigErrors, Folder, FolderWatch, load_folder, write_templates
 from service.config_settings import settings_of
 from service.config_templates import render_template
@@ -203,6 +204,37 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         'routes.yaml:6 routes[0].channels[1]: "oncal" -> did you mean "oncall"?',
     ),
     (
+        "unknown channel to escalate to",
+        {
+            "routes": "channels:\n  oncall: {kind: pagerduty, secret_env: PD_KEY}\n"
+            "routes:\n  - channels: [oncall]\n    escalate:\n    - {after_min: 5, to: [oncal]}\n"
+        },
+        'routes.yaml:6 routes[0].escalate[0].to[0]: "oncal" -> did you mean "oncall"?',
+    ),
+    (
+        "mail without a relay",
+        {"routes": "channels:\n  a:\n    kind: email\n    email: {sender: k@example.com, to: [a@example.com]}\n"},
+        "routes.yaml:4 channels.a.email.host: nothing -> the mail relay's name",
+    ),
+    (
+        "mail sign-in without a password",
+        {
+            "routes": "channels:\n  a:\n    kind: email\n"
+            "    email: {host: relay, username: k, sender: k@example.com, to: [a@example.com]}\n"
+        },
+        "routes.yaml:2 channels.a.secret_env: nothing -> secret_env or secret_file: where its secret is",
+    ),
+    (
+        "syslog to nowhere",
+        {"routes": "channels:\n  a:\n    kind: syslog\n    syslog: {transport: udp}\n"},
+        "routes.yaml:4 channels.a.syslog.host: nothing -> the collector's name",
+    ),
+    (
+        "teams without its address",
+        {"routes": "channels:\n  a: {kind: teams}\n"},
+        "routes.yaml:2 channels.a.secret_env: nothing -> secret_env or secret_file: where its secret is",
+    ),
+    (
         "no channels at all",
         {"routes": "routes:\n- channels: [oncall]\n"},
         'routes.yaml:2 routes[0].channels[0]: "oncall" -> a name from `channels`: (there are none yet)',
@@ -241,6 +273,34 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "gateway without address",
         {"keyfuse": "providers:\n  p: {kind: litellm, secret_env: K}\n"},
         "keyfuse.yaml:2 providers.p.base_url: nothing -> its address: litellm has none of its own",
+    ),
+    (
+        "automation without steps",
+        {"keyfuse": "providers:\n  p: {kind: webhook, base_url: 'https://a', secret_env: K}\n"},
+        "keyfuse.yaml:2 providers.p.steps: nothing -> the steps that your automation has, like `disable:`",
+    ),
+    (
+        "steps for a kind that has its own",
+        {"keyfuse": "providers:\n  p: {kind: openai, secret_env: K, steps: {disable: {}}}\n"},
+        "keyfuse.yaml:2 providers.p.steps: steps -> nothing: openai has its own; only command and webhook",
+    ),
+    (
+        "a revoke that comes back",
+        {
+            "keyfuse": "providers:\n  p:\n    kind: command\n    command: [/x]\n"
+            "    steps: {revoke: {reversible: true}}\n"
+        },
+        "keyfuse.yaml:5 providers.p.steps.revoke.reversible: true -> false: what can be undone is `disable`",
+    ),
+    (
+        "a program without its path",
+        {"keyfuse": "providers:\n  p: {kind: command, command: [cut-key, -v], steps: {disable: {}}}\n"},
+        'keyfuse.yaml:2 providers.p.command: "cut-key" -> the program\'s full path, then its arguments',
+    ),
+    (
+        "one of several replicas without its scheme",
+        {"keyfuse": "providers:\n  p: {kind: litellm, secret_env: K, base_url: 'http://a:4000, b:4000'}\n"},
+        'keyfuse.yaml:2 providers.p.base_url: "b:4000" -> an address that begins with https:// or http://',
     ),
     (
         "key twice",
@@ -300,6 +360,12 @@ def test_forbidden(files: dict[str, str], told: str, tmp_path: Path) -> None:
     """One test per forbidden configuration: one mistake, told in the user's words with its line."""
     (found,) = mistakes(folder(tmp_path, **files))
     assert found.startswith(told)
+
+
+def test_a_gateway_has_several_addresses_and_a_cloud_may_know_the_machine_itself(tmp_path: Path) -> None:
+    gateway = "{kind: litellm, secret_env: K, base_url: 'http://a:4000, http://b:4000'}"
+    text = f"providers:\n  p: {gateway}\n  az: {{kind: azure}}\n"
+    assert set(load_folder(folder(tmp_path, keyfuse=text)).wiring.providers) == {"p", "az"}
 
 
 def test_a_mode_that_only_observes_needs_no_provider(tmp_path: Path) -> None:
@@ -430,7 +496,7 @@ def test_init_names_every_setting_once_with_its_meaning(file: object, fresh: Pat
     text = (fresh / file.name).read_text()
     words = " ".join(line.strip().removeprefix("#").strip() for line in text.splitlines())
     for setting in settings_of(file.model):
-        assert f"{setting.path[-1]}:" in text or f"- {setting.path[-1]} (" in text, setting.key
+        assert f"{setting.path[-1]}:" in text or re.search(rf"- (\S+\.)?{setting.path[-1]} \(", text), setting.key
         assert setting.meaning in words, setting.key
 
 

@@ -1,7 +1,12 @@
-"""Key management as the LiteLLM proxy documents it."""
+"""Key management as the LiteLLM proxy documents it, and the caches of its replicas as its source has them.
+
+All replicas share a database. Each answers callers from what it has cached of a key, for a minute, and every served
+call begins that minute anew: a busy caller keeps an old entry alive (BerriAI/litellm issues 9820 and 25553).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header
@@ -9,48 +14,119 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 
-class BlockKeyRequest(BaseModel):
+class BlockKeyRequest(BaseModel, extra="forbid", strict=True):
     key: str
 
 
-def create(secret: str, keys: dict[str, bool | None], *, unknown_status: int = 404) -> FastAPI:  # noqa: C901 - one documented shape, read in one piece
-    """`keys`: hash -> blocked (null: never was). Older versions answer 401 when asked to block an unknown key."""
-    app = FastAPI()
+class UpdateKeyRequest(BaseModel, extra="forbid", strict=True):
+    key: str
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
 
-    def error(status: int, message: str) -> JSONResponse:
-        detail = {"message": message, "type": "auth_error", "param": "key", "code": str(status)}
-        return JSONResponse({"error": detail}, status)
 
-    def denied(authorization: str) -> JSONResponse | None:
-        if authorization == f"Bearer {secret}":
-            return None
-        token = authorization.removeprefix("Bearer ")
-        return error(401, f"Authentication Error, Invalid proxy server token passed. Received API Key = {token}")
+class DeleteKeyRequest(BaseModel, extra="forbid", strict=True):
+    keys: list[str]
 
-    def change(key: str, authorization: str, *, blocked: bool) -> Any:
-        stopped = denied(authorization)
-        if stopped:
-            return stopped
-        if key not in keys:
-            return error(unknown_status, "Authentication Error, Invalid proxy server token passed.")
-        keys[key] = blocked
-        return {"token": key, "blocked": blocked, "key_alias": "checkout"}
 
-    @app.post("/key/block")
-    async def block(data: BlockKeyRequest, authorization: Annotated[str, Header()] = "") -> Any:
-        return change(data.key, authorization, blocked=True)
+@dataclass
+class Row:
+    """One virtual key in the database."""
 
-    @app.post("/key/unblock")
-    async def unblock(data: BlockKeyRequest, authorization: Annotated[str, Header()] = "") -> Any:
-        return change(data.key, authorization, blocked=False)
+    blocked: bool | None = None
+    rpm_limit: int | None = None
+    tpm_limit: int | None = None
 
-    @app.get("/key/info")
-    async def info(key: str, authorization: Annotated[str, Header()] = "") -> Any:
-        stopped = denied(authorization)
-        if stopped:
-            return stopped
-        if key not in keys:
-            return error(404, "Key not found in database")
-        return {"key": key, "info": {"key_alias": "checkout", "spend": 1.5, "blocked": keys[key]}}
 
-    return app
+@dataclass
+class Gateway:
+    """The database that the replicas share."""
+
+    secret: str
+    rows: dict[str, Row]
+    unknown_status: int = 404  # older versions answer 401 when asked to block a key they do not know
+
+    def replica(self) -> FastAPI:  # noqa: C901 - one documented shape, read in one piece
+        """One more proxy, with a cache of its own."""
+        app, cache = FastAPI(), dict[str, Row]()
+
+        def denied(authorization: str) -> JSONResponse | None:
+            if authorization == f"Bearer {self.secret}":
+                return None
+            token = authorization.removeprefix("Bearer ")
+            return error(401, f"Authentication Error, Invalid proxy server token passed. Received API Key = {token}")
+
+        def switch(key: str, authorization: str, *, blocked: bool) -> Any:
+            stopped = denied(authorization)
+            if stopped:
+                return stopped
+            if key not in self.rows:
+                return error(self.unknown_status, "Authentication Error, Invalid proxy server token passed.")
+            self.rows[key].blocked = blocked
+            cache[key] = replace(cache.get(key, self.rows[key]), blocked=blocked)
+            return {"token": key, "blocked": blocked, "key_alias": "checkout"}
+
+        @app.post("/key/block")
+        async def block(data: BlockKeyRequest, authorization: Annotated[str, Header()] = "") -> Any:
+            return switch(data.key, authorization, blocked=True)
+
+        @app.post("/key/unblock")
+        async def unblock(data: BlockKeyRequest, authorization: Annotated[str, Header()] = "") -> Any:
+            return switch(data.key, authorization, blocked=False)
+
+        @app.post("/key/update")
+        async def update(data: UpdateKeyRequest, authorization: Annotated[str, Header()] = "") -> Any:
+            stopped = denied(authorization)
+            if stopped:
+                return stopped
+            if data.key not in self.rows:
+                return error(404, "{'error': 'Team not found, passed team_id=None'}")  # its words, for an unknown key
+            sent = data.model_dump(exclude_unset=True, exclude={"key"})
+            self.rows[data.key] = replace(self.rows[data.key], **sent)  # null removes a limit
+            cache.pop(data.key, None)
+            return {"key": data.key, **sent}
+
+        @app.post("/key/delete")
+        async def delete(data: DeleteKeyRequest, authorization: Annotated[str, Header()] = "") -> Any:
+            stopped = denied(authorization)
+            if stopped:
+                return stopped
+            known = [key for key in data.keys if key in self.rows]
+            if not known:
+                return error(404, "{'error': 'No keys found'}")  # and the cache keeps what it has
+            for key in known:
+                del self.rows[key]
+                cache.pop(key, None)
+            return {"deleted_keys": data.keys}
+
+        @app.get("/key/info")
+        async def info(key: str, authorization: Annotated[str, Header()] = "") -> Any:
+            stopped = denied(authorization)
+            if stopped:
+                return stopped
+            if key not in self.rows:
+                return error(404, "Key not found in database")
+            row = self.rows[key]
+            shown = {"blocked": row.blocked, "rpm_limit": row.rpm_limit, "tpm_limit": row.tpm_limit}
+            return {"key": key, "info": {"key_alias": "checkout", "spend": 1.5, **shown}}
+
+        @app.post("/v1/chat/completions")
+        async def call(authorization: Annotated[str, Header()] = "") -> Any:
+            """In the tests a key's value is `sk-` and its hash."""
+            key = authorization.removeprefix("Bearer sk-")
+            row = cache.get(key) or self.rows.get(key)
+            if row is None or row.blocked:
+                return error(401, "Authentication Error, Key is blocked.")
+            cache[key] = replace(row)
+            return {"choices": []}
+
+        return app
+
+
+def error(status: int, message: str) -> JSONResponse:
+    detail = {"message": message, "type": "auth_error", "param": "key", "code": str(status)}
+    return JSONResponse({"error": detail}, status)
+
+
+def create(secret: str, keys: dict[str, bool | None], *, unknown_status: int = 404) -> FastAPI:
+    """A gateway of one replica. `keys`: hash -> blocked (null: never was)."""
+    return Gateway(secret, {key: Row(blocked) for key, blocked in keys.items()}, unknown_status).replica()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,11 +28,19 @@ class Misbehave:
     changes_only: bool = False  # lets reads pass and waits for the next change
 
 
+IsChange = Callable[[str, str], bool]  # of a request's method and path
+
+
+def is_change(method: str, path: str) -> bool:
+    return method != "GET" and not path.endswith("/probe")
+
+
 class Faulty:
     """ASGI layer: the queued faults go to the next requests, first in, first out."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, is_change: IsChange = is_change) -> None:
         self._app = app
+        self.is_change = is_change
         self.faults: deque[Misbehave] = deque()
         self.requests: list[tuple[str, str]] = []
         self.released = asyncio.Event()
@@ -42,7 +50,7 @@ class Faulty:
             await self._app(scope, receive, send)
             return
         self.requests.append((scope["method"], scope["path"]))
-        fault = self._next(changing=scope["method"] != "GET" and not scope["path"].endswith("/probe"))
+        fault = self._next(changing=self.is_change(scope["method"], scope["path"]))
         if fault is None:
             await self._app(scope, receive, send)
             return

@@ -1,0 +1,36 @@
+"""What a channel of `routes.yaml` lacks, by its kind. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from schemas.config.routes import ChannelConfig
+
+# Their modules bring heavy clients; a test compares.
+CHANNEL_KINDS: Final = ("slack", "teams", "pagerduty", "opsgenie", "alertmanager", "email", "syslog", "webhook")
+NEED_SECRET: Final = frozenset({"slack", "teams", "pagerduty", "opsgenie"})
+TO_URL: Final = frozenset({"webhook", "alertmanager"})
+_TARGETS: Final = {"slack": "a channel id, like C0123ABCD", **dict.fromkeys(TO_URL, "the URL to post to")}
+
+
+def lacking(channel: ChannelConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each setting that is empty and must not be, and what is expected there."""
+    if channel.kind in _TARGETS and not channel.target:
+        yield ("target",), _TARGETS[channel.kind]
+    if channel.kind == "email":
+        mail = channel.email
+        for name, value, expected in (
+            ("host", mail.host, "the mail relay's name"),
+            ("sender", mail.sender, "the address that mails come from"),
+            ("to", mail.to, "the addresses that mails go to"),
+        ):
+            if not value:
+                yield ("email", name), expected
+    if channel.kind == "syslog" and not channel.syslog.host:
+        yield ("syslog", "host"), "the collector's name"
+
+
+def needs_secret(channel: ChannelConfig) -> bool:
+    """True where nothing works without one."""
+    return channel.kind in NEED_SECRET or (channel.kind == "email" and bool(channel.email.username))
