@@ -165,7 +165,10 @@ async def test_a_theft_is_one_incident_and_one_message_and_the_key_is_refused(wo
     await until(lambda: services.slack_shows(one) >= incident.seq, "Slack shows the newest version")
     await until(lambda: [h["state"] for h in services.hooks(one)][-1:] == ["contained"], "the webhook was told")
     assert len(services.slack_posts(one)) == 1
-    assert len(services.slack_edits(one)) == len(services.slack_replies(one)) >= 1
+    # The message is edited first, then its thread is told.
+    await until(
+        lambda: len(services.slack_edits(one)) == len(services.slack_replies(one)) >= 1, "each edit has its reply"
+    )
     assert {edit["ts"] for edit in services.slack_edits(one)} == {r["thread_ts"] for r in services.slack_replies(one)}
     assert "Contained" in services.slack_replies(one)[-1]["text"]
     assert services.pages(one)[0] == "trigger"
