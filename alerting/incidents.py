@@ -136,7 +136,8 @@ def _feed(case: KeyCase, incident: Incident, finding: Finding, current: dict[str
         update["headline"] = finding.reason
         case = case.model_copy(update={"headline_certain": finding.certain, "headline_score": finding.score})
     leak = _leak(incident, finding)
-    fed = incident.model_copy(update=update | ({"state": "open"} if leak else {}))
+    # A cut that does not hold is worth waking somebody, whatever the pace: nothing else stands between thief and money.
+    fed = incident.model_copy(update=update | ({"state": "open", "severity": "critical"} if leak else {}))
     news = leak or _news(incident, fed, finding, told_lost_usd=case.told_lost_usd)
     if not news:
         return Change(case.model_copy(update={"incident": fed}), (), "nothing that a person does not know yet")

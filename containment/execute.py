@@ -74,8 +74,8 @@ class _Run:
         step = self.command.step
         if self._stopped():
             return self._refused_by_freeze("before anything was touched")
-        if step not in self.provider.steps:
-            raise Refused(Reason.NOT_SUPPORTED, f"{self.provider.name} cannot {step} a key")
+        if step not in self.provider.steps_of(self.calls.ref):
+            raise Refused(Reason.NOT_SUPPORTED, f"{self.provider.name} cannot {step} this key")
         first = pre_state is None
         if first:
             pre_state = await self.calls.patiently("snapshot", lambda: self.provider.snapshot(self.calls.ref))

@@ -151,7 +151,7 @@ def _rung(
     latest = {done.step: done for done in incident.steps}
     sequence = _sequence(offered, config.ladder.first_step, latest)
     if not sequence:
-        return None, "no provider is configured that can act on this key"
+        return None, "no provider can act on this key alone: only a person may order what reaches further"
     why = "the softest step the provider has"
     for step in sequence:
         done = latest.get(step)

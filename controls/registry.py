@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from schemas.config.keys import KeysConfig
 from schemas.records import KeyFacts
@@ -29,6 +31,10 @@ class Registry:
     def facts_of(self, key_id: str) -> KeyFacts | None:
         """What is written about the key; None when nobody registered it."""
         return self._facts.get(key_id)
+
+    def all_facts(self) -> Mapping[str, KeyFacts]:
+        """key_id → what is written about it."""
+        return MappingProxyType(self._facts)
 
     def __len__(self) -> int:
         return len(self._facts)

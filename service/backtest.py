@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from containment.providers.base import StepsOf
 from detectors.beside import Beside, beside
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
-from schemas.records import Mark, Step
+from schemas.records import Mark
 from service.backtest_labels import Labelled, Ledger, labelled, scenarios
 from service.backtest_side import Side, Told
 from service.config_tree import Folder
@@ -37,7 +38,7 @@ class Backtest:
 
 def backtest(
     current: Folder, candidate: Folder, frames: Iterable[pa.RecordBatch], *,
-    offered: Mapping[str, Mapping[Step, bool]], marks: Sequence[Mark], from_ms: int, last_ms: int,
+    offered: Mapping[str, StepsOf], marks: Sequence[Mark], from_ms: int, last_ms: int,
 ) -> Backtest:  # fmt: skip
     """Play frames, which end at `last_ms`, and compare what both say from `from_ms` on."""
     sides = Side(current, offered, from_ms=from_ms), Side(candidate, offered, from_ms=from_ms)

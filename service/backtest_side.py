@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 from alerting.case import KeyCase
 from alerting.loss import excess_usd_per_min
 from containment.ladder import CUTS
+from containment.providers.base import StepsOf
 from controls.labels import Alarm
 from schemas.records import Family, Finding, Incident, Severity, Step
 from service.config_tree import Folder
 from service.replay import all_auto
-from streams.decide_core import UNCONFIGURED, Decider, Decision
+from streams.decide_core import Decider, Decision, offers
 
 CONTAINMENT_S: Final = 5.0
 """From the order to its effect, as `keyfuse replay` takes it."""
@@ -56,13 +57,11 @@ class Told(NamedTuple):
 class Side:
     """Takes findings in the order of each key's time."""
 
-    def __init__(self, folder: Folder, offered: Mapping[str, Mapping[Step, bool]], *, from_ms: int) -> None:
+    def __init__(self, folder: Folder, offered: Mapping[str, StepsOf], *, from_ms: int) -> None:
         """Modes are taken as `auto`; findings before `from_ms` are of the time that only teaches."""
         self.folder = folder
         self._from_ms = from_ms
-        self._decider = Decider(
-            all_auto(folder.responses), folder.budgets, lambda provider: offered.get(provider, UNCONFIGURED)
-        )
+        self._decider = Decider(all_auto(folder.responses), folder.budgets, offers(offered))
         self._cases: dict[str, KeyCase | None] = {}
         self._incidents: dict[str, Incident] = {}
         self._cuts: dict[str, Cut] = {}

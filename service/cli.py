@@ -12,6 +12,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from service.cli_contain import containing
+from service.cli_evidence import evidence
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
 from service.cli_tuning import tuning
 from service.errors import UserError, for_people
@@ -28,6 +30,8 @@ app = typer.Typer(
 )
 USER_ERROR: Final = 2
 app.add_typer(tuning)
+app.add_typer(containing)
+app.add_typer(evidence)
 
 
 def _version(wanted: bool) -> None:

@@ -40,6 +40,7 @@ def _wiring(folder: Folder, sources: Sources) -> Errors:
     yield from _variable(source, ("pepper_env",), wiring.pepper_env)
     yield from _variable(source, ("store", "password_env"), wiring.store.password_env)
     yield from _variable(source, ("intake", "token_env"), wiring.intake.token_env)
+    yield from _variable(source, ("evidence", "signing_key_env"), wiring.evidence.signing_key_env)
     for name, provider in wiring.providers.items():
         yield from _provider(source, ("providers", name), provider)
     if not _TOPIC_PREFIX.fullmatch(wiring.kafka.topic_prefix):

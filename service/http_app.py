@@ -26,6 +26,12 @@ class Answers(Protocol):
 
     def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]: ...
 
+    def audit(
+        self, from_ms: int | None = None, until_ms: int | None = None, *, whole: bool = False
+    ) -> dict[str, Any]: ...
+
+    def evidence(self, incident_id: str, before_ms: int) -> dict[str, Any] | None: ...
+
 
 def create_app(
     *,
@@ -93,5 +99,13 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
         from_ms: Annotated[int, Query(ge=0)] = 0, until_ms: Annotated[int, Query(ge=0)] = 1 << 53
     ) -> dict[str, list[dict[str, Any]]]:
         return await asyncio.to_thread(answers.trial, from_ms, until_ms)
+
+    @router.get("/audit")
+    async def audit(from_ms: int | None = None, until_ms: int | None = None, whole: bool = False) -> dict[str, Any]:
+        return await asyncio.to_thread(answers.audit, from_ms, until_ms, whole=whole)
+
+    @router.get("/evidence")
+    async def evidence(incident_id: str, before_ms: Annotated[int, Query(ge=0)]) -> dict[str, Any] | None:
+        return await asyncio.to_thread(answers.evidence, incident_id, before_ms)
 
     return router

@@ -8,31 +8,30 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from pydantic import SecretStr
 
 from alerting.channels.base import Channel
 from alerting.channels.build import build_channel
-from containment.providers.base import Provider
-from containment.providers.build import build_provider, steps_configured
+from containment.providers.base import Provider, StepsOf
+from containment.providers.build import build_provider, steps_by_key
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
 from schemas.fingerprint import Fingerprinter
-from schemas.records import KeyFacts, Step
+from schemas.records import KeyFacts
 from service.config_folder import Folder, FolderWatch
 from service.errors import UserError
 from service.secrets import create_pepper, load_pepper, resolve
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
 from storage.client import open_store
+from storage.signing import Signer
 from storage.store import Store
+from streams.audit import Sealing
 from streams.kafka import EMBEDDED, Timing
 from streams.topics import Topics
-
-_OF_ONE_KEY: Final = frozenset({"key", "gateway"})
 
 
 def wall_ms() -> int:
@@ -101,6 +100,19 @@ class Install:
         password = resolve(wiring.password_env, "", environ=self.environ, what="store")
         return open_store(wiring.dsn, password=password)
 
+    def signer(self) -> Signer | None:
+        """Who signs heads of the audit and archives of incidents; None without a key in keyfuse.yaml."""
+        evidence = self.folder.wiring.evidence
+        what = "signing key"
+        secret = resolve(evidence.signing_key_env, evidence.signing_key_file, environ=self.environ, what=what)
+        try:
+            return Signer(secret) if secret is not None else None
+        except ValueError as error:
+            raise UserError(f"signing key: {error}; see evidence in keyfuse.yaml") from error
+
+    def sealing(self) -> Sealing:
+        return Sealing(self.signer(), self.folder.wiring.evidence.head_every_s)
+
     def parser(self, *, max_future_s: int | None = None) -> BatchParser:
         return BatchParser(fingerprinter=self.fingerprinter(), prices=PriceBook(), max_future_s=max_future_s)
 
@@ -114,17 +126,9 @@ class Install:
             facts_of=self.facts_of, forbidden=self.forbidden,
         )  # fmt: skip
 
-    def offered(self) -> dict[str, Mapping[Step, bool]]:
-        """Provider name → the steps it has for one key and whether each can be undone.
-
-        Steps that reach further than the key would cut its healthy neighbours: they are not ordered.
-        """
-        return {
-            name: {
-                step: spec.reversible for step, spec in steps_configured(provider).items() if spec.scope in _OF_ONE_KEY
-            }
-            for name, provider in self.folder.wiring.providers.items()
-        }
+    def offered(self) -> dict[str, StepsOf]:
+        """Provider name → what it can do with a key, by the key's `provider_ref`."""
+        return {name: steps_by_key(provider) for name, provider in self.folder.wiring.providers.items()}
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
         return self.registry.facts_of(key_id)

@@ -21,8 +21,6 @@ HEAD: Final = """# Providers
 What Keyfuse can do to one key at each provider: every step is read back after it was ordered, and what was there before
 is kept, so that what has an undo can be undone. Nothing here was tried against a provider's own production service.
 
-Steps that reach further than the one key (in bold) are not ordered yet, neither by Keyfuse nor by `keyfuse contain`.
-
 <!-- Made by `python -m service.provider_page` from the pages of the providers; a test keeps it true. -->
 
 | provider | step | undo | reach | usual time | verified by |

@@ -13,12 +13,15 @@ from rich.console import Console
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
 from schemas.records import Incident, IncidentState, rfc3339
 from service.errors import UserError
+from service.evidence_answers import audit_answer, evidence_answer
 from service.install import Install, Running, wall_ms
 from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
 from storage.history import acts, findings
 from storage.store import Store
 from streams.shadow import TRIAL
+
+Question = Literal["keys", "incidents", "trial", "audit", "evidence"]
 
 
 class StoreAnswers:
@@ -41,6 +44,14 @@ class StoreAnswers:
             "shadow": [told.model_dump(mode="json") for told in findings(store, "findings_shadow", from_ms, until_ms)],
             "started": [row.model_dump(mode="json") for row in acts(store, TRIAL)],
         }
+
+    def audit(self, from_ms: int | None = None, until_ms: int | None = None, *, whole: bool = False) -> dict[str, Any]:
+        """What is wrong with the audit's chains, their heads, and if asked the rows."""
+        return audit_answer(self._store(), from_ms, until_ms, whole=whole).model_dump(mode="json")
+
+    def evidence(self, incident_id: str, before_ms: int) -> dict[str, Any] | None:
+        """All that is stored of one incident; None when there is none of that name."""
+        return evidence_answer(self._store(), incident_id, before_ms)
 
 
 def keys(config: Path, *, hours: float, out: Console) -> None:
@@ -98,7 +109,7 @@ def ask(config: Path, what: Literal["keys", "incidents"], parameters: dict[str, 
     return rows
 
 
-def answer_of(install: Install, what: Literal["keys", "incidents", "trial"], parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - the JSON of `/v1/<what>`
+def answer_of(install: Install, what: Question, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - the JSON of `/v1/<what>`
     """One of `StoreAnswers`, from the worker that runs here, else from the store itself."""
     running = Running.find(install.data_dir)
     if running is not None:

@@ -17,17 +17,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alerting.case import KeyCase
+from containment.providers.base import StepsOf
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
 from schemas.config import ResponsesConfig
 from schemas.frame import FRAME_SCHEMA
-from schemas.records import Command, DeadLetter, Finding, Incident, Mark, Outcome, Step, StepState, rfc3339
+from schemas.records import Command, DeadLetter, Finding, Incident, Mark, Outcome, StepState, rfc3339
 from service.config_tree import Folder
 from service.replay_cuts import Contained, Cuts
 from sources.batch import BatchParser, RawRecord
 from sources.routing import compact, split_by_partition
-from streams.decide_core import UNCONFIGURED, Decider, Decision
+from streams.decide_core import Decider, Decision, offers
 
 ROWS_PER_STEP: Final = 8192
 LINES_PER_PARSE: Final = 20_000
@@ -88,7 +89,7 @@ class Replay:
         self,
         folder: Folder,
         *,
-        offered: Mapping[str, Mapping[Step, bool]],
+        offered: Mapping[str, StepsOf],
         closed_loop: bool = False,
         containment_latency_s: float = 5.0,
         marks: Iterable[Mark] = (),
@@ -108,7 +109,7 @@ class Replay:
         marks = tuple(marks)
         for core in self._cores:
             core.allow(marks)
-        self._decider = Decider(responses, folder.budgets, lambda provider: offered.get(provider, UNCONFIGURED))
+        self._decider = Decider(responses, folder.budgets, offers(offered))
         self._closed_loop = closed_loop
         self._latency_ms = int(containment_latency_s * 1000)
         self._rows_per_step = rows_per_step

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import getpass
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Literal, cast
 
 from rich.console import Console
 
+from containment.providers.base import StepSpec
 from schemas.records import KeyFacts, Record, Request, Step
 from schemas.redact import looks_secret
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
 from service.query_commands import ask
+from streams.decide_core import peoples_step
 from streams.errors import BrokerDown
 from streams.kafka import producer, wait_for_broker
 from streams.outbox import Outbox
@@ -30,7 +32,7 @@ def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: 
     """Ask for a cut; the decide stage chooses the rung unless `step` names it."""
     install = Install.open(config)
     facts = known_facts(config, install, key_id)
-    _check_step(install, facts, step)
+    _check_step(install, key_id, facts, step)
     request = Request(
         request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=person(by), action="contain", key_id=key_id,
         step=cast("Step", step) if step else None, reason=reason, facts=facts,
@@ -86,20 +88,34 @@ def known_facts(config: Path, install: Install, key_id: str) -> KeyFacts | None:
     return KeyFacts.model_validate(fields)
 
 
-def _check_step(install: Install, facts: KeyFacts | None, step: str) -> None:
+def _check_step(install: Install, key_id: str, facts: KeyFacts | None, step: str) -> None:
     """The order would end in nothing otherwise, and nobody would be told."""
     if step and step not in _STEPS:
         raise UserError(f"--step {step}: expected one of {', '.join(_STEPS)}")
     if facts is None:
         return
-    offered = install.offered().get(facts.provider)
-    if not offered:
+    offered = steps_for_people(install, key_id, facts)
+    if step and step not in offered:
+        raise UserError(f"--step {step}: {facts.provider} offers {', '.join(offered)} for {key_id}")
+    if not step and peoples_step(offered) is None:
+        ways = ", ".join(f"--step {name} (the whole {spec.scope})" for name, spec in offered.items())
+        raise UserError(f"every step for {key_id} stops more than this key, so name it: {ways}")
+
+
+def steps_for_people(install: Install, key_id: str, facts: KeyFacts) -> Mapping[Step, StepSpec]:
+    """What a person may order for this key. UserError where it is nothing, with what to mend."""
+    steps_of = install.offered().get(facts.provider)
+    by_hand = f"or switch the key off at {facts.provider} by hand"
+    if steps_of is None:
         raise UserError(
             f"nothing can be done to a key of {facts.provider}: add `providers.{facts.provider}` to keyfuse.yaml, "
-            f"or switch the key off at {facts.provider} by hand"
+            f"{by_hand}"
         )
-    if step and step not in offered:
-        raise UserError(f"--step {step}: {facts.provider} offers {', '.join(offered)}")
+    ref = facts.provider_ref or key_id
+    offered = steps_of(ref)
+    if not offered:
+        raise UserError(f"{ref} is not how {facts.provider} names a key: give its provider_ref in keys.yaml, {by_hand}")
+    return offered
 
 
 def freeze(config: Path, *, frozen: bool, reason: str, by: str, out: Console) -> None:

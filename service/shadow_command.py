@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
+from containment.providers.base import StepsOf
 from schemas.config import DetectorsConfig
-from schemas.records import AuditRow, Finding, Mark, Step
+from schemas.records import AuditRow, Finding, Mark
 from service.backtest import Backtest, unmatched
 from service.backtest_command import check_output, written
 from service.backtest_labels import labelled, scenarios
@@ -77,7 +78,7 @@ def _findings(rows: Iterable[Mapping[str, Any]], from_ms: int) -> list[Finding]:
 
 def compared(
     current: Folder, candidate: DetectorsConfig, live: list[Finding], shadow: list[Finding], *,
-    offered: Mapping[str, Mapping[Step, bool]], marks: list[Mark], from_ms: int, last_ms: int,
+    offered: Mapping[str, StepsOf], marks: list[Mark], from_ms: int, last_ms: int,
 ) -> Backtest:  # fmt: skip
     """What both said as incidents, gained and lost, as in a backtest."""
     sides = (

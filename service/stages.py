@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
 
 from alerting.channels.base import Channel
-from containment.providers.base import Provider
-from schemas.records import Step
+from containment.providers.base import Provider, StepsOf
 from service.install import Install, wall_ms
 from storage.store import Store
 from streams.acks import Arrived
@@ -20,7 +19,7 @@ from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArch
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.decide import DecideStage
-from streams.decide_core import UNCONFIGURED, Decider
+from streams.decide_core import Decider, offers
 from streams.faust_apps import StageApp
 from streams.health import Health
 from streams.ingest import IngestLoop
@@ -87,7 +86,8 @@ async def record_archive(edges: Edges, store: Callable[[], Store]) -> RecordArch
     group = edges.group("archive-records")
     reader = consumer(edges.bootstrap, list(names), group, timing=edges.timing)
     await reader.start()
-    return RecordArchive(reader, names, _archive_deps(edges, store, group))
+    deps = replace(_archive_deps(edges, store, group), sealing=edges.install.sealing())
+    return RecordArchive(reader, names, deps)
 
 
 def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
@@ -118,14 +118,12 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
     return app, stage
 
 
-def decide(edges: Edges, offered: Mapping[str, Mapping[Step, bool]]) -> tuple[StageApp, DecideStage]:
+def decide(edges: Edges, offered: Mapping[str, StepsOf]) -> tuple[StageApp, DecideStage]:
     """Findings, outcomes and requests → incidents and commands."""
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
 
     def decider() -> Decider:
-        return Decider(
-            install.folder.responses, install.folder.budgets, lambda provider: offered.get(provider, UNCONFIGURED)
-        )
+        return Decider(install.folder.responses, install.folder.budgets, offers(offered))
 
     edges.health.stage("decide", time.monotonic())
     stage = DecideStage(decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics)

@@ -57,6 +57,20 @@ def usage(
         start = end
 
 
+def events_of(store: Store, key_id: str, from_ms: int, until_ms: int) -> pa.Table:
+    """The stored events of one key in [from_ms, until_ms), oldest first, with every column that is stored."""
+    return store.connection.arrow(
+        f"""
+        SELECT toUnixTimestamp64Milli(ts) AS ts_ms, {", ".join(_text(name) for name in _COLUMNS)}, retry,
+            raw_partition, raw_offset, raw_index
+        FROM usage_events FINAL
+        WHERE key_id = {{key:String}} AND ts >= fromUnixTimestamp64Milli({{since:Int64}})
+            AND ts < fromUnixTimestamp64Milli({{until:Int64}})
+        ORDER BY ts, position""",  # noqa: S608 - our own columns
+        {"key": key_id, "since": from_ms, "until": until_ms},
+    )
+
+
 def _between(store: Store, from_ms: int, until_ms: int, partition: int | None, partitions: int) -> pa.Table:
     where = "" if partition is None else "AND CRC32(toString(key_id)) % {partitions:UInt32} = {partition:UInt32}"
     return store.connection.arrow(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.audit_chain import Head
 from schemas.frame import INDEX_BITS
 from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, Mark, Outcome
 
@@ -76,6 +77,12 @@ def record_row(record: StoredRecord) -> tuple[str, dict[str, Any]]:
     """The table a record belongs to and its row: the columns people search by, and the record whole."""
     table, columns = _columns(record)
     return table, columns | {"record": record.model_dump_json()}
+
+
+def head_row(head: Head) -> dict[str, Any]:
+    """The row of `audit_heads` for a head."""
+    row = head.model_dump(include={"chain", "seq", "hash", "public_key"})
+    return row | {"at": _time(head.at_ms), "record": head.model_dump_json()}
 
 
 def _columns(record: StoredRecord) -> tuple[str, dict[str, Any]]:

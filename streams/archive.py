@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -20,6 +20,7 @@ from storage.archiving import resume, write
 from storage.errors import Unreachable
 from storage.rows import record_row
 from storage.store import Store
+from streams.audit import CHAIN, AuditKeeper, Sealing, chain_of
 from streams.health import StageProgress
 from streams.kafka import rewind
 from streams.metrics import Metrics
@@ -56,6 +57,7 @@ class ArchiveDeps:
     now_s: Callable[[], float]
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
+    sealing: Sealing = field(default_factory=Sealing)
 
 
 async def patiently(deps: ArchiveDeps, blocking: Callable[[], T]) -> T:
@@ -164,12 +166,13 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
 
 class RecordArchive:
-    """Findings, incidents and the rest → their tables. Ids make repeats harmless."""
+    """Findings, incidents and the rest → their tables, the audit as a chain. Ids make repeats harmless."""
 
     def __init__(self, consumer: AIOKafkaConsumer, names: dict[str, Topic], deps: ArchiveDeps) -> None:
         self._consumer = consumer
         self._names = names
         self._deps = deps
+        self._audit = AuditKeeper(deps.sealing, now_s=deps.now_s, now_ms=deps.now_ms)
         self._stopping = False
 
     def stop(self) -> None:
@@ -190,11 +193,17 @@ class RecordArchive:
                         tables.setdefault(table, []).append(row)
             for table, rows in tables.items():
                 await patiently(self._deps, lambda table=table, rows=rows: self._insert(table, rows))  # type: ignore[misc]
+            if self._audit.due():
+                await patiently(self._deps, lambda: self._audit.seal(self._deps.store()))
             if fetched:
                 await self._commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
+        await asyncio.to_thread(self._audit.seal_last, self._deps.store)
 
     def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
-        self._deps.store().insert_records(table, rows)
+        if table == "audit":
+            self._audit.append(self._deps.store(), rows)
+        else:
+            self._deps.store().insert_records(table, rows)
 
     async def _row(self, record: ConsumerRecord) -> list[tuple[str, dict[str, Any]]]:
         topic = self._names[record.topic]
@@ -204,6 +213,8 @@ class RecordArchive:
             return []  # a freeze: the contain stage writes its audit row
         try:
             table, row = record_row(_RECORDS[topic].from_bytes(record.value))
+            if topic is Topic.AUDIT:
+                row[CHAIN] = chain_of(record.topic, record.partition)
             return [(_TABLES.get(topic, table), row)]
         except ValidationError:
             dead = DeadLetter(

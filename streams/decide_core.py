@@ -12,16 +12,40 @@ from alerting.case import REPEAT, Change, KeyCase
 from alerting.incidents import on_finding, on_request, on_silence
 from alerting.steps import on_command, on_outcome
 from containment.ladder import Choice, choose
+from containment.providers.base import StepsOf, StepSpec, reversibility
 from schemas.config import BudgetsConfig, ResponsesConfig
-from schemas.records import CERTAIN, CLOSED, Command, Finding, Incident, Mark, Outcome, Request, Step, StepState
+from schemas.records import (
+    CERTAIN,
+    CLOSED,
+    Command,
+    Finding,
+    Incident,
+    KeyFacts,
+    Mark,
+    Outcome,
+    Request,
+    Step,
+    StepState,
+)
 from schemas.redact import redact
 
-Offered = Callable[[str], Mapping[Step, bool]]
+Offered = Callable[[str, KeyFacts], Mapping[Step, StepSpec]]
+"""What can be done with a key, by its key_id and what is known of it."""
 # A provider nobody configured: its usual rung is ordered all the same. In observe mode that says what would be done;
 # in auto it ends irrevocable, and a person is paged to cut the key by hand.
-UNCONFIGURED: Final[Mapping[Step, bool]] = {"disable": True}
+UNCONFIGURED: Final[Mapping[Step, StepSpec]] = {"disable": StepSpec(True, "key", 0, "The key is refused.")}
 _PEOPLES_STEPS: tuple[Step, ...] = ("disable", "block", "throttle", "revoke")
 _STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_APPROVAL, "dry_run": StepState.REQUESTED}
+
+
+def offers(providers: Mapping[str, StepsOf]) -> Offered:
+    """What the configured providers can do with each key. One that knows no such key is as good as none."""
+
+    def offered(key_id: str, facts: KeyFacts) -> Mapping[Step, StepSpec]:
+        steps_of = providers.get(facts.provider)
+        return (steps_of(facts.provider_ref or key_id) if steps_of else {}) or UNCONFIGURED
+
+    return offered
 
 
 class Decision(NamedTuple):
@@ -86,9 +110,10 @@ class Decider:
         if incident is None or incident.state in CLOSED:
             return decision
         certain = finding.certain or any(family in CERTAIN for family in incident.families)
+        steps = self._offered(incident.key_id, incident.facts)
         choice = choose(
             incident, certain=certain, config=self.responses,
-            offered=self._offered(incident.facts.provider), at_ms=finding.at_ms,
+            offered=reversibility(steps, wider=self.responses.ladder.wider_steps), at_ms=finding.at_ms,
         )  # fmt: skip
         if choice.step is None or choice.go == "nothing":
             return decision
@@ -99,17 +124,17 @@ class Decider:
         facts = incident.facts if incident else request.facts
         if facts is None:
             return Decision(case, reason="an unknown key: name its provider")
-        offered = self._offered(facts.provider)
+        offered = self._offered(request.key_id, facts)
         waiting = _waiting(incident) if incident else None
-        step = request.step or waiting or next((s for s in _PEOPLES_STEPS if s in offered), None)
+        step = request.step or waiting or peoples_step(offered)
         if step is None or step not in offered:
-            return Decision(case, reason=f"{facts.provider} offers no such step")
+            return Decision(case, reason=f"{facts.provider} offers no such step for this key: name one that it has")
         incident_id = incident.incident_id if incident else f"manual:{request.request_id}"
         approvals = (_approvals(case, step) | {request.by}) if case else {request.by}
         command = Command(
             command_id=Command.id_of(incident_id, request.key_id, step), at_ms=request.at_ms,
-            incident_id=incident_id, key_id=request.key_id, step=step, automatic=False, reversible=offered[step],
-            mode="auto", by=request.by, approvals=tuple(sorted(approvals)),
+            incident_id=incident_id, key_id=request.key_id, step=step, automatic=False,
+            reversible=offered[step].reversible, mode="auto", by=request.by, approvals=tuple(sorted(approvals)),
             reason=request.reason or f"{request.by} asked for it", facts=facts,
         )  # fmt: skip
         return self._order(Decision(case), command)
@@ -120,6 +145,11 @@ class Decider:
             change.case, decision.incidents + change.incidents, (*decision.commands, command), change.reason,
             decision.marks,
         )  # fmt: skip
+
+
+def peoples_step(offered: Mapping[Step, StepSpec]) -> Step | None:
+    """What a person means who names no step: never what stops healthy keys besides. That has to be named."""
+    return next((step for step in _PEOPLES_STEPS if step in offered and offered[step].scope == "key"), None)
 
 
 def _decision(change: Change) -> Decision:

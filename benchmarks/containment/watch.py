@@ -8,6 +8,7 @@ from typing import Final
 
 from alerting.case import KeyCase
 from containment.ladder import CUTS
+from containment.providers.base import StepSpec
 from detectors.calibration import threshold
 from detectors.families import CALIBRATED
 from schemas.config import BudgetsConfig, ResponsesConfig
@@ -25,12 +26,15 @@ SHARES: Final[Mapping[str, float]] = {
     for family in CALIBRATED
 }
 """Each family's default `alarm_per_key_week` over velocity's: one rate, velocity's, stands for all."""
-_OFFERED: Final[Mapping[Step, bool]] = {"throttle": True, "disable": True}
+_OFFERED: Final[Mapping[Step, StepSpec]] = {
+    "throttle": StepSpec(True, "key", 1, "The key is slowed."),
+    "disable": StepSpec(True, "key", 1, "The key is refused."),
+}
 
 
 def auto_decider() -> Decider:
     """Every key in automatic mode, at a provider that can throttle and disable keys, and undo both."""
-    return Decider(ResponsesConfig(mode="auto"), BudgetsConfig(), lambda _provider: _OFFERED)
+    return Decider(ResponsesConfig(mode="auto"), BudgetsConfig(), lambda _key_id, _facts: _OFFERED)
 
 
 @dataclass

@@ -35,6 +35,11 @@ _REF: Final = re.compile(r"apikey_[\w-]+")
 _STATUSES: Final = frozenset({"active", "inactive", "archived", "expired"})
 
 
+def steps_of(ref: str) -> Mapping[Step, StepSpec]:
+    """The steps for one key; nothing for a reference that is not one of Anthropic."""
+    return STEPS if _is_ref(ref) else {}
+
+
 class AnthropicProvider:
     """The official client's organization resources.
 
@@ -57,7 +62,7 @@ class AnthropicProvider:
         )
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
-        return self.steps if _is_ref(ref) else {}
+        return steps_of(ref)
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         return {"status": await self._status(ref)}

@@ -80,6 +80,17 @@ def steps_of(ref: str) -> Mapping[Step, StepSpec]:
     return {step: spec for step, spec in STEPS.items() if step in mine}
 
 
+def shares_with(ref: str, other_ref: str, step: Step) -> bool:
+    """Whether the step on one stops the other as well: a block of a user stops all of the user's keys.
+
+    >>> [shares_with("user/shop", other, "block") for other in ("iam/shop/AKIA1", "bedrock/ops/ACCA1")]
+    [True, False]
+    """
+    kind, _, name = ref.partition("/")
+    owned = step in _FOR_OWNERS and kind == "user" and other_ref.split("/")[:2] in (["iam", name], ["bedrock", name])
+    return ref == other_ref or owned
+
+
 class AwsProvider:
     """IAM's view of keys, and of who made them.
 

@@ -60,7 +60,7 @@ class _Ref(NamedTuple):
     fingerprint: str  # what the SHA-256 of the key to cut begins with; empty when not given
 
 
-def shares_with(ref: str, other_ref: str, *, step: Step = "block") -> bool:
+def shares_with(ref: str, other_ref: str, step: Step = "block") -> bool:
     """Whether `step` on one key stops the other as well: the account for a block, the same key of it for a revoke.
 
     >>> shop = "00000000-0000-0000-0000-000000000000/rg/shop"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from schemas.records import Step
+
+Scope = Literal["key", "project", "account", "gateway"]
 
 
 class StepSpec(NamedTuple):
     """One step as this provider does it."""
 
     reversible: bool
-    scope: Literal["key", "project", "account", "gateway"]  # what stops working: how far the damage of a cut reaches
+    scope: Scope  # what stops working: how far the damage of a cut reaches
     typical_s: float  # until the step is in effect, as far as the provider says
     breaks: str  # in words, for the person who approves
+
+
+StepsOf = Callable[[str], Mapping[Step, StepSpec]]
+"""What can be done with one key, by its `provider_ref`: `steps_of` of a provider, or of its module."""
 
 
 class Effect(NamedTuple):
@@ -63,6 +69,9 @@ class Provider(Protocol):
         """Give back connections."""
 
 
-def offered(provider: Provider | None) -> dict[Step, bool]:
-    """The provider's steps, each with whether it can be undone; nothing without a provider."""
-    return {step: spec.reversible for step, spec in provider.steps.items()} if provider else {}
+def reversibility(steps: Mapping[Step, StepSpec], *, wider: bool = False) -> dict[Step, bool]:
+    """The steps that may be chosen without a person, each with whether it can be undone.
+
+    What reaches further than the key stops healthy users as well: it is left out unless `wider`.
+    """
+    return {step: spec.reversible for step, spec in steps.items() if wider or spec.scope == "key"}

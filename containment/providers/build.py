@@ -1,18 +1,20 @@
 """From `keyfuse.yaml` to a provider. Secrets arrive already read from the environment or a file.
 
-A kind is a module beside this one with `STEPS` and its class. A module whose settings are more than an address has two
-functions besides: `steps_for(config)`, the steps with these settings, and `from_config`, which makes the provider.
+A kind is a module beside this one with `STEPS`, `steps_of(ref)` and its class. A module whose settings are more than an
+address has `from_config` besides, which makes the provider; where they decide about the steps, `steps_for(config)`, and
+its `steps_of` takes those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 from pydantic import SecretStr
 
-from containment.providers.base import Provider, StepSpec
+from containment.providers.base import Provider, StepsOf, StepSpec
 from schemas.config.wiring import ProviderConfig
 from schemas.records import Step
 
@@ -53,6 +55,23 @@ def steps_configured(config: ProviderConfig) -> Mapping[Step, StepSpec]:
         return {}
     module = _module(config.kind)
     found: Mapping[Step, StepSpec] = module.steps_for(config) if hasattr(module, "steps_for") else module.STEPS
+    return found
+
+
+def steps_by_key(config: ProviderConfig) -> StepsOf:
+    """What a provider of these settings can do with one key, without its admin key; nothing for an unknown kind."""
+    if config.kind not in KINDS:
+        return lambda _: {}
+    module = _module(config.kind)
+    if hasattr(module, "steps_for"):
+        return partial(module.steps_of, steps=module.steps_for(config))
+    found: StepsOf = module.steps_of
+    return found
+
+
+def shares_of(kind: str) -> Callable[[str, str, Step], bool] | None:
+    """What the kind itself says about which other references a step stops; None: their form tells."""
+    found: Callable[[str, str, Step], bool] | None = getattr(_module(kind), "shares_with", None)
     return found
 
 

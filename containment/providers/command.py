@@ -22,7 +22,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from containment.providers.base import StepSpec
-from containment.providers.declared import DeclaredProvider, steps_declared
+from containment.providers.declared import DeclaredProvider, steps_declared, steps_declared_of
 from containment.providers.errors import ProviderError, Reason, Refused, Retryable
 from containment.providers.redact import redact
 from schemas.config.wiring import ProviderConfig
@@ -34,6 +34,7 @@ _FINAL: Final = frozenset({Reason.UNKNOWN_KEY, Reason.BAD_CREDENTIALS, Reason.FO
 _PASSING: Final = frozenset({Reason.UNAVAILABLE, Reason.RATE_LIMITED})
 
 steps_for = steps_declared
+steps_of = steps_declared_of
 
 
 def from_config(name: str, config: ProviderConfig, secret: SecretStr, *, timeout_s: float) -> CommandProvider:

@@ -45,6 +45,11 @@ def steps_declared(config: ProviderConfig) -> Mapping[Step, StepSpec]:
     return MappingProxyType(steps)
 
 
+def steps_declared_of(ref: str, steps: Mapping[Step, StepSpec]) -> Mapping[Step, StepSpec]:
+    """All declared steps: what a reference means is your automation's business."""
+    return steps if ref.strip() else {}
+
+
 class DeclaredProvider(ABC):
     """A provider whose steps the user declared; how a message gets there and back is the subclass's."""
 
@@ -66,7 +71,7 @@ class DeclaredProvider(ABC):
         """Give back connections."""
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
-        return self.steps if ref.strip() else {}
+        return steps_declared_of(ref, self.steps)
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         doing = f"read {ref}"

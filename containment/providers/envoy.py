@@ -50,6 +50,11 @@ class _Secret(NamedTuple):
         return f"_Secret({sorted(self.data)})"
 
 
+def steps_of(ref: str) -> Mapping[Step, StepSpec]:
+    """The steps for one client; nothing for a reference that is not one of Envoy."""
+    return STEPS if _REF.fullmatch(ref) else {}
+
+
 def from_config(name: str, config: ProviderConfig, secret: SecretStr, *, timeout_s: float) -> EnvoyProvider:
     """The provider of `providers.<name>`."""
     return EnvoyProvider(name, secret, base_url=config.base_url, timeout_s=timeout_s, ca_file=config.ca_file)
@@ -74,7 +79,7 @@ class EnvoyProvider:
         self._api = JsonApi(base_url, secret, timeout_s=timeout_s, headers={}, ca_file=ca_file)
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
-        return self.steps if _REF.fullmatch(ref) else {}
+        return steps_of(ref)
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         at = _parse(ref)

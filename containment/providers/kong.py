@@ -65,6 +65,14 @@ class _Plugin(NamedTuple):
         return {"enabled": self.enabled, "config": {name: self.config.get(name) for name in _CHANGE[step]}}
 
 
+def steps_of(ref: str) -> Mapping[Step, StepSpec]:
+    """The steps for one credential; with `/sole` they reach no further than it."""
+    found = _REF.fullmatch(ref)
+    if found is None or not found["sole"]:
+        return STEPS if found else {}
+    return {step: spec._replace(scope="key", breaks=spec.breaks.replace(_ALL, _SOLE)) for step, spec in STEPS.items()}
+
+
 def from_config(name: str, config: ProviderConfig, secret: SecretStr, *, timeout_s: float) -> KongProvider:
     """The provider of `providers.<name>`."""
     return KongProvider(name, secret, base_url=config.base_url, timeout_s=timeout_s, ca_file=config.ca_file)
@@ -90,14 +98,7 @@ class KongProvider:
         self._api = JsonApi(base_url, secret, timeout_s=timeout_s, headers=headers, ca_file=ca_file)
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
-        found = _REF.fullmatch(ref)
-        if found is None:
-            return {}
-        if not found["sole"]:
-            return self.steps
-        return {
-            step: spec._replace(scope="key", breaks=spec.breaks.replace(_ALL, _SOLE)) for step, spec in STEPS.items()
-        }
+        return steps_of(ref)
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         at = _parse(ref)

@@ -62,6 +62,11 @@ def addresses(base_url: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip().rstrip("/") for part in base_url.split(",") if part.strip()))
 
 
+def steps_of(ref: str) -> Mapping[Step, StepSpec]:
+    """The steps for one virtual key; nothing for a key's value, which has no place here."""
+    return STEPS if _is_hash(ref) else {}
+
+
 class LiteLLMProvider:
     """The proxy's key management API.
 
@@ -87,7 +92,7 @@ class LiteLLMProvider:
         self._told: set[tuple[Step, str]] = set()  # which steps every replica has confirmed to this process
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
-        return self.steps if _is_hash(ref) else {}
+        return steps_of(ref)
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         infos = await self._each(lambda replica: _read(replica, ref))

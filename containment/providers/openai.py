@@ -59,6 +59,14 @@ def steps_for(config: ProviderConfig) -> Mapping[Step, StepSpec]:
     return _with(config.degrade_to)
 
 
+def steps_of(ref: str, steps: Mapping[Step, StepSpec] = STEPS) -> Mapping[Step, StepSpec]:
+    """Which of `steps` there are for one key; nothing for a reference that is not one of OpenAI."""
+    found = _REF.fullmatch(ref)
+    if found is None:
+        return {}
+    return {**steps, "revoke": _ACCOUNT} if found["account"] else steps
+
+
 def from_config(name: str, config: ProviderConfig, secret: SecretStr, *, timeout_s: float) -> OpenAIProvider:
     """The provider of `providers.<name>`."""
     return OpenAIProvider(
@@ -102,10 +110,7 @@ class OpenAIProvider:
         self._settings = {step: setting for step, setting in settings.items() if step in self.steps}
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
-        found = _REF.fullmatch(ref)
-        if found is None:
-            return {}
-        return {**self.steps, "revoke": _ACCOUNT} if found["account"] else self.steps
+        return steps_of(ref, self.steps)
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         """With the project's settings, but for those that our admin key may not read: it cannot change them either."""

@@ -52,6 +52,11 @@ class _Key(BaseModel, strict=True):
         return self.usage + (self.byok_usage if self.include_byok_in_limit else 0.0)
 
 
+def steps_of(ref: str) -> Mapping[Step, StepSpec]:
+    """The steps for one key; nothing for what is not a key's hash."""
+    return STEPS if _HASH.fullmatch(ref) else {}
+
+
 def from_config(name: str, config: ProviderConfig, secret: SecretStr, *, timeout_s: float) -> OpenRouterProvider:
     """The provider of `providers.<name>` in `keyfuse.yaml`."""
     return OpenRouterProvider(
@@ -80,7 +85,7 @@ class OpenRouterProvider:
         self._api = JsonApi(base_url or BASE_URL, secret, timeout_s=timeout_s, headers={})
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
-        return self.steps if _HASH.fullmatch(ref) else {}
+        return steps_of(ref)
 
     async def snapshot(self, ref: str) -> dict[str, str]:
         key = await self._read(ref)

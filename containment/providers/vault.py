@@ -43,6 +43,17 @@ def steps_of(ref: str) -> Mapping[Step, StepSpec]:
         return {}
 
 
+def shares_with(ref: str, other_ref: str, step: Step = "revoke") -> bool:  # noqa: ARG001 - it has one step
+    """Whether ending one ends the other as well: the same lease, or one under the same path.
+
+    >>> [shares_with("prefix:aws/creds/shop", other) for other in ("aws/creds/shop/x1", "aws/creds/shopping/x2")]
+    [True, False]
+    """
+    if not ref.startswith(_PREFIX):
+        return ref == other_ref
+    return f"{other_ref.removeprefix(_PREFIX)}/".startswith(f"{ref.removeprefix(_PREFIX).rstrip('/')}/")
+
+
 class VaultProvider:
     """Leases, by id or by path.
 

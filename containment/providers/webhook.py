@@ -15,12 +15,13 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from containment.providers.base import StepSpec
-from containment.providers.declared import DeclaredProvider, steps_declared
+from containment.providers.declared import DeclaredProvider, steps_declared, steps_declared_of
 from containment.providers.http import JsonApi
 from schemas.config.wiring import ProviderConfig
 from schemas.records import Step
 
 steps_for = steps_declared
+steps_of = steps_declared_of
 
 
 def from_config(name: str, config: ProviderConfig, secret: SecretStr, *, timeout_s: float) -> WebhookProvider:

@@ -58,6 +58,9 @@ class LadderConfig(Config):
     """How long it takes until a person who was told has acted, in minutes."""
     first_step: Literal["throttle", "block", "disable"] = "disable"
     """The softest step tried where the provider has it."""
+    wider_steps: bool = False
+    """True: what stops more than the one key (its project, its account) may be chosen without a person too. Without
+    this only a person orders it, by name."""
     escalate_after_s: Annotated[float, Field(gt=0)] = 120
     """Still spending this long after a soft step: the next rung."""
 

@@ -108,6 +108,22 @@ class ProviderConfig(Config):
     """webhook and command: the steps that your automation has, by name: throttle, degrade, block, disable or revoke."""
 
 
+PublicKey = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class EvidenceConfig(Config):
+    """Who signs the audit and what is handed out of it."""
+
+    signing_key_env: str = ""
+    """Environment variable with an Ed25519 private key (PEM, from `openssl genpkey -algorithm ed25519`) ..."""
+    signing_key_file: str = ""
+    """... or the file that holds it. Without a key heads of the audit and archives of incidents are unsigned."""
+    former_public_keys: Annotated[tuple[PublicKey, ...], Field(max_length=100)] = ()
+    """Public keys (64 hex digits, as `keyfuse audit heads -` shows them) that signed before the present one."""
+    head_every_s: Annotated[float, Field(ge=1, le=86_400)] = 300
+    """So often the archive writes down where the audit stands, when it has grown."""
+
+
 class WiringConfig(Config):
     """`keyfuse.yaml`."""
 
@@ -122,6 +138,7 @@ class WiringConfig(Config):
     intake: IntakeConfig = IntakeConfig()
     health: HealthConfig = HealthConfig()
     state: StateConfig = StateConfig()
+    evidence: EvidenceConfig = EvidenceConfig()
     providers: dict[str, ProviderConfig] = Field(default_factory=dict)
     """By the name that events and keys.yaml use as `provider`."""
     dead_letter_stop_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5

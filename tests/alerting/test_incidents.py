@@ -217,7 +217,7 @@ class TestSteps:
 
     def test_spending_long_after_the_cut_opens_again(self) -> None:
         change = found(contained(), finding(200))
-        assert only(change).state == "open"
+        assert (only(change).state, only(change).severity) == ("open", "critical")
         assert "Still spending $3.00/min" in only(change).transition
 
     @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ from anthropic.types.organization import APIKey
 from pydantic import SecretStr
 
 from containment.providers.anthropic import AnthropicProvider
-from containment.providers.base import offered
+from containment.providers.base import StepSpec, reversibility
 from containment.providers.build import KINDS, build_provider, steps_configured
 from containment.providers.errors import Refused
 from containment.providers.redact import redact
 from containment.providers.sandbox import SandboxProvider
 from containment.sandbox_server import create_sandbox
 from schemas.config.wiring import ProviderConfig
+from schemas.records import Step
 from tests.containment.servers import anthropic, google, litellm
 from tests.containment.servers.serve import Faulty, serving
 
@@ -209,8 +210,16 @@ class TestBuild:
             assert (await provider.snapshot("88dc28"))["blocked"] == "no"
             await provider.close()
 
-    def test_no_provider_offers_nothing(self) -> None:
-        assert offered(None) == {}
+    def test_what_reaches_further_than_the_key_is_no_choice_without_a_person(self) -> None:
+        steps: dict[Step, StepSpec] = {
+            "throttle": StepSpec(True, "project", 1, ""), "block": StepSpec(True, "account", 1, ""),
+            "disable": StepSpec(True, "key", 1, ""), "revoke": StepSpec(False, "key", 1, ""),
+        }  # fmt: skip
+        assert reversibility(steps) == {"disable": True, "revoke": False}
+        assert reversibility(steps, wider=True) == {
+            "throttle": True, "block": True, "disable": True, "revoke": False
+        }  # fmt: skip
+        assert reversibility({}) == {}
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ async def test_lasting_trouble_ends_irrevocable_and_says_what_a_person_must_do(
     ("order", "words"),
     [
         (command("k9"), "does not know this key"),
-        (command(step="degrade"), "memory cannot degrade a key"),
+        (command(step="degrade"), "memory cannot degrade this key"),
         (command(facts=facts(provider_ref="k-other")), "key k-other at memory"),
     ],
 )

@@ -30,6 +30,12 @@ class Stored:
     def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]:
         return {"live": [{"from_ms": from_ms}], "shadow": [{"until_ms": until_ms}], "started": []}
 
+    def audit(self, from_ms: int | None = None, until_ms: int | None = None, *, whole: bool = False) -> dict[str, Any]:
+        return {"from_ms": from_ms, "until_ms": until_ms, "whole": whole}
+
+    def evidence(self, incident_id: str, before_ms: int) -> dict[str, Any] | None:
+        return {"incident_id": incident_id, "before_ms": before_ms} if incident_id == "inc_1" else None
+
 
 def an_app(health: Health | None = None, **changed: Any) -> FastAPI:
     given: dict[str, Any] = {"intake": None, "token": SecretStr("let-me-in"), "answers": Stored()}
@@ -73,7 +79,7 @@ async def test_health_shows_in_the_metrics() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "let-me-in-too"}])
-@pytest.mark.parametrize("path", ["/v1/keys", "/v1/incidents", "/v1/trial"])
+@pytest.mark.parametrize("path", ["/v1/keys", "/v1/incidents", "/v1/trial", "/v1/audit", "/v1/evidence"])
 async def test_reading_needs_the_token(path: str, headers: dict[str, str]) -> None:
     answer = await get(an_app(), path, headers)
     assert answer.status_code == 401
@@ -84,6 +90,11 @@ async def test_what_is_asked_reaches_the_store() -> None:
     assert (await get(an_app(), "/v1/keys?hours=2.5&limit=7", TOKEN)).json() == [{"hours": 2.5, "limit": 7}]
     trial = (await get(an_app(), "/v1/trial?from_ms=5&until_ms=9", TOKEN)).json()
     assert trial == {"live": [{"from_ms": 5}], "shadow": [{"until_ms": 9}], "started": []}
+    audit = (await get(an_app(), "/v1/audit?from_ms=5&whole=true", TOKEN)).json()
+    assert audit == {"from_ms": 5, "until_ms": None, "whole": True}
+    evidence = await get(an_app(), "/v1/evidence?incident_id=inc_1&before_ms=9", TOKEN)
+    assert evidence.json() == {"incident_id": "inc_1", "before_ms": 9}
+    assert (await get(an_app(), "/v1/evidence?incident_id=inc_2&before_ms=9", TOKEN)).json() is None
     assert (await get(an_app(), "/v1/incidents?state=open", TOKEN)).json() == [{"state": "open", "limit": 100}]
     assert (await get(an_app(), "/v1/incidents", TOKEN)).json() == [{"state": None, "limit": 100}]
 

@@ -67,9 +67,9 @@ def test_a_provider_that_cannot_work_is_a_sentence_for_people(
 async def test_a_provider_offers_its_steps(tmp_path: Path) -> None:
     provider = ProviderConfig(kind="sandbox", base_url="http://127.0.0.1:9", secret_env="ADMIN")
     install = an_install(tmp_path, environ={"ADMIN": "x"}, providers={"main": provider})
-    assert install.offered()["main"]["disable"] is True
+    assert install.offered()["main"]("key-1")["disable"].reversible
     built = install.providers()["main"]
-    assert set(built.steps) == set(install.offered()["main"])
+    assert built.steps_of("key-1") == install.offered()["main"]("key-1")
     await built.close()
 
 

@@ -20,8 +20,16 @@ from streams.kafka import EMBEDDED, consumer, create_topics
 from streams.topics import Topic
 from tests.brokers import Broker
 
-KEYS = "keys: [{key_id: key-1, provider: openai, team: search, env: prod}, {key_id: key-2, provider: google}]\n"
-PROVIDERS = "providers: {openai: {kind: openai, secret_env: OPENAI_ADMIN}}\n"
+KEYS = """keys:
+- {key_id: key-1, provider: openai, provider_ref: proj_a/key_1, team: search, env: prod}
+- {key_id: key-2, provider: google}
+- {key_id: key-3, provider: openai}
+- {key_id: key-4, provider: gateway, provider_ref: shop}
+"""
+PROVIDERS = """providers:
+  openai: {kind: openai, secret_env: OPENAI_ADMIN}
+  gateway: {kind: command, command: [/bin/cut], steps: {block: {scope: project, reversible: true}}}
+"""
 Ask = Callable[[Callable[[Path, Console], None], Topic], Any]
 
 
@@ -113,6 +121,8 @@ async def test_freezing_is_a_file_here_and_a_record_for_the_others(ask: Ask, con
         ("key-1", "notify", "--step notify: expected one of throttle"),
         ("key-1", "degrade", "--step degrade: openai offers"),
         ("key-2", "", "add `providers.google` to keyfuse.yaml"),
+        ("key-4", "", r"every step for key-4 stops more than this key, so name it: --step block \(the whole project\)"),
+        ("key-3", "", "key-3 is not how openai names a key: give its provider_ref in keys.yaml"),
         ("sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t", "", "looks like the secret itself"),
     ],
 )

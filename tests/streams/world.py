@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from containment.providers.base import Scope, StepSpec
 from schemas.config import BudgetsConfig, ResponsesConfig
+from schemas.config.responses import LadderConfig
 from schemas.records import Command, Finding, KeyFacts, Outcome, Record, Request, Step, StepState, stable_id
 from streams.decide_core import Decider
 from streams.outbox import Outbox
@@ -15,6 +17,11 @@ KEY = "fp1:0123456789abcdef0123456789abcdef"
 FACTS = KeyFacts(provider="memory", team="search", app="ranker", env="prod")
 T0 = 1_795_428_000_000
 STEPS: dict[Step, bool] = {"throttle": True, "disable": True, "revoke": False}
+
+
+def specs(steps: Mapping[Step, bool], **scopes: Scope) -> dict[Step, StepSpec]:
+    """Steps by whether each can be undone; they reach no further than the key unless said."""
+    return {step: StepSpec(undo, scopes.get(step, "key"), 1, f"{step} stops it") for step, undo in steps.items()}
 
 
 class MemoryShards:
@@ -60,9 +67,12 @@ def finding(at_s: int = 0, *, family: str = "velocity", usd_per_min: float = 30.
     )  # fmt: skip
 
 
-def decider(mode: str = "auto", steps: dict[Step, bool] | None = None) -> Decider:
-    responses = ResponsesConfig(mode=mode)
-    return Decider(responses, BudgetsConfig(), lambda provider: STEPS if steps is None else steps)
+def decider(
+    mode: str = "auto", steps: dict[Step, bool] | None = None, *, wider_steps: bool = False, **scopes: Scope
+) -> Decider:
+    responses = ResponsesConfig(mode=mode, ladder=LadderConfig(wider_steps=wider_steps))
+    offered = specs(STEPS if steps is None else steps, **scopes)
+    return Decider(responses, BudgetsConfig(), lambda key_id, facts: offered)
 
 
 def request(action: str, at_s: int = 60, *, by: str = "ana", key_id: str = KEY, step: Step | None = None) -> Request:

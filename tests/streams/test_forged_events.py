@@ -1,0 +1,137 @@
+"""Whoever can forge usage events may want Keyfuse to cut every key. From the columns of a frame to the provider."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from alerting.case import KeyCase
+from containment.limits import per_10min_cap
+from containment.providers.base import StepsOf
+from containment.providers.memory import MemoryProvider
+from detectors.core import ScoreCore
+from schemas.config import BudgetsConfig, DetectorsConfig, ResponsesConfig
+from schemas.records import Command, Finding, Incident, Outcome, PartitionStats, StepState
+from streams.contain import ContainDeps, ContainStage
+from streams.decide_core import Decider, Decision, offers
+from streams.metrics import Metrics
+from streams.topics import Topic
+from tests.detectors.build import NOW_S, frame
+from tests.streams.world import MemoryOutbox, MemoryShards
+
+KEYS, EVENTS, FRAMES, SECONDS = 1_000, 1_000_000, 20, 120
+NAMES = tuple(f"key-{number:04d}" for number in range(KEYS))
+
+
+def forged(number: int) -> pa.RecordBatch:
+    """One of the frames: for each key fifty dear requests within six seconds."""
+    rows = EVENTS // FRAMES
+    [one] = frame([{"ts_s": NOW_S, "key_id": "", "provider": "memory", "cost_usd": 0.1}]).to_struct_array().to_pylist()
+    offsets = np.arange(rows) + number * rows
+    own = {
+        "raw_offset": pa.array(offsets), "event_hash": pa.array(offsets.astype(np.uint64) * np.uint64(2**40 + 15)),
+        "ts_ms": pa.array(NOW_S * 1000 + offsets * SECONDS * 1000 // EVENTS),
+        "key_id": pa.DictionaryArray.from_arrays(pa.array((offsets % KEYS).astype(np.int32)), list(NAMES)),
+    }  # fmt: skip
+    schema = frame([]).schema
+    columns = [own.get(field.name, pa.repeat(pa.scalar(one[field.name], _plain(field.type)), rows)) for field in schema]
+    return pa.RecordBatch.from_arrays(
+        [column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+class World:
+    """Score, decide and contain in one process, over a provider in memory with a thousand keys."""
+
+    def __init__(self, freeze_file: Path) -> None:
+        self.responses = ResponsesConfig(mode="auto")
+        self.provider, self.outbox = MemoryProvider("memory", NAMES), MemoryOutbox()
+        self.core = ScoreCore(DetectorsConfig(), partition=0)
+        steps: dict[str, StepsOf] = {"memory": self.provider.steps_of}
+        self.decider = Decider(self.responses, BudgetsConfig(), offers(steps))
+        self.cases: dict[str, KeyCase | None] = {}
+        self.now_ms = NOW_S * 1000
+        self.findings = 0
+        self.stage = ContainStage(
+            ContainDeps(
+                responses=lambda: self.responses, providers={"memory": self.provider}, store=MemoryShards(),
+                outbox=self.outbox, metrics=Metrics(), now_ms=lambda: self.now_ms, sleep=self.sleep,
+                freeze_file=freeze_file, known_keys=lambda: 0,
+            )
+        )  # fmt: skip
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    async def take(self, batch: pa.RecordBatch) -> None:
+        findings = self.core.process(batch)
+        self.now_ms = self.core.clock_s * 1000
+        self.stage.on_stats(
+            PartitionStats(
+                partition=0, at_ms=self.now_ms, clock_s=self.core.clock_s, active_keys=self.core.active_keys(),
+                known_keys=self.core.known_keys,
+            )
+        )  # fmt: skip
+        self.findings += len(findings)
+        for finding in findings:
+            await self.found(finding)
+
+    async def found(self, finding: Finding) -> None:
+        for command in self.keep(finding.key_id, self.decider.finding(self.cases.get(finding.key_id), finding)):
+            for outcome in await self.contain(command):
+                self.keep(
+                    outcome.key_id,
+                    self.decider.outcome(self.cases[outcome.key_id], outcome, at_ms=finding.at_ms),
+                )
+
+    def keep(self, key_id: str, decision: Decision) -> tuple[Command, ...]:
+        self.cases[key_id] = decision.case
+        return decision.commands
+
+    async def contain(self, command: Command) -> list[Outcome]:
+        before = len(self.outbox.of(Topic.OUTCOMES))
+        await self.stage.on_record(command.to_bytes(), done=lambda: None)
+        await self.stage.drain()
+        return self.outcomes()[before:]
+
+    def outcomes(self) -> list[Outcome]:
+        return [each for each in self.outbox.of(Topic.OUTCOMES) if isinstance(each, Outcome)]
+
+    def pages(self) -> list[Incident]:
+        return [each for each in self.outbox.of(Topic.INCIDENTS) if isinstance(each, Incident)]
+
+    async def cut(self) -> set[str]:
+        effects = {name: await self.provider.probe(name) for name in NAMES}
+        return {name for name, effect in effects.items() if effect is not None and effect.state == "yes"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path / "FREEZE")
+
+
+async def test_a_million_forged_events_cut_no_more_than_the_cap_freeze_and_page_once(world: World) -> None:
+    for number in range(FRAMES):
+        await world.take(forged(number))
+    assert world.core.take_duplicates() == {"replay": 0, "retry": 0}  # every event counted
+    cut, cap = await world.cut(), per_10min_cap(world.responses.caps, KEYS)
+    confirmed = {each.key_id for each in world.outcomes() if each.state is StepState.CONFIRMED}
+    refused = {each.rule for each in world.outcomes() if each.state is StepState.REFUSED}
+    assert (world.core.known_keys, world.core.active_keys(), cap) == (KEYS, KEYS, 20)
+    assert len(cut) == cap  # the attack is felt, and ends here
+    assert confirmed == cut
+    assert refused == {"per_10min", "freeze"}
+    assert world.stage.frozen()
+    [page] = world.pages()
+    assert (page.severity, page.headline.startswith("Frozen: ")) == ("critical", True)
+    # Nothing is hidden from people: each key has its incident, and each that is not cut says why.
+    assert all(case is not None and case.incident is not None for case in world.cases.values())
+    assert len(world.cases) == KEYS
