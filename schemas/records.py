@@ -251,6 +251,13 @@ class Outcome(Record):
     seconds_to_effective: float | None = None
 
 
+PeoplesAction = Literal[
+    "acknowledge", "snooze", "expected", "resolve", "false_positive", "contain", "approve", "reject", "restore",
+    "freeze", "unfreeze",
+]  # fmt: skip
+Via = Literal["terminal", "slack", "pagerduty", "api"]
+
+
 class Request(Record):
     """What a person asked for: a new record on a topic of its own, never a way back into another stage."""
 
@@ -258,8 +265,11 @@ class Request(Record):
     request_id: str
     at_ms: int
     by: str
-    action: Literal["acknowledge", "resolve", "false_positive", "contain", "approve", "restore", "freeze", "unfreeze"]
+    action: PeoplesAction
     key_id: str = ""  # empty for freeze and unfreeze
+    incident_id: str = ""  # what they looked at; empty: whatever the key's incident is
+    via: Via = "terminal"  # where they said it: in Slack and PagerDuty `by` was proved, at the terminal it is a word
+    until_ms: int | None = None  # of snooze and expected: until when
     step: Step | None = None
     reason: str = ""
     facts: KeyFacts | None = None  # for a key that has no incident yet

@@ -11,6 +11,7 @@ from schemas.config import (
     BudgetsConfig,
     DetectorsConfig,
     KeysConfig,
+    PeopleConfig,
     PoliciesConfig,
     ResponsesConfig,
     RoutesConfig,
@@ -29,6 +30,7 @@ class Folder:
     budgets: BudgetsConfig = field(default_factory=BudgetsConfig)
     routes: RoutesConfig = field(default_factory=RoutesConfig)
     responses: ResponsesConfig = field(default_factory=ResponsesConfig)
+    people: PeopleConfig = field(default_factory=PeopleConfig)
     shadow: DetectorsConfig | None = None
     """A candidate for `detectors`, judged beside it and never acted upon; None when there is no such file."""
 
@@ -56,6 +58,7 @@ FILES: Final[tuple[ConfigFile, ...]] = (
     ConfigFile(
         "responses.yaml", "responses", ResponsesConfig, "What Keyfuse does about it, and what protects you from it."
     ),
+    ConfigFile("people.yaml", "people", PeopleConfig, "Who may say what. While nobody is named, everybody may."),
 )
 SHADOW: Final = ConfigFile(
     "detectors.shadow.yaml", "shadow", DetectorsConfig, "A whole detectors.yaml on trial: what it says is only kept."

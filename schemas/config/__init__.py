@@ -2,6 +2,7 @@
 
 from schemas.config.detectors import DetectorsConfig
 from schemas.config.keys import KeysConfig
+from schemas.config.people import PeopleConfig
 from schemas.config.policies import BudgetsConfig, PoliciesConfig
 from schemas.config.responses import ResponsesConfig
 from schemas.config.routes import RoutesConfig
@@ -11,6 +12,7 @@ __all__ = [
     "BudgetsConfig",
     "DetectorsConfig",
     "KeysConfig",
+    "PeopleConfig",
     "PoliciesConfig",
     "ResponsesConfig",
     "RoutesConfig",
