@@ -11,7 +11,7 @@ from rich.console import Console
 
 from containment.providers.base import StepsOf
 from schemas.config import DetectorsConfig
-from schemas.records import AuditRow, Finding, Mark
+from schemas.records import TOLD, AuditRow, Finding, Mark
 from service.backtest import Backtest, unmatched
 from service.backtest_command import check_output, written
 from service.backtest_labels import labelled, scenarios
@@ -73,7 +73,9 @@ def unheard(install: Install, started: list[AuditRow], from_ms: int) -> Iterator
 
 
 def _findings(rows: Iterable[Mapping[str, Any]], from_ms: int) -> list[Finding]:
-    return [found for row in rows if (found := Finding.model_validate(row)).at_ms >= from_ms]
+    """What detectors said: a report from outside is nobody's setting."""
+    told = map(Finding.model_validate, rows)
+    return [found for found in told if found.at_ms >= from_ms and found.family not in TOLD]
 
 
 def compared(

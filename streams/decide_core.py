@@ -17,6 +17,7 @@ from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import (
     CERTAIN,
     CLOSED,
+    TOLD,
     Command,
     Finding,
     Incident,
@@ -68,7 +69,8 @@ class Decider:
 
     def finding(self, case: KeyCase | None, finding: Finding) -> Decision:
         """A finding opens or feeds the key's incident, and may order the next rung."""
-        silent = self.silence(case, finding.at_ms)
+        # What others tell comes at the wall clock's time, which ends nothing: event time may be far behind it.
+        silent = Decision(case) if finding.family in TOLD else self.silence(case, finding.at_ms)
         change = on_finding(silent.case, finding, responses=self.responses, budgets=self.budgets)
         decision = Decision(change.case, silent.incidents + change.incidents, (), change.reason)
         if change.reason == REPEAT:
