@@ -104,7 +104,10 @@ def _why_not(incident: Incident, *, certain: bool, config: ResponsesConfig) -> s
     needed, score = config.ladder.families_for_cut, config.ladder.cut_score
     told = any(leak.counts for leak in incident.leaks)
     spoke = [family for family in incident.families if family != "cohort" and (told or family not in TOLD)]
-    sure = kinds_of_evidence(family for family in spoke if family in TOLD or incident.scores.get(family, 0.0) >= score)
+    sure_of = [family for family in spoke if family in TOLD or incident.scores.get(family, 0.0) >= score]
+    sure = kinds_of_evidence(sure_of)
+    if sure >= needed and TOLD.issuperset(sure_of):
+        return "a report alone is no reason for a cut unless it is verified and ladder.leak_is_certain: alert only"
     if sure >= needed:
         return _why_wait(incident, config)
     agreeing = kinds_of_evidence(spoke)

@@ -52,8 +52,10 @@ def main(key_id: str, at: str, wanted: Wanted, config: Path, *, within_s: int, o
         raise UserError(_not_used(key_id, at_ms, within_s, accountant.last_used_s, of_files=bool(wanted.files)))
     facts = core.book.facts[core.book.slot_of[key_id]]
     owner = f"{facts.team}/{facts.app} in {facts.env}, {facts.provider}"
-    lines = [*told(account, owner=owner, within_s=within_s), *_reported(config, key_id)]
-    out.print("\n".join(lines), markup=False)
+    out.print("\n".join(told(account, owner=owner, within_s=within_s)), markup=False)
+    if not wanted.files:
+        for line in _reported(config, key_id):
+            out.print(line, markup=False)
 
 
 def _reported(config: Path, key_id: str) -> Iterator[str]:

@@ -45,9 +45,12 @@ def leaks_router(edges: Edges, store: Callable[[], Store]) -> APIRouter:
 
 
 def desk_of(install: Install, used: Used) -> LeakDesk:
-    return LeakDesk(
-        install.fingerprinter(), registered=lambda name: install.registry.named(name), used=used, now_ms=wall_ms
-    )
+    """The desk of an install; `keys.yaml` is asked as it stands then."""
+
+    def registered(name: str) -> tuple[str, KeyFacts] | None:
+        return install.registry.named(name)
+
+    return LeakDesk(install.fingerprinter(), registered=registered, used=used, now_ms=wall_ms)
 
 
 def records_of(taken: Taken) -> tuple[tuple[Topic, list[tuple[str, Record]]], ...]:

@@ -120,8 +120,9 @@ async def test_a_signature_that_is_none_is_simply_not_good(mangled: Callable[[st
 
 
 @pytest.mark.parametrize(
-    "wrong", [b"", b"[]", b"{}", b'{"public_keys": 3}', b'{"public_keys": []}', b'{"public_keys": [{"key": "x"}]}', b"\xff"]
-)  # fmt: skip
+    "wrong",
+    [b"", b"[]", b"{}", b'{"public_keys": 3}', b'{"public_keys": []}', b'{"public_keys": [{"key": "x"}]}', b"\xff"],
+)
 def test_a_document_that_is_no_list_of_keys_is_refused(wrong: bytes) -> None:
     with pytest.raises(ValueError, match="GitHub's public keys"):
         parse_keys(wrong)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -122,7 +123,7 @@ def everything_of(report: Report) -> str:
     return f"{report.names[0]} {report.leak.model_dump_json()} {report.leak!r}"
 
 
-PLACES = {
+PLACES: dict[str, Callable[[str], str]] = {
     "as it is": lambda secret: f"https://paste.example/?q={secret}&x=1",
     "quoted": lambda secret: f"https://paste.example/{quote(secret, safe='')}",
     "every letter quoted": lambda secret: "https://p.example/" + "".join(f"%{b:02x}" for b in secret.encode()),
@@ -183,8 +184,8 @@ def test_no_report_makes_it_raise(docs: list[dict[str, Any]], github: bool) -> N
 
 
 @given(
-    secret=SECRETS, before=st.text(max_size=20), after=st.text(max_size=20), field=st.sampled_from(["url", "by", "type"]),
-    codes=st.booleans(), broken=st.booleans(),
+    secret=SECRETS, before=st.text(max_size=20), after=st.text(max_size=20),
+    field=st.sampled_from(["url", "by", "type"]), codes=st.booleans(), broken=st.booleans(),
 )  # fmt: skip
 def test_whatever_is_said_the_secret_is_never_said_again(
     secret: str, before: str, after: str, field: str, codes: bool, broken: bool
