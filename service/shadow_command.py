@@ -73,16 +73,15 @@ def unheard(install: Install, started: list[AuditRow], from_ms: int) -> Iterator
 
 
 def _findings(rows: Iterable[Mapping[str, Any]], from_ms: int) -> list[Finding]:
-    """What detectors said: a report from outside is nobody's setting."""
-    told = map(Finding.model_validate, rows)
-    return [found for found in told if found.at_ms >= from_ms and found.family not in TOLD]
+    return [found for row in rows if (found := Finding.model_validate(row)).at_ms >= from_ms]
 
 
 def compared(
     current: Folder, candidate: DetectorsConfig, live: list[Finding], shadow: list[Finding], *,
     offered: Mapping[str, StepsOf], marks: list[Mark], from_ms: int, last_ms: int,
 ) -> Backtest:  # fmt: skip
-    """What both said as incidents, gained and lost, as in a backtest."""
+    """What both said as incidents, gained and lost, as in a backtest. Reports from outside are nobody's setting."""
+    live = [found for found in live if found.family not in TOLD]
     sides = (
         Side(current, offered, from_ms=from_ms),
         Side(replace(current, detectors=candidate), offered, from_ms=from_ms),
