@@ -181,11 +181,14 @@ def reports(plants: Plants, kind: str) -> list[Event]:
     """Reports of leaked keys that repeat the secret wherever there is room for it, also that of a neighbour."""
     secret, other = plants.make(kind, "a reported key"), plants.make(kind, "a key in a neighbour's address")
     codes = "".join(f"%{byte:02x}" for byte in secret.encode())
+    plants.parts[f"{kind} in percent codes"] = codes[-30:]
+    odd = plants.parts[f"of no known kind, beside {kind}"] = f"Acme{secret_part(secret)[::-1]}"
     told = [
         {"key": secret, "source": "paste", "url": f"https://paste.example/?q={secret}#{other}", "by": secret},
         {"key": secret, "source": f"log: {secret}", "url": f"https://user:{secret}@{secret}.example/", "type": secret},
         {"key": secret, "source": "paste", "url": f"https://paste.example/{codes}"},
         {"key": other, "source": "paste", "url": f"https://paste.example/{quote(other, safe='')}"},
+        {"key": odd, "source": f"log {odd}", "url": f"https://paste.example/{odd}", "by": f"{odd}@example.com"},
         {"key_id": plants.make(kind, "a reported name"), "source": "paste", "unknown": plants.make(kind, "an extra")},
         {"key_id": LEAKED, "source": plants.make(kind, "a source"), "url": plants.make(kind, "an address")},
     ]
@@ -245,7 +248,7 @@ async def _written_down(world: World) -> bool:
     [(unknown, known)] = await world.rows(
         "SELECT countIf(result = 'unknown'), countIf(result != 'unknown') FROM audit FINAL WHERE action = 'leak'"
     )
-    return unknown >= len(KINDS) and known >= len(KINDS)
+    return bool(unknown >= len(KINDS) and known >= len(KINDS))
 
 
 def expected(world: World, values: list[bytes]) -> tuple[int, int]:
