@@ -7,23 +7,21 @@ knows. So what is written as `key` anywhere in the body is taken out of every te
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, Final, NamedTuple
-from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from schemas.event import Name, Text, parse_ts_ms
 from schemas.fingerprint import FINGERPRINT, Fingerprinter
 from schemas.records import Confidence, DeadReason, Leak
-from schemas.redact import MARK, looks_secret, redact
+from schemas.redact import looks_secret, redact
 from sources.envelope import Refusal, open_value
+from sources.leak_secrets import Secrets
 from sources.verdict import refusal
 
 MAX_REPORTS: Final = 10_000  # in one body
 _URL_KEPT: Final = 500
 _TEXT_KEPT: Final = 120
-_DECODED: Final = 3  # times that an address may be percent-encoded
 _LATEST_MS: Final = 30_000
 
 
@@ -33,12 +31,19 @@ def _no_nul(value: object) -> object:
     return value
 
 
+def _stripped(value: object) -> object:
+    """A key that was copied with the end of its line is the same key."""
+    return value.strip() if isinstance(value, str) else value
+
+
 class LeakReport(BaseModel):
     """One report. Unknown fields are ignored, `null` is absent, and exactly one of `key` and `key_id` is given."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    key: SecretStr | None = Field(default=None, repr=False, min_length=8, max_length=4096)
+    key: Annotated[SecretStr, BeforeValidator(_stripped), Field(min_length=8, max_length=4096)] | None = Field(
+        default=None, repr=False
+    )
     key_id: Name | None = None
     source: Name
     url: Annotated[str, BeforeValidator(_no_nul), Field(max_length=8192)] = ""
@@ -64,7 +69,7 @@ class LeakReport(BaseModel):
     def secret(self) -> str | None:
         """The secret itself, also where it was given as a name."""
         if self.key is not None:
-            return self.key.get_secret_value().strip()
+            return self.key.get_secret_value()
         name = self.key_id or ""
         return name if looks_secret(name) and not FINGERPRINT.fullmatch(name) else None
 
@@ -96,7 +101,7 @@ def read_reports(
             refusals.append(one)
         else:
             told.append((index, one))
-    secrets = sorted({one.secret for _, one in told if one.secret}, key=len, reverse=True)
+    secrets = Secrets(one.secret for _, one in told if one.secret)
     reports = [_report(index, one, secrets, fingerprinter, now_ms) for index, one in told]
     return reports, sorted(refusals, key=lambda bad: bad.index)
 
@@ -122,11 +127,11 @@ def _judge(doc: object, index: int, latest_ms: int) -> LeakReport | Refusal:
     return one
 
 
-def _report(index: int, one: LeakReport, secrets: Sequence[str], fingerprinter: Fingerprinter, now_ms: int) -> Report:
+def _report(index: int, one: LeakReport, secrets: Secrets, fingerprinter: Fingerprinter, now_ms: int) -> Report:
     secret = one.secret
     # LiteLLM and others call a key by the SHA-256 of its secret.
     digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest() if secret else ""
-    names = (fingerprinter.of(secret), digest) if secret else (_without(one.key_id or "", secrets),)
+    names = (fingerprinter.of(secret), digest) if secret else (secrets.without(one.key_id or ""),)
     leak = Leak(
         source=_text(one.source, secrets) or "somewhere", url=_text(one.url, secrets, _URL_KEPT),
         by=_text(one.by, secrets), kind=_text(one.type, secrets), confidence=one.confidence,
@@ -135,42 +140,8 @@ def _report(index: int, one: LeakReport, secrets: Sequence[str], fingerprinter: 
     return Report(index, names, leak, digest)
 
 
-def _text(text: str, secrets: Sequence[str], kept: int = _TEXT_KEPT) -> str:
+def _text(text: str, secrets: Secrets, kept: int = _TEXT_KEPT) -> str:
     """One line without secrets, not endless, that can be written down anywhere."""
-    shown = "".join(char if char.isprintable() else " " for char in _without(text, secrets))
-    return redact(" ".join(shown.split()))[:kept]
-
-
-def _without(text: str, secrets: Iterable[str]) -> str:
-    """The text without these and without what looks like one; of an address that hides one only its host is left."""
-    secrets = tuple(secrets)
-    for secret in secrets:
-        for form in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
-            text = text.replace(form, MARK)
-    text = redact(text)
-    if not _hides(text, secrets):
-        return text
-    origin = _origin(text)
-    return MARK if _hides(origin, secrets) else origin + MARK
-
-
-def _hides(text: str, secrets: Iterable[str]) -> bool:
-    """Whether percent codes hide one of them, or what looks like one."""
-    plain, plus = _decoded(text, unquote), _decoded(text, unquote_plus)
-    found = any(secret in plain or secret in plus for secret in secrets)
-    return found or (plain != text and looks_secret(plain))
-
-
-def _decoded(text: str, decode: Callable[[str], str]) -> str:
-    for _ in range(_DECODED):
-        text = decode(text)
-    return text
-
-
-def _origin(text: str) -> str:
-    """Scheme and host of an address; nothing for other text."""
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.hostname}/" if parts.scheme in {"http", "https"} and parts.hostname else ""
+    cleaned = secrets.without(text)
+    line = " ".join("".join(char if char.isprintable() else " " for char in cleaned).split())
+    return (line if line == cleaned else redact(line))[:kept]

@@ -91,6 +91,7 @@ def test_a_list_or_lines(body: Any) -> None:
         ({"key_id": NAMED, "source": 3}, "source"),
         ({"key": "short", "source": "x"}, "key"),
         ({"key": 12345678, "source": "x"}, "key"),
+        ({"key": "   short      ", "source": "x"}, "key"),
         ({"key_id": NAMED, "source": "x", "url": ["https://x"]}, "url"),
         ({"key_id": NAMED, "source": "x", "url": "a\x00b"}, "url"),
         ({"key_id": NAMED, "source": "x", "url": "u" * 9000}, "url"),
