@@ -28,7 +28,7 @@ class LeakIntake:
 
     def __init__(self, desk: LeakDesk, publish: Publish, *, max_body_bytes: int, counted: Counted) -> None:
         self._desk, self._publish = desk, publish
-        self._max_body_bytes, self._counted = max_body_bytes, counted
+        self._max_body_bytes, self.counted = max_body_bytes, counted
 
     async def body(self, request: Request) -> bytes | JSONResponse:
         try:
@@ -41,15 +41,16 @@ class LeakIntake:
         # In a thread, for it asks the store.
         taken = await asyncio.to_thread(self._desk.take, body, via=via, trusted=trusted)
         if isinstance(taken, list):
-            self._counted(via, "refused", len(taken))
+            self.counted(via, "refused", len(taken))
             return bad_request(taken)
         refused = await not_published(self._publish(taken))
         if refused is not None:
+            self.counted(via, "not_taken", len(taken.answers))
             return refused
         for standing in taken.standings:
-            self._counted(via, standing, 1)
+            self.counted(via, standing, 1)
         if taken.refused:
-            self._counted(via, "refused", taken.refused)
+            self.counted(via, "refused", taken.refused)
         return taken
 
 
@@ -66,6 +67,7 @@ def create_leaks(intake: LeakIntake, *, token: SecretStr, trusted: bool, github:
     @router.post("/v1/leaks")
     async def leaks(request: Request, authorization: Annotated[str, Header()] = "") -> JSONResponse:
         if not authorised(authorization, expected):
+            intake.counted("api", "unauthorised", 1)
             return unauthorised()
         body = await intake.body(request)
         taken = body if isinstance(body, JSONResponse) else await intake.take(body, "api", trusted=trusted)
@@ -95,9 +97,11 @@ def _for_github(intake: LeakIntake, keys: GithubKeys) -> APIRouter:
         try:
             signed = await keys.signed(github_public_key_identifier, github_public_key_signature, body)
         except KeysUnavailable:
+            intake.counted("github", "not_taken", 1)
             detail = "GitHub's public keys cannot be had now: send again later"
             return problem(503, detail, headers={"Retry-After": "60"})
         if not signed:
+            intake.counted("github", "unauthorised", 1)
             return problem(401, "not signed with one of GitHub's public keys for secret scanning")
         taken = await intake.take(body, "github", trusted=True)
         return taken if isinstance(taken, JSONResponse) else JSONResponse(taken.feedback)

@@ -149,9 +149,13 @@ COUNTERS: Final[dict[CounterName, Def]] = {
     "keyfuse_leak_reports_total": Def(
         "reports",
         "Leak reports over HTTP, by how they came and whose key it is. Each known one starts or feeds an incident.",
-        "registered, in_use: one of your keys is out. unsure: the store is away. refused: a scanner sends what cannot "
-        "be read. unknown, very many: somebody guesses, or a scanner reports keys that are not yours.",
-        labels={"via": ("api", "github"), "result": ("registered", "in_use", "unsure", "unknown", "refused")},
+        "registered, in_use: one of your keys is out. unsure: the store is away. not_taken: the broker or GitHub's "
+        "keys are away, and GitHub may not send it again. refused: what is sent cannot be read. unauthorised: a wrong "
+        "token or signature. unknown, very many: somebody guesses, or a scanner reports keys that are not yours.",
+        labels={
+            "via": ("api", "github"),
+            "result": ("registered", "in_use", "unsure", "unknown", "refused", "not_taken", "unauthorised"),
+        },
     ),
     "keyfuse_retries_total": Def(
         "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}

@@ -284,6 +284,7 @@ def test_explain_shows_where_others_have_found_the_key(stored: Run, tmp_path: Pa
 
     assert said.out.splitlines()[-1].endswith("Z: found in paste site at https://p/1, reported by ci")
     assert said.out.startswith(alone.out), "files are explained by themselves"
+    assert "  leak   found in paste site at https://p/1, reported by ci\n" in stored("incidents").out
 
 
 def test_the_embedded_store_of_a_running_install_is_not_touched(stored: Run, tmp_path: Path) -> None:

@@ -189,6 +189,7 @@ async def test_without_the_token_nothing_is_taken(world: World, token: str) -> N
         answer = await client.post("/v1/leaks", json=report(), headers=headers)  # type: ignore[arg-type]
     assert answer.status_code == 401
     assert world.published == []
+    assert world.counted == [("api", "unauthorised", 1)]
 
 
 @pytest.mark.parametrize(("failure", "status"), [(BrokerSlow(3), 429), (BrokerDown("x"), 503), (OSError(), 503)])
@@ -200,7 +201,7 @@ async def test_nothing_is_said_to_be_taken_before_the_broker_has_it(
     assert (answer.status_code, "Retry-After" in answer.headers) == (status, True)
     hook = await world.hook([{"token": REGISTERED, "type": "t", "url": "u", "source": "commit"}])
     assert hook.status_code == status
-    assert world.counted == [], "the same report comes again"
+    assert world.counted == [("api", "not_taken", 1), ("github", "not_taken", 1)]
 
 
 async def test_too_large_a_body_is_refused(world: World) -> None:
@@ -264,12 +265,14 @@ async def test_what_github_sends_once_is_taken_as_far_as_it_can_be_read(world: W
 async def test_what_github_did_not_sign_is_not_read(world: World, changed: dict[str, str]) -> None:
     answer = await world.hook(MATCHES, changed)
     assert (answer.status_code, world.published) == (401, [])
+    assert world.counted == [("github", "unauthorised", 1)]
 
 
 async def test_without_githubs_keys_it_is_told_to_come_again(world: World) -> None:
     world.github.down = True
     answer = await world.hook(MATCHES)
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "60")
+    assert world.counted == [("github", "not_taken", 1)]
     world.github.down, world.github.now_s = False, 60
     assert (await world.hook(MATCHES)).status_code == 200
 
