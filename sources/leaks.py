@@ -54,7 +54,7 @@ class LeakDesk:
         self._registered, self._used, self._now_ms = registered, used, now_ms
 
     def take(self, body: bytes, *, via: Via, trusted: bool) -> Taken | list[Refusal]:
-        """All of the body or what is wrong with it. Of a body of GitHub's what is right is taken: it may not come again.
+        """All of the body or what is wrong with it. Of GitHub's body what is right is taken: it may not come again.
 
         `trusted`: whoever reports is proved. Asks the store, so it may block.
         """
