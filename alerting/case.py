@@ -29,7 +29,7 @@ class KeyCase(Record):
     headline_certain: bool = False  # strength of the finding that gave the headline
     headline_score: float = 0.0
     told_lost_usd: float = 0.0  # the loss that the last version showed
-    leaked: tuple[str, ...] = ()  # marks of the leak reports already heard
+    leaked: tuple[str, ...] = Field(default=(), exclude_if=lambda marks: not marks)  # marks of leak reports heard
 
     @property
     def open(self) -> Incident | None:

@@ -143,6 +143,11 @@ class Sketch(Record):
     changed: tuple[str, ...] = ()  # what is new about it, each in a few words
 
 
+def _nothing(value: object) -> bool:
+    """Left out of the JSON, so that a stage of the version before can still read what has no leak."""
+    return not value
+
+
 class Leak(Record):
     """Where a key was found by somebody who should not have it. All texts are redacted before they come here."""
 
@@ -179,7 +184,7 @@ class Finding(Record):
     expected_usd_per_min: float  # what it spends normally
     facts: KeyFacts
     sketch: Sketch | None = None
-    leak: Leak | None = None  # of the family leak alone
+    leak: Leak | None = Field(default=None, exclude_if=_nothing)  # of the family leak alone
 
 
 class StepState(StrEnum):
@@ -235,7 +240,7 @@ class Incident(Record):
     transition: str  # what just happened, in words: the thread reply
     scores: dict[Family, float] = Field(default_factory=dict)  # family -> the highest score of its findings
     sketch: Sketch | None = None  # of the newest finding that had one
-    leaks: tuple[Leak, ...] = ()  # where the key was found, what is proved first; a few of them
+    leaks: tuple[Leak, ...] = Field(default=(), exclude_if=_nothing)  # where the key was found, the proved first; a few
 
     @property
     def only_told(self) -> bool:

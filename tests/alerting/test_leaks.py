@@ -49,6 +49,17 @@ def test_a_report_opens_an_incident_as_grave_as_it_says() -> None:
     assert only(after(leak(confidence="low"))[0]).severity == "warning"
 
 
+def test_without_a_leak_the_records_read_as_before() -> None:
+    """A stage of the version before refuses fields that it does not know, and both run during an upgrade."""
+    one = finding()
+    case = after(one)[-1].case
+    for record in (one, newest(one), case):
+        assert b"leak" not in record.to_bytes()
+        assert type(record).from_bytes(record.to_bytes()) == record
+    with_leak = after(one, leak(1))[-1].case
+    assert KeyCase.from_bytes(with_leak.to_bytes()) == with_leak
+
+
 def test_the_same_report_again_changes_nothing_and_another_place_is_remembered_quietly() -> None:
     first, again, elsewhere = after(leak(), leak(3600), leak(60, url="https://paste.example/1"))
     assert first.incidents
