@@ -1,0 +1,90 @@
+"""What people say, wherever they say it: known person, right role, known incident; then a record for the decide stage.
+
+The decide stage checks the role again. Here it is checked so that who may not is told so at once, where they clicked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple, Protocol
+
+from alerting.words import INCIDENT_WORDS, clean
+from controls.people import People, Person
+from schemas.records import Incident, PeoplesAction, Request, Step, StepState, Via
+from schemas.redact import redact
+
+_REASON_MAX: Final = 500
+
+
+class Incidents(Protocol):
+    """Where an incident is looked up."""
+
+    def get(self, incident_id: str) -> Incident | None: ...
+
+    def of_key(self, key_id: str) -> Incident | None: ...
+
+    def open(self) -> list[Incident]: ...
+
+
+class Said(NamedTuple):
+    """One word of one person. Nothing in it is trusted but `via` and `who`, which a signature proved."""
+
+    said_id: str  # the same click has the same: a repeat is harmless
+    via: Via
+    who: str  # their id there, for the audit where nobody knows them
+    person: Person | None  # who they are by people.yaml
+    action: PeoplesAction
+    incident_id: str
+    step: Step | None = None
+    until_ms: int | None = None
+    reason: str = ""
+
+
+class Answer(NamedTuple):
+    """What they are told."""
+
+    taken: bool
+    words: str
+
+
+class Desk:
+    """Takes what people say. `send` returns when the broker has the record."""
+
+    def __init__(
+        self,
+        *,
+        people: Callable[[], People],
+        incidents: Incidents,
+        send: Callable[[Request], Awaitable[None]],
+        now_ms: Callable[[], int],
+    ) -> None:
+        self.people = people
+        self.incidents = incidents
+        self._send = send
+        self._now_ms = now_ms
+
+    async def say(self, said: Said) -> Answer:
+        """Check it and send it. What `send` raises is raised: the same word may be said again."""
+        incident = self.incidents.get(said.incident_id)
+        if incident is None:
+            return Answer(False, f"No incident {clean(said.incident_id, 80)} is known here; it may be too old.")
+        name = said.person.name if said.person else said.who
+        stop = self.people().why_not(name, said.action, via=said.via, final=is_final(incident, said))
+        if stop:
+            return Answer(False, f"Not taken: {stop}.")
+        request = Request(
+            request_id=said.said_id, at_ms=self._now_ms(), by=name, action=said.action, key_id=incident.key_id,
+            incident_id=incident.incident_id, via=said.via, until_ms=said.until_ms, step=said.step,
+            reason=redact(said.reason)[:_REASON_MAX], facts=incident.facts,
+        )  # fmt: skip
+        await self._send(request)
+        what = said.action.replace("_", " ")
+        return Answer(True, f"Taken: {what}, by {name}. The incident was {INCIDENT_WORDS[incident.state]}.")
+
+
+def is_final(incident: Incident, said: Said) -> bool:
+    """Whether the step that is asked for, or waits, cannot be undone."""
+    if said.step == "revoke":
+        return True
+    waiting = [step for step in incident.steps if step.state == StepState.AWAITING_APPROVAL]
+    return any(not step.reversible for step in waiting if said.step in (None, step.step))
