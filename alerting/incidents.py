@@ -7,17 +7,18 @@ twice changes nothing. Time is event time and always an argument.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
-from alerting.case import REPEAT, Change, KeyCase, case_of, closed, hear, mark, see, version
+from alerting.case import REPEAT, Change, KeyCase, case_of, closed, see, version, with_waiting
 from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, minutes_left, rank, severity_of, worse
-from alerting.steps import CUTS, UNDOABLE, cut_step, needs_person, on_command, on_outcome, pending
-from alerting.words import INCIDENT_WORDS, span, usd
+from alerting.steps import cut_step, needs_person, on_command, on_outcome, pending, still_cut_words
+from alerting.words import span, usd
 from schemas.config.policies import BudgetsConfig
 from schemas.config.responses import ResponsesConfig
-from schemas.records import CLOSED, Finding, Incident, Request, Severity, StepState, stable_id
+from schemas.records import Finding, Incident, Severity, StepState, stable_id
 
-__all__ = ["REPEAT", "Change", "KeyCase", "on_command", "on_finding", "on_outcome", "on_request", "on_silence"]
+__all__ = ["REPEAT", "Change", "KeyCase", "on_command", "on_finding", "on_outcome", "on_silence"]
 
 _LEAK_AFTER_MS: Final = 120_000  # the one-minute spend window and late events must be over before a cut is doubted
 _LOSS_WORTH_TELLING: Final = 0.1  # of the acceptable loss; below that a doubling is noise
@@ -48,41 +49,63 @@ def on_finding(case: KeyCase | None, finding: Finding, *, responses: ResponsesCo
     return _open(seen, finding, severity, current)
 
 
-def on_request(case: KeyCase | None, request: Request, *, at_ms: int) -> Change:
-    """A person spoke: acknowledge, resolve, or call it a false positive. Other actions are the ladder's."""
-    before = case_of(case, request.key_id)
-    name = mark("request", request.request_id)
-    if name in before.heard:
-        return Change(before, (), REPEAT)
-    heard, incident = hear(before, name), before.incident
-    if request.action not in ("acknowledge", "resolve", "false_positive"):
-        return Change(heard, (), f"{request.action} does not change the incident by itself")
-    if incident is None:
-        return Change(heard, (), "no incident for this key")
-    if request.action == "false_positive":
-        return _false_positive(heard, incident, request, at_ms)
-    if request.action == "resolve":
-        return _resolve(heard, incident, request, at_ms)
-    return _acknowledge(heard, incident, request, at_ms)
-
-
 def on_silence(case: KeyCase, clock_ms: int, *, responses: ResponsesConfig) -> Change:
     """The clock moved on: an incident without findings for `resolve_after_s` resolves itself.
 
     It closes at the moment the silence was long enough, not when somebody looked, so that a replay says the same. One
-    with a failed step stays open until a person has acted: silence does not prove that the key is dead.
+    with a failed step stays open until a person has acted: silence does not prove that the key is dead. What waited too
+    long for an approval is no longer asked for, and a snooze ends.
     """
-    incident = case.open
-    if incident is None:
+    if case.open is None:
         return Change(case, (), "no open incident")
-    if needs_person(incident):
-        return Change(case, (), "a step has failed: a person must act and resolve it")
-    over_ms = max(incident.last_finding_at_ms, case.live_since_ms) + int(responses.resolve_after_s * 1000)
-    if clock_ms < over_ms:
-        return Change(case, (), "not silent for long enough")
-    words = f"Resolved: nothing suspicious for {span(responses.resolve_after_s)}.{_still_cut(incident)}"
-    resolved = incident.model_copy(update={"state": "resolved"})
-    return closed(case, resolved, at_ms=over_ms, by="keyfuse", transition=words)
+    over_ms = _silent_from_ms(case, case.open, responses)
+    silent = clock_ms >= over_ms and not needs_person(case.open)
+    told: list[Incident] = []
+    reason, until_ms = "not silent for long enough", min(clock_ms, over_ms) if silent else clock_ms
+    for due in (partial(_expire, patience_s=responses.approvals.expire_after_s), _wake):
+        change = due(case, until_ms)
+        if change is not None:
+            case, reason = change.case, change.reason
+            told.extend(change.incidents)
+    if silent and case.open is not None:
+        words = f"Resolved: nothing suspicious for {span(responses.resolve_after_s)}.{still_cut_words(case.open)}"
+        resolved = case.open.model_copy(update={"state": "resolved"})
+        change = closed(case, resolved, at_ms=over_ms, by="keyfuse", transition=words)
+        return change._replace(incidents=(*told, *change.incidents))
+    if not told and case.open is not None and needs_person(case.open):
+        reason = "a step has failed: a person must act and resolve it"
+    return Change(case, tuple(told), reason)
+
+
+def _silent_from_ms(case: KeyCase, incident: Incident, responses: ResponsesConfig) -> int:
+    return max(incident.last_finding_at_ms, case.live_since_ms) + int(responses.resolve_after_s * 1000)
+
+
+def _expire(case: KeyCase, clock_ms: int, *, patience_s: float) -> Change | None:
+    """An approval asked for yesterday is no approval of what is so today."""
+    incident = case.open
+    asked = [step.at_ms for step in incident.steps if step.state == StepState.AWAITING_APPROVAL] if incident else []
+    over_ms = min(asked, default=clock_ms) + int(patience_s * 1000)
+    if incident is None or not asked or clock_ms < over_ms:
+        return None
+    steps = with_waiting(incident, StepState.SUPERSEDED, f"nobody approved within {span(patience_s)}")
+    words = (
+        f"Nobody approved within {span(patience_s)}: {', '.join(pending(incident))}. It is asked for again if the key "
+        "goes on like this."
+    )
+    return version(case, incident.model_copy(update={"steps": steps}), at_ms=over_ms, by="keyfuse", transition=words)
+
+
+def _wake(case: KeyCase, clock_ms: int) -> Change | None:
+    """The snooze is over. A key that was cut meanwhile wakes nobody."""
+    incident = case.open
+    if incident is None or incident.snoozed_until_ms is None or clock_ms < incident.snoozed_until_ms:
+        return None
+    until_ms, awake = incident.snoozed_until_ms, incident.model_copy(update={"snoozed_until_ms": None})
+    if incident.state != "acknowledged":
+        return Change(case.model_copy(update={"incident": awake}), (), "the snooze is over")
+    words = f"The snooze is over and this is not: {_pace(incident)}."
+    return version(case, awake.model_copy(update={"state": "open"}), at_ms=until_ms, by="keyfuse", transition=words)
 
 
 def _why_quiet(case: KeyCase, finding: Finding, severity: Severity, *, reopen_after_s: float) -> str:
@@ -138,6 +161,7 @@ def _feed(case: KeyCase, incident: Incident, finding: Finding, current: dict[str
     leak = _leak(incident, finding)
     # A cut that does not hold is worth waking somebody, whatever the pace: nothing else stands between thief and money.
     fed = incident.model_copy(update=update | ({"state": "open", "severity": "critical"} if leak else {}))
+    fed = _awake(incident, fed, told_lost_usd=case.told_lost_usd)
     news = leak or _news(incident, fed, finding, told_lost_usd=case.told_lost_usd)
     if not news:
         return Change(case.model_copy(update={"incident": fed}), (), "nothing that a person does not know yet")
@@ -153,6 +177,16 @@ def _leak(incident: Incident, finding: Finding) -> str:
     if late_ms <= _LEAK_AFTER_MS:
         return ""
     return f"Still spending {usd(finding.usd_per_min)}/min, {span(late_ms / 1000)} after {cut.step} was confirmed."
+
+
+def _awake(before: Incident, after: Incident, *, told_lost_usd: float) -> Incident:
+    """A snooze was of what was known: it ends when the incident gets worse than that."""
+    if after.snoozed_until_ms is None:
+        return after
+    passed = told_lost_usd <= after.acceptable_loss_usd < after.lost_usd
+    if not passed and rank(after.severity) <= rank(before.severity):
+        return after
+    return after.model_copy(update={"state": "open", "snoozed_until_ms": None})
 
 
 def _news(before: Incident, after: Incident, finding: Finding, *, told_lost_usd: float) -> str:
@@ -176,48 +210,3 @@ def _pace(incident: Incident) -> str:
     if left == float("inf"):
         return "a certain limit is exceeded"
     return f"{usd(excess)}/min above normal, the acceptable loss of {usd(limit)} is reached in {span(left * 60)}"
-
-
-def _false_positive(case: KeyCase, incident: Incident, request: Request, at_ms: int) -> Change:
-    """Also for an incident that resolved itself: the person may look only in the morning, and the key is still cut."""
-    if incident.state == "false_positive":
-        return Change(case, (), "the incident is already a false positive")
-    undo = [step.step for step in incident.steps if step.state == StepState.CONFIRMED and step.step in UNDOABLE]
-    final = any(
-        step.state == StepState.CONFIRMED and step.step in CUTS and not step.reversible for step in incident.steps
-    )
-    words = f"{request.by} says this is a false positive{_because(request)}."
-    if undo:
-        words += f" The key is given back: {', '.join(undo)} will be undone."
-    if final:
-        words += " A step cannot be undone: the owner needs a new key."
-    harmless = incident.model_copy(update={"state": "false_positive"})
-    change = closed(case, harmless, at_ms=at_ms, by=request.by, transition=words)
-    return change._replace(wants_restore=bool(undo))
-
-
-def _resolve(case: KeyCase, incident: Incident, request: Request, at_ms: int) -> Change:
-    if incident.state in CLOSED:
-        return Change(case, (), f"the incident is already {INCIDENT_WORDS[incident.state]}")
-    words = f"Resolved by {request.by}{_because(request)}.{_still_cut(incident)}"
-    resolved = incident.model_copy(update={"state": "resolved"})
-    return closed(case, resolved, at_ms=at_ms, by=request.by, transition=words)
-
-
-def _acknowledge(case: KeyCase, incident: Incident, request: Request, at_ms: int) -> Change:
-    if incident.state != "open":
-        return Change(case, (), f"the incident is already {INCIDENT_WORDS[incident.state]}")
-    taken = incident.model_copy(update={"state": "acknowledged"})
-    words = f"{request.by} is looking into it{_because(request)}."
-    return version(case, taken, at_ms=at_ms, by=request.by, transition=words)
-
-
-def _because(request: Request) -> str:
-    return f": {request.reason.rstrip('.')}" if request.reason else ""
-
-
-def _still_cut(incident: Incident) -> str:
-    if cut_step(incident) is not None:
-        return " The key stays cut until somebody restores it."
-    waiting = pending(incident)
-    return f" Nobody approved: {', '.join(waiting)}." if waiting else ""

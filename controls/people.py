@@ -73,5 +73,9 @@ class People:
         return ""
 
 
+NOBODY: Final = People(PeopleConfig())
+"""Nobody is named, so every word at a terminal counts."""
+
+
 def _words(action: PeoplesAction) -> str:
     return action.replace("_", " ")
