@@ -6,12 +6,13 @@ from typing import Final, NamedTuple
 
 from pydantic import Field
 
-from schemas.records import CLOSED, Finding, Incident, IncidentStep, Record, StepState, stable_id
+from schemas.records import CLOSED, TOLD, Finding, Incident, IncidentStep, Record, StepState, stable_id
 
 REPEAT: Final = "repeat"  # the reason of every change that is none because the message came before
 _SEEN_MAX: Final = 64  # more (family, detector) pairs than there are detectors
 _HEARD_MAX: Final = 64  # commands, outcomes and requests: a few for each incident
 _STEPS_MAX: Final = 32
+_LEAKED_MAX: Final = 64  # places where one key was found; a further report of a forgotten one is told again
 _SETTLED: Final = frozenset({StepState.DRY_RUN, StepState.REFUSED, StepState.SUPERSEDED, StepState.REJECTED})
 
 
@@ -28,6 +29,7 @@ class KeyCase(Record):
     headline_certain: bool = False  # strength of the finding that gave the headline
     headline_score: float = 0.0
     told_lost_usd: float = 0.0  # the loss that the last version showed
+    leaked: tuple[str, ...] = ()  # marks of the leak reports already heard
 
     @property
     def open(self) -> Incident | None:
@@ -62,7 +64,14 @@ def hear(case: KeyCase, name: str) -> KeyCase:
 
 
 def see(case: KeyCase, finding: Finding) -> KeyCase | None:
-    """Remember the finding; None when this or a newer one of the same detector was seen."""
+    """Remember the finding; None when this or a newer one of the same detector was seen.
+
+    A leak report is the same when key and place are the same, whenever it comes again.
+    """
+    if finding.family in TOLD:
+        name = mark("leak", finding.finding_id)
+        leaked = (*case.leaked, name)[-_LEAKED_MAX:]
+        return None if name in case.leaked else case.model_copy(update={"leaked": leaked})
     name = f"{finding.family}/{finding.detector}"
     if finding.at_ms <= case.seen.get(name, -1):
         return None

@@ -7,20 +7,20 @@ twice changes nothing. Time is event time and always an argument.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
 
-from alerting.case import REPEAT, Change, KeyCase, case_of, closed, see, version, with_waiting
-from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, minutes_left, rank, severity_of, worse
-from alerting.steps import cut_step, needs_person, on_command, on_outcome, pending, still_cut_words
+from alerting.case import REPEAT, Change, KeyCase, case_of, see, version
+from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, pace_words, rank, severity_of, worse
+from alerting.steps import cut_step, on_command, on_outcome
 from alerting.words import span, usd
+from controls.leaks import leaks_words, remembered
 from schemas.config.policies import BudgetsConfig
 from schemas.config.responses import ResponsesConfig
-from schemas.records import Finding, Incident, Severity, StepState, stable_id
+from schemas.records import TOLD, Finding, Incident, Severity, stable_id
 
-__all__ = ["REPEAT", "Change", "KeyCase", "on_command", "on_finding", "on_outcome", "on_silence"]
+__all__ = ["REPEAT", "Change", "KeyCase", "on_command", "on_finding", "on_outcome"]
 
-_LEAK_AFTER_MS: Final = 120_000  # the one-minute spend window and late events must be over before a cut is doubted
+_DOUBT_AFTER_MS: Final = 120_000  # the one-minute spend window and late events must be over before a cut is doubted
 _LOSS_WORTH_TELLING: Final = 0.1  # of the acceptable loss; below that a doubling is noise
 
 
@@ -49,68 +49,11 @@ def on_finding(case: KeyCase | None, finding: Finding, *, responses: ResponsesCo
     return _open(seen, finding, severity, current)
 
 
-def on_silence(case: KeyCase, clock_ms: int, *, responses: ResponsesConfig) -> Change:
-    """The clock moved on: an incident without findings for `resolve_after_s` resolves itself.
-
-    It closes at the moment the silence was long enough, not when somebody looked, so that a replay says the same. One
-    with a failed step stays open until a person has acted: silence does not prove that the key is dead. What waited too
-    long for an approval is no longer asked for, and a snooze ends.
-    """
-    if case.open is None:
-        return Change(case, (), "no open incident")
-    over_ms = _silent_from_ms(case, case.open, responses)
-    silent = clock_ms >= over_ms and not needs_person(case.open)
-    told: list[Incident] = []
-    reason, until_ms = "not silent for long enough", min(clock_ms, over_ms) if silent else clock_ms
-    for due in (partial(_expire, patience_s=responses.approvals.expire_after_s), _wake):
-        change = due(case, until_ms)
-        if change is not None:
-            case, reason = change.case, change.reason
-            told.extend(change.incidents)
-    if silent and case.open is not None:
-        words = f"Resolved: nothing suspicious for {span(responses.resolve_after_s)}.{still_cut_words(case.open)}"
-        resolved = case.open.model_copy(update={"state": "resolved"})
-        change = closed(case, resolved, at_ms=over_ms, by="keyfuse", transition=words)
-        return change._replace(incidents=(*told, *change.incidents))
-    if not told and case.open is not None and needs_person(case.open):
-        reason = "a step has failed: a person must act and resolve it"
-    return Change(case, tuple(told), reason)
-
-
-def _silent_from_ms(case: KeyCase, incident: Incident, responses: ResponsesConfig) -> int:
-    return max(incident.last_finding_at_ms, case.live_since_ms) + int(responses.resolve_after_s * 1000)
-
-
-def _expire(case: KeyCase, clock_ms: int, *, patience_s: float) -> Change | None:
-    """An approval asked for yesterday is no approval of what is so today."""
-    incident = case.open
-    asked = [step.at_ms for step in incident.steps if step.state == StepState.AWAITING_APPROVAL] if incident else []
-    over_ms = min(asked, default=clock_ms) + int(patience_s * 1000)
-    if incident is None or not asked or clock_ms < over_ms:
-        return None
-    steps = with_waiting(incident, StepState.SUPERSEDED, f"nobody approved within {span(patience_s)}")
-    words = (
-        f"Nobody approved within {span(patience_s)}: {', '.join(pending(incident))}. It is asked for again if the key "
-        "goes on like this."
-    )
-    return version(case, incident.model_copy(update={"steps": steps}), at_ms=over_ms, by="keyfuse", transition=words)
-
-
-def _wake(case: KeyCase, clock_ms: int) -> Change | None:
-    """The snooze is over. A key that was cut meanwhile wakes nobody."""
-    incident = case.open
-    if incident is None or incident.snoozed_until_ms is None or clock_ms < incident.snoozed_until_ms:
-        return None
-    until_ms, awake = incident.snoozed_until_ms, incident.model_copy(update={"snoozed_until_ms": None})
-    if incident.state != "acknowledged":
-        return Change(case.model_copy(update={"incident": awake}), (), "the snooze is over")
-    words = f"The snooze is over and this is not: {_pace(incident)}."
-    return version(case, awake.model_copy(update={"state": "open"}), at_ms=until_ms, by="keyfuse", transition=words)
-
-
 def _why_quiet(case: KeyCase, finding: Finding, severity: Severity, *, reopen_after_s: float) -> str:
     """Why this finding opens nothing so soon after the last incident; empty when it does."""
     last, closed_at_ms = case.incident, case.closed_at_ms
+    if finding.family in TOLD and last is not None and cut_step(last) is not None:
+        return "the key is cut since its last incident: who found it can do nothing with it"
     if last is None or closed_at_ms is None or finding.at_ms >= closed_at_ms + reopen_after_s * 1000:
         return ""
     if severity != "critical":
@@ -119,6 +62,8 @@ def _why_quiet(case: KeyCase, finding: Finding, severity: Severity, *, reopen_af
     if last.state == "false_positive" and judged:
         # A person has just called this harmless and the key was given back: opening again at once would cut it again.
         return f"a person called the same a false positive less than {span(reopen_after_s)} ago"
+    if finding.family in TOLD and finding.family in last.families:
+        return f"a person closed a report of the same less than {span(reopen_after_s)} ago"
     return ""
 
 
@@ -129,52 +74,85 @@ def _open(case: KeyCase, finding: Finding, severity: Severity, current: dict[str
         reasons={finding.family: finding.reason}, opened_at_ms=finding.at_ms, updated_at_ms=finding.at_ms,
         last_finding_at_ms=finding.at_ms, findings=1, usd_per_min=finding.usd_per_min,
         expected_usd_per_min=finding.expected_usd_per_min, lost_usd=first_loss_usd(finding), transition="",
-        scores={finding.family: finding.score}, sketch=finding.sketch, **current,
+        scores=_scores(finding), sketch=finding.sketch, leaks=(finding.leak,) if finding.leak else (), **current,
     )  # fmt: skip
-    strength = {"headline_certain": finding.certain, "headline_score": finding.score, "live_since_ms": finding.at_ms}
+    certain, score = _strength(finding)
+    strength = {"headline_certain": certain, "headline_score": score, "live_since_ms": finding.at_ms}
     words = f"Opened as {severity}: {finding.reason}"
     return version(case.model_copy(update=strength), incident, at_ms=finding.at_ms, by="keyfuse", transition=words)
 
 
 def _feed(case: KeyCase, incident: Incident, finding: Finding, current: dict[str, Any]) -> Change:
-    lost_usd = incident.lost_usd + loss_since_usd(incident, finding)
+    lost_usd = incident.lost_usd + _more_lost_usd(incident, finding)
     severity = severity_of(finding, lost_usd=lost_usd, acceptable_loss_usd=current["acceptable_loss_usd"])
     families = incident.families if finding.family in incident.families else (*incident.families, finding.family)
+    leaks = remembered(incident.leaks, finding.leak) if finding.leak else incident.leaks
+    reason = f"the key was {leaks_words(leaks)}" if finding.leak else finding.reason
     update: dict[str, Any] = {
         "families": families,
-        "reasons": {**incident.reasons, finding.family: finding.reason},
+        "reasons": {**incident.reasons, finding.family: reason},
         "severity": worse(incident.severity, severity),
         "findings": incident.findings + 1,
         "lost_usd": lost_usd,
-        "scores": {**incident.scores, finding.family: max(finding.score, incident.scores.get(finding.family, 0.0))},
+        "scores": {**incident.scores, **_scores(finding, incident.scores.get(finding.family, 0.0))},
+        "leaks": leaks,
     }
-    if finding.at_ms >= incident.last_finding_at_ms:  # a late finding adds evidence, but is not what happens now
+    if _is_now(incident, finding):
         update |= current | {
             "last_finding_at_ms": finding.at_ms,
             "usd_per_min": finding.usd_per_min,
             "expected_usd_per_min": finding.expected_usd_per_min,
             "sketch": finding.sketch or incident.sketch,
         }
-    if (finding.certain, finding.score) > (case.headline_certain, case.headline_score):
-        update["headline"] = finding.reason
-        case = case.model_copy(update={"headline_certain": finding.certain, "headline_score": finding.score})
-    leak = _leak(incident, finding)
+    if _strength(finding) > (case.headline_certain, case.headline_score):
+        certain, score = _strength(finding)
+        update["headline"] = reason
+        case = case.model_copy(update={"headline_certain": certain, "headline_score": score})
+    around = _way_around(incident, finding)
     # A cut that does not hold is worth waking somebody, whatever the pace: nothing else stands between thief and money.
-    fed = incident.model_copy(update=update | ({"state": "open", "severity": "critical"} if leak else {}))
+    fed = incident.model_copy(update=update | ({"state": "open", "severity": "critical"} if around else {}))
     fed = _awake(incident, fed, told_lost_usd=case.told_lost_usd)
-    news = leak or _news(incident, fed, finding, told_lost_usd=case.told_lost_usd)
+    news = around or _news(incident, fed, finding, told_lost_usd=case.told_lost_usd)
     if not news:
         return Change(case.model_copy(update={"incident": fed}), (), "nothing that a person does not know yet")
     return version(case, fed, at_ms=finding.at_ms, by="keyfuse", transition=news)
 
 
-def _leak(incident: Incident, finding: Finding) -> str:
+def _is_now(incident: Incident, finding: Finding) -> bool:
+    """Whether it says what the key does now: a late finding adds evidence, and what others tell is not of its use.
+
+    An incident that only a report opened knows nothing of the key's use, and its time is not that of events.
+    """
+    if finding.family in TOLD:
+        return False
+    return finding.at_ms >= incident.last_finding_at_ms or incident.only_told
+
+
+def _more_lost_usd(incident: Incident, finding: Finding) -> float:
+    if finding.family in TOLD:
+        return 0.0
+    if incident.only_told:
+        return first_loss_usd(finding)
+    return loss_since_usd(incident, finding)
+
+
+def _scores(finding: Finding, before: float = 0.0) -> dict[str, float]:
+    """What others tell has no score."""
+    return {} if finding.family in TOLD else {finding.family: max(finding.score, before)}
+
+
+def _strength(finding: Finding) -> tuple[bool, float]:
+    """What decides which sentence is the headline: limits and reports before what is learned."""
+    return finding.certain or (finding.leak is not None and finding.leak.counts), finding.score
+
+
+def _way_around(incident: Incident, finding: Finding) -> str:
     """A contained key that still spends is not contained: perhaps there is a way around the gateway."""
     cut = cut_step(incident)
     if incident.state != "contained" or cut is None or excess_usd_per_min(finding) <= 0:
         return ""
     late_ms = finding.at_ms - cut.at_ms
-    if late_ms <= _LEAK_AFTER_MS:
+    if late_ms <= _DOUBT_AFTER_MS:
         return ""
     return f"Still spending {usd(finding.usd_per_min)}/min, {span(late_ms / 1000)} after {cut.step} was confirmed."
 
@@ -193,20 +171,16 @@ def _news(before: Incident, after: Incident, finding: Finding, *, told_lost_usd:
     """What a person would want to know of this finding; empty when they know it already."""
     news = []
     if rank(after.severity) > rank(before.severity):
-        news.append(f"Raised to {after.severity}: {_pace(after)}.")
+        why = "the key was found by others" if finding.family in TOLD else pace_words(after)
+        news.append(f"Raised to {after.severity}: {why}.")
+    proved = any(leak.verified for leak in after.leaks) and not any(leak.verified for leak in before.leaks)
     if finding.family not in before.families:
         news.append(f"Also {finding.family}: {finding.reason}")
+    elif proved:
+        news.append(f"The leak is verified: {finding.reason}")
     lost, limit = after.lost_usd, after.acceptable_loss_usd
     if told_lost_usd <= limit < lost:
         news.append(f"The acceptable loss of {usd(limit)} is passed: {usd(lost)} lost so far.")
     elif lost >= 2 * told_lost_usd and lost >= _LOSS_WORTH_TELLING * limit:
         news.append(f"{usd(lost)} lost so far, of {usd(limit)} acceptable.")
     return " ".join(news)
-
-
-def _pace(incident: Incident) -> str:
-    excess, limit = excess_usd_per_min(incident), incident.acceptable_loss_usd
-    left = minutes_left(excess, lost_usd=incident.lost_usd, acceptable_loss_usd=limit)
-    if left == float("inf"):
-        return "a certain limit is exceeded"
-    return f"{usd(excess)}/min above normal, the acceptable loss of {usd(limit)} is reached in {span(left * 60)}"

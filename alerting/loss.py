@@ -4,11 +4,12 @@ Severity asks one question: how many minutes until the loss passes what the envi
 
 | severity | when |
 |---|---|
-| critical | less than 10 minutes are left (or none), or a certain limit is exceeded in production |
+| critical | less than 10 minutes are left (or none), or a certain limit is exceeded in production, or it leaked |
 | warning | less than 24 hours are left, or a certain limit is exceeded elsewhere, or a detector says so |
 | info | everything else |
 
-A detector's own `critical` counts as a warning here: only money, or a limit that people wrote down, wakes somebody.
+A detector's own `critical` counts as a warning here: only money, a limit that people wrote down, or somebody who has
+found the key wakes people.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from schemas.records import Finding, Incident, Severity
+from alerting.words import span, usd
+from schemas.records import TOLD, Finding, Incident, Severity
 
 PRODUCTION: Final = frozenset({"prod", "production"})
 CRITICAL_BELOW_MIN: Final = 10.0
@@ -62,6 +64,8 @@ def severity_of(finding: Finding, *, lost_usd: float, acceptable_loss_usd: float
     limit_exceeded = finding.certain and finding.score > 1
     if left < CRITICAL_BELOW_MIN or (limit_exceeded and finding.facts.env.strip().lower() in PRODUCTION):
         return "critical"
+    if finding.family in TOLD:
+        return finding.severity
     if left < WARNING_BELOW_MIN or limit_exceeded or finding.severity != "info":
         return "warning"
     return "info"
@@ -80,3 +84,14 @@ def loss_since_usd(incident: Incident, finding: Finding) -> float:
     gap_ms = min(max(0, finding.at_ms - incident.last_finding_at_ms), _LONGEST_GAP_MS)
     mean = (excess_usd_per_min(incident) + excess_usd_per_min(finding)) / 2
     return mean * gap_ms / 60_000
+
+
+def pace_words(incident: Incident) -> str:
+    """How fast it goes, for the person who is woken."""
+    if incident.only_told:
+        return "the key was found by others and still works"
+    excess, limit = excess_usd_per_min(incident), incident.acceptable_loss_usd
+    left = minutes_left(excess, lost_usd=incident.lost_usd, acceptable_loss_usd=limit)
+    if left == float("inf"):
+        return "a certain limit is exceeded"
+    return f"{usd(excess)}/min above normal, the acceptable loss of {usd(limit)} is reached in {span(left * 60)}"

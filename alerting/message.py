@@ -8,7 +8,7 @@ from typing import NamedTuple
 from alerting.runbook import RUNBOOKS, by_weight, runbook
 from alerting.steps import needs_person
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
-from schemas.records import CERTAIN, Incident, rfc3339
+from schemas.records import CERTAIN, TOLD, Incident, rfc3339
 
 _STEPS_SHOWN = 8
 
@@ -56,6 +56,7 @@ def title(incident: Incident) -> str:
 def weights(incident: Incident) -> str:
     """How much each family contributes, in words; empty for an incident without findings."""
     certain = [f"{family} (certain)" for family in by_weight(incident) if family in CERTAIN]
+    certain += [f"{family} (reported)" for family in by_weight(incident) if family in TOLD]
     learned = [family for family in by_weight(incident) if family not in CERTAIN and family in incident.scores]
     rare = [f"{family} {incident.scores[family]:.1f}" for family in learned]
     return ", ".join(certain + rare) + ("; one point more is ten times rarer" if rare else "")
@@ -75,10 +76,11 @@ def plain(incident: Incident, runbooks: str = RUNBOOKS) -> str:
 def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
     facts = incident.facts
     now, normal = usd(incident.usd_per_min), usd(incident.expected_usd_per_min)
+    spends = "not known: its use was not odd so far" if incident.only_told else f"{now}/min, normally {normal}/min"
     return (
         ("Key", clean(incident.key_id, 80)),
         ("Owner", f"team {clean(facts.team, 80)}, app {clean(facts.app, 80)}, env {clean(facts.env, 80)}"),
-        ("Spends now", f"{now}/min, normally {normal}/min"),
+        ("Spends now", spends),
         ("Lost so far", f"{usd(incident.lost_usd)} above normal"),
         ("Acceptable loss", usd(incident.acceptable_loss_usd)),
         *_evidence(incident),
@@ -90,5 +92,5 @@ def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
 def _evidence(incident: Incident) -> Iterator[tuple[str, str]]:
     if incident.sketch is not None and incident.sketch.changed:
         yield "What changed", clean("; ".join(incident.sketch.changed), 500)
-    if incident.scores:
+    if incident.scores or incident.leaks:
         yield "Weight", weights(incident)

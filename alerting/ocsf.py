@@ -72,5 +72,5 @@ def _resource(incident: Incident) -> dict[str, Any]:
 
 
 def _confidence(incident: Incident) -> int:
-    """High for a certain limit, medium for what is learned."""
-    return 3 if set(incident.families) & CERTAIN else 2
+    """High for a certain limit or a proved leak, medium for what is learned."""
+    return 3 if set(incident.families) & CERTAIN or any(leak.verified for leak in incident.leaks) else 2

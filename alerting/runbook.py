@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from schemas.config import RoutesConfig
-from schemas.records import CERTAIN, Family, Incident
+from schemas.records import CERTAIN, TOLD, Family, Incident
 
 RUNBOOKS: Final = RoutesConfig().runbook_url
 ANY: Final = "README"
@@ -13,9 +13,13 @@ ANY: Final = "README"
 
 
 def by_weight(incident: Incident) -> tuple[Family, ...]:
-    """Its families, what counts most first: certain limits, then the rarest."""
+    """Its families, what counts most first: certain limits, then what others report, then the rarest."""
     scores = incident.scores
-    return tuple(sorted(incident.families, key=lambda family: (family not in CERTAIN, -scores.get(family, 0.0))))
+
+    def weight(family: Family) -> tuple[bool, bool, float]:
+        return family not in CERTAIN, family not in TOLD, -scores.get(family, 0.0)
+
+    return tuple(sorted(incident.families, key=weight))
 
 
 def runbook(incident: Incident, template: str = RUNBOOKS) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
+from controls.leaks import leaks_words
 from schemas.config.responses import ResponsesConfig
-from schemas.records import CLOSED, Command, Incident, IncidentStep, Mode, Step, StepState, kinds_of_evidence
+from schemas.records import CLOSED, TOLD, Command, Incident, IncidentStep, Mode, Step, StepState, kinds_of_evidence
 
 Go = Literal["run", "await_approval", "dry_run", "nothing"]
 RUNGS: Final[tuple[Step, ...]] = ("throttle", "degrade", "block", "disable", "revoke")
@@ -47,7 +48,7 @@ def choose(
     if step is None:
         return _nothing(mode, why)
     reversible = offered[step]
-    reason = f"{why}; {loss_words(incident)}"
+    reason = "; ".join(filter(None, (why, _leak_words(incident), loss_words(incident))))
     if mode == "observe":
         return Choice(step, mode, True, reversible, f"observe mode: would {step} the key: {reason}", "dry_run")
     ask = _why_ask(incident, step, reversible=reversible, config=config, mode=mode)
@@ -58,6 +59,8 @@ def choose(
 
 def loss_words(incident: Incident) -> str:
     """What the incident costs, for the person who decides."""
+    if incident.only_told:
+        return "nothing was odd about its use so far, what it spends is not known"
     over = incident.usd_per_min - incident.expected_usd_per_min
     left = incident.acceptable_loss_usd - incident.lost_usd
     words = (
@@ -67,6 +70,10 @@ def loss_words(incident: Incident) -> str:
     if left <= 0:
         return f"{words}: the limit is passed"
     return f"{words}, the rest in {left / over:,.1f} min" if over > 0 else words
+
+
+def _leak_words(incident: Incident) -> str:
+    return f"the key was {leaks_words(incident.leaks)}" if incident.leaks else ""
 
 
 def approvals_needed(command: Command) -> int:
@@ -92,11 +99,15 @@ def _why_not(incident: Incident, *, certain: bool, config: ResponsesConfig) -> s
     """Why nothing is ordered at all; empty when something may be."""
     if incident.state in CLOSED:
         return f"the incident is {incident.state}"
-    if certain:
+    if certain or (config.ladder.leak_is_certain and any(leak.verified for leak in incident.leaks)):
         return ""
     needed, score = config.ladder.families_for_cut, config.ladder.cut_score
-    spoke = [family for family in incident.families if family != "cohort"]
-    sure = kinds_of_evidence(family for family in spoke if incident.scores.get(family, 0.0) >= score)
+    told = any(leak.counts for leak in incident.leaks)
+    spoke = [family for family in incident.families if family != "cohort" and (told or family not in TOLD)]
+    sure_of = [family for family in spoke if family in TOLD or incident.scores.get(family, 0.0) >= score]
+    sure = kinds_of_evidence(sure_of)
+    if sure >= needed and TOLD.issuperset(sure_of):
+        return "a report alone is no reason for a cut unless it is verified and ladder.leak_is_certain: alert only"
     if sure >= needed:
         return _why_wait(incident, config)
     agreeing = kinds_of_evidence(spoke)
@@ -106,7 +117,12 @@ def _why_not(incident: Incident, *, certain: bool, config: ResponsesConfig) -> s
 
 
 def _why_wait(incident: Incident, config: ResponsesConfig) -> str:
-    """Why a person may as well decide: until then less is lost than a wrong cut costs. Empty when it is more."""
+    """Why a person may as well decide: until then less is lost than a wrong cut costs. Empty when it is more.
+
+    Of a key that others have found the present pace says nothing: whoever holds it spends as fast as they please.
+    """
+    if any(leak.counts for leak in incident.leaks):
+        return ""
     ladder = config.ladder
     at_stake = max(0.0, incident.usd_per_min - incident.expected_usd_per_min) * ladder.person_answers_min
     if at_stake >= ladder.wrong_cut_usd:

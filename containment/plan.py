@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 from containment.ladder import PRODUCTION, RUNGS, Choice, Go, choose
 from containment.providers.base import Scope, StepSpec, reversibility
 from schemas.config.responses import ResponsesConfig
-from schemas.records import CERTAIN, CLOSED, Incident, IncidentState, KeyFacts, Mode, Record, Step, StepState
+from schemas.records import CERTAIN, CLOSED, Incident, IncidentState, KeyFacts, Leak, Mode, Record, Step, StepState
 
 DAY_MIN: Final = 24 * 60
 Shares = Callable[[str, str, Step], bool]
@@ -54,6 +54,7 @@ class Plan(Record):
     incident_id: str | None
     incident_state: IncidentState | None
     headline: str
+    leaks: tuple[Leak, ...]  # where others have found the key, as far as the open incident knows
     rungs: tuple[Rung, ...]  # softest first
     next_step: Step | None
     next_go: Go
@@ -103,7 +104,7 @@ def make_plan(
     return Plan(
         key_id=known.key_id, facts=facts, registered=known.registered, protected=protected, mode=mode, frozen=frozen,
         incident_id=incident.incident_id if incident else None, incident_state=incident.state if incident else None,
-        headline=incident.headline if incident else "",
+        headline=incident.headline if incident else "", leaks=incident.leaks if incident else (),
         rungs=tuple(
             Rung(
                 step=step, reversible=steps[step].reversible, scope=steps[step].scope, breaks=steps[step].breaks,
@@ -160,7 +161,7 @@ def _next(
 
 
 def _spend(incident: Incident | None) -> Spend | None:
-    if incident is None or incident.findings == 0:  # one that a person opened knows nothing of what is spent
+    if incident is None or incident.findings == 0 or incident.only_told:  # people and reports know of no spend
         return None
     return Spend(
         source="incident", usd_per_min=incident.usd_per_min, usual_usd_per_min=incident.expected_usd_per_min

@@ -27,10 +27,17 @@ class Registry:
         if twice:
             raise ValueError(f"keys.yaml lists {', '.join(sorted(twice))} more than once; keep one entry for each key")
         self._facts = {key.key_id: key.facts() for key in config.keys}
+        refs = Counter(key.provider_ref for key in config.keys)
+        self._by_ref = {key.provider_ref: key.key_id for key in config.keys if refs[key.provider_ref] == 1}
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
         """What is written about the key; None when nobody registered it."""
         return self._facts.get(key_id)
+
+    def named(self, name: str) -> tuple[str, KeyFacts] | None:
+        """The key of that `key_id`, else the only one of that `provider_ref`: people know a key by either."""
+        key_id = name if name in self._facts else self._by_ref.get(name)
+        return (key_id, self._facts[key_id]) if key_id is not None else None
 
     def all_facts(self) -> Mapping[str, KeyFacts]:
         """key_id → what is written about it."""

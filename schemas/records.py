@@ -14,6 +14,7 @@ from schemas.redact import redact
 
 Severity = Literal["info", "warning", "critical"]
 Mode = Literal["observe", "approve", "auto"]
+Confidence = Literal["low", "medium", "high"]
 Family = Literal[
     "velocity",
     "economics",
@@ -26,19 +27,23 @@ Family = Literal[
     "policy",
     "budget",
     "cohort",
+    "leak",
 ]
 Step = Literal["notify", "throttle", "degrade", "block", "disable", "revoke", "restore"]
 IncidentState = Literal["open", "acknowledged", "contained", "resolved", "false_positive"]
 CERTAIN: Final[frozenset[str]] = frozenset({"policy", "budget"})
+TOLD: Final[frozenset[str]] = frozenset({"leak"})
+"""Families that somebody outside tells of a key: no detector scores them, they say nothing of its use or spend, and
+their times are the wall clock's."""
 EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
     "velocity": frozenset({"volume"}), "drift": frozenset({"volume"}), "rhythm": frozenset({"volume"}),
     "cohort": frozenset({"volume", "price"}), "economics": frozenset({"volume", "price"}), "mix": frozenset({"price"}),
     "origin": frozenset({"place"}), "errors": frozenset({"errors"}),
-    "repetition": frozenset({"volume", "content"}),
+    "repetition": frozenset({"volume", "content"}), "leak": frozenset({"leak"}),
 }  # fmt: skip
-"""What each learned family looks at. Families that share something do not support each other: a batch job shows in
-velocity, rhythm and drift alike, longer prompts in velocity as well as in the price of a request, and a job whose
-requests are all alike in velocity and repetition."""
+"""What each family looks at that is not certain. Families that share something do not support each other: a batch job
+shows in velocity, rhythm and drift alike, longer prompts in velocity as well as in the price of a request, and a job
+whose requests are all alike in velocity and repetition."""
 CLOSED: Final[frozenset[str]] = frozenset({"resolved", "false_positive"})
 EXPECTED_FAMILIES: Final[tuple[Family, ...]] = ("velocity", "drift", "economics", "rhythm", "repetition", "cohort")
 """What more use than usual is expected to show in, unless the mark or the announcement names others."""
@@ -140,8 +145,26 @@ class Sketch(Record):
     changed: tuple[str, ...] = ()  # what is new about it, each in a few words
 
 
+class Leak(Record):
+    """Where a key was found by somebody who should not have it. All texts are redacted before they come here."""
+
+    source: str  # what was looked at: "github commit", "trufflehog", "slack message"
+    url: str = ""
+    by: str = ""  # who reports it
+    kind: str = ""  # what the reporter calls this sort of key
+    confidence: Confidence = "medium"  # the reporter's own; low: a guess by the form, told to people alone
+    verified: bool = False  # signed by GitHub or told with a trusted token, and the key is known to be ours
+    found_at_ms: int | None = None
+    told_at_ms: int  # wall clock
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is evidence for a cut, and not only a reason to tell people."""
+        return self.verified or self.confidence != "low"
+
+
 class Finding(Record):
-    """One detector's statement about one key in one second of event time."""
+    """One detector's statement about one key in one second of event time; or of TOLD, what somebody outside says."""
 
     type: Literal["finding"] = "finding"
     finding_id: str
@@ -158,6 +181,7 @@ class Finding(Record):
     expected_usd_per_min: float  # what it spends normally
     facts: KeyFacts
     sketch: Sketch | None = None
+    leak: Leak | None = None  # of the family leak alone
 
 
 class StepState(StrEnum):
@@ -217,6 +241,12 @@ class Incident(Record):
     scores: dict[Family, float] = Field(default_factory=dict)  # family -> the highest score of its findings
     sketch: Sketch | None = None  # of the newest finding that had one
     snoozed_until_ms: int | None = None  # acknowledged until then, or until it gets worse
+    leaks: tuple[Leak, ...] = ()  # where the key was found, what is proved first; a few of them
+
+    @property
+    def only_told(self) -> bool:
+        """Whether nothing but reports from outside is behind it: then nothing is known of the key's use and spend."""
+        return bool(self.families) and TOLD.issuperset(self.families)
 
 
 class Command(Record):

@@ -47,6 +47,28 @@ def plan(
 
 
 @containing.command(
+    epilog="Examples: `keyfuse leak fp1:5f3a... --source 'public repository' --url https://github.com/...` or "
+    "`keyfuse leak - --source 'paste site'`, which asks for the secret"
+)
+def leak(
+    key_id: Annotated[
+        str,
+        typer.Argument(metavar="KEY_ID", help="As `keyfuse keys` shows it; - reads the secret from standard input."),
+    ],
+    source: Annotated[str, typer.Option(help="What it was found in.", metavar="TEXT")],
+    config: ConfigDir = CONFIG,
+    url: Annotated[str, typer.Option(help="Where exactly.", metavar="URL")] = "",
+    confidence: Annotated[
+        str, typer.Option(help="low (tells people, no evidence for a cut), medium or high.", metavar="WORD")
+    ] = "high",
+    by: By = "",
+) -> None:
+    """Say that a key was found where it should not be: opens or feeds its incident, as evidence of its own kind."""
+    command = lazy("service.leak_command")
+    command.leak(config, key_id, place=(source, url), confidence=confidence, by=by, read=command.read_secret, out=out)
+
+
+@containing.command(
     epilog="Examples: `keyfuse kill fp1:5f3a... fp1:77b0... --reason 'on a paste site'` or "
     "`keyfuse kill --team search --env staging`"
 )

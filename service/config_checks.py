@@ -12,7 +12,7 @@ from containment.providers.build import DECLARED, KEYLESS, REPLICATED, SELF_HOST
 from containment.providers.build import KINDS as PROVIDER_KINDS
 from schemas.config import ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.routes import ChannelConfig
-from schemas.config.wiring import DeclaredStepConfig, ProviderConfig
+from schemas.config.wiring import DeclaredStepConfig, LeaksConfig, ProviderConfig
 from schemas.fingerprint import FINGERPRINT, VERSION
 from schemas.records import EXPECTED_MAX_MS
 from service.channel_checks import CHANNEL_KINDS, TO_URL, lacking, needs_secret
@@ -40,6 +40,7 @@ def _wiring(folder: Folder, sources: Sources) -> Errors:
     yield from _variable(source, ("pepper_env",), wiring.pepper_env)
     yield from _variable(source, ("store", "password_env"), wiring.store.password_env)
     yield from _variable(source, ("intake", "token_env"), wiring.intake.token_env)
+    yield from _leaks(source, wiring.leaks)
     yield from _variable(source, ("evidence", "signing_key_env"), wiring.evidence.signing_key_env)
     for name, provider in wiring.providers.items():
         yield from _provider(source, ("providers", name), provider)
@@ -108,6 +109,15 @@ def _route_channels(source: Source, routes: RoutesConfig) -> Errors:
         for step, further in enumerate(route.escalate):
             for index, channel in enumerate(further.to):
                 yield from _known_channel(source, ("routes", number, "escalate", step, "to", index), channel, routes)
+
+
+def _leaks(source: Source, leaks: LeaksConfig) -> Errors:
+    yield from _variable(source, ("leaks", "token_env"), leaks.token_env)
+    yield from _variable(source, ("leaks", "github_token_env"), leaks.github_token_env)
+    yield from _address(source, ("leaks", "github_keys_url"), leaks.github_keys_url)
+    if leaks.trusted and not leaks.token_env:
+        expected = "leaks.token_env, a token of their own: the intake's is held by everybody who sends events"
+        yield source.error(("leaks", "trusted"), "true without it", expected)
 
 
 def _known_channel(source: Source, loc: Loc, channel: str, routes: RoutesConfig) -> Errors:

@@ -9,16 +9,18 @@ from typing import Final
 from rich.console import Console
 
 from alerting.words import clean
+from controls.leaks import leaks_words
 from detectors.account import Accountant, FamilyAccount, KeyAccount
 from detectors.explain import number
 from schemas.partition import partition_of
-from schemas.records import rfc3339
+from schemas.records import Incident, rfc3339
 from schemas.redact import looks_secret
 from service.errors import UserError
 from service.history import Wanted, in_steps, moment, open_history
 from service.install import Install, wall_ms
 from service.labels import marks_for
 from service.play import new_core
+from service.query_commands import ask
 
 LEARNED_FROM_MS: Final = 14 * 86_400_000
 """So much history before the time is played when nobody says from when: what is older has faded or is learned."""
@@ -51,6 +53,21 @@ def main(key_id: str, at: str, wanted: Wanted, config: Path, *, within_s: int, o
     facts = core.book.facts[core.book.slot_of[key_id]]
     owner = f"{facts.team}/{facts.app} in {facts.env}, {facts.provider}"
     out.print("\n".join(told(account, owner=owner, within_s=within_s)), markup=False)
+    if not wanted.files:
+        for line in _reported(config, key_id):
+            out.print(line, markup=False)
+
+
+def _reported(config: Path, key_id: str) -> Iterator[str]:
+    """Where others have found the key: no detector's word, so no history that is played knows of it."""
+    try:
+        rows = ask(config, "incidents", {"limit": 10_000})
+    except UserError:
+        return
+    for incident in map(Incident.model_validate, (row for row in rows if row["key_id"] == key_id)):
+        if incident.leaks:
+            yield ""
+            yield f"leak, since {rfc3339(incident.opened_at_ms)}: {clean(leaks_words(incident.leaks), 500)}"
 
 
 def _not_used(key_id: str, at_ms: int, within_s: int, last_used_s: int | None, *, of_files: bool) -> str:

@@ -92,6 +92,11 @@ class Install:
         assert token is not None  # noqa: S101 - the file is named
         return token
 
+    def leaks_token(self) -> SecretStr:
+        """Of whoever reports leaks: their own, else the intake's."""
+        env = self.folder.wiring.leaks.token_env
+        return resolve(env, "", environ=self.environ, what="leaks token") or self.intake_token()
+
     def fingerprinter(self) -> Fingerprinter:
         wiring = self.folder.wiring
         return Fingerprinter(load_pepper(wiring.pepper_env, wiring.pepper_file, environ=self.environ))

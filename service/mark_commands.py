@@ -13,7 +13,7 @@ from rich.console import Console
 from alerting.words import clean
 from controls.labels import read_labels
 from detectors.grants import FAMILIES, announced, granted
-from schemas.records import CERTAIN, CLOSED, Family, Incident, Mark, Verdict
+from schemas.records import CERTAIN, CLOSED, TOLD, Family, Incident, Mark, Verdict
 from schemas.redact import redact
 from service.errors import UserError
 from service.install import Install, wall_ms
@@ -193,6 +193,8 @@ def _verdict(said: Said) -> Verdict:
 
 def _families(names: tuple[str, ...]) -> tuple[Family, ...]:
     for name in names:
+        if name in TOLD:
+            raise UserError(f"--family {name}: no mark softens what others report; `keyfuse resolve` closes it")
         if name in CERTAIN:
             raise UserError(f"--family {name}: no mark softens a certain limit; change it in detectors.yaml")
         if name not in get_args(Family):

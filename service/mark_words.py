@@ -86,7 +86,7 @@ def _faded_words(mark: Mark, grant: Grant, now_ms: int) -> str:
     now, full = _raised(grant, now_ms), _raised(grant, grant.since_ms)
     names = ", ".join(_named(family for family in FAMILIES if not mark.families or family in mark.families))
     if not names:
-        return "none: it was a certain limit that spoke, and no mark softens one"
+        return "none: a certain limit or a leak report spoke, and no mark softens one"
     most = MOST_OF_COHORT if grant.of_cohort else MOST
     return (
         f"{names}: threshold {number(now)} higher ({number(10**now)} times as sure), of {number(full)} at first; "

@@ -12,6 +12,7 @@ from alerting.words import INCIDENT_WORDS, STATE_WORDS, clean, span, usd
 from containment.plan import Known, Plan, Rung, Spend, hit_by, make_plan, shares_by_form
 from containment.providers.base import StepSpec
 from containment.providers.build import shares_of
+from controls.leaks import leaks_words
 from schemas.records import Incident, KeyFacts, Step
 from service.errors import UserError
 from service.install import Install, wall_ms
@@ -91,6 +92,7 @@ def text_of(made: Plan) -> str:
         f"provider  {clean(facts.provider, 80)}, there {where}",
         f"mode      {made.mode}{', frozen' if made.frozen else ''}{', protected' if made.protected else ''}",
         f"incident  {_incident_words(made)}",
+        *([f"leaked    {clean(leaks_words(made.leaks), 500)}"] if made.leaks else []),
         f"now       {next_words(made)}",
         f"at stake  {stake_words(made)}",
         "",

@@ -11,6 +11,7 @@ import httpx
 from rich.console import Console
 
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
+from controls.leaks import leaks_words
 from schemas.records import Incident, IncidentState, rfc3339
 from service.errors import UserError
 from service.evidence_answers import audit_answer, evidence_answer
@@ -97,6 +98,7 @@ def _block(incident: Incident) -> str:
             f"  owner  {owner}",
             f"  lost   {lost} of {limit} acceptable; {usd(incident.usd_per_min)}/min at its last finding",
             f"  why    {clean(incident.headline)}",
+            *([f"  leak   {clean(leaks_words(incident.leaks), 500)}"] if incident.leaks else []),
             f"  last   {clean(incident.transition)}",
             *(["  steps", *steps] if steps else []),
         ]

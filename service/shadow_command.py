@@ -11,7 +11,7 @@ from rich.console import Console
 
 from containment.providers.base import StepsOf
 from schemas.config import DetectorsConfig
-from schemas.records import AuditRow, Finding, Mark
+from schemas.records import TOLD, AuditRow, Finding, Mark
 from service.backtest import Backtest, unmatched
 from service.backtest_command import check_output, written
 from service.backtest_labels import labelled, scenarios
@@ -80,7 +80,8 @@ def compared(
     current: Folder, candidate: DetectorsConfig, live: list[Finding], shadow: list[Finding], *,
     offered: Mapping[str, StepsOf], marks: list[Mark], from_ms: int, last_ms: int,
 ) -> Backtest:  # fmt: skip
-    """What both said as incidents, gained and lost, as in a backtest."""
+    """What both said as incidents, gained and lost, as in a backtest. Reports from outside are nobody's setting."""
+    live = [found for found in live if found.family not in TOLD]
     sides = (
         Side(current, offered, from_ms=from_ms),
         Side(replace(current, detectors=candidate), offered, from_ms=from_ms),

@@ -18,6 +18,7 @@ from service.errors import UserError
 from service.http_app import create_app
 from service.install import Install, wall_ms
 from service.late_store import LateStore
+from service.leaks import leaks_router
 from service.local_server import LocalServer
 from service.query_commands import StoreAnswers
 from service.reload import follow_folder
@@ -77,7 +78,10 @@ class Worker:
         await self._start_apps(edges)
         await self._start_loops(edges)
         if "http" in self.roles:
-            await self._serve(self._intake(Publisher(sender, install.topics.name(Topic.RAW))))
+            intake = self._intake(Publisher(sender, install.topics.name(Topic.RAW)))
+            assert self.store is not None  # noqa: S101 - http is one of the roles that have one
+            intake.include_router(leaks_router(edges, self.store))
+            await self._serve(intake)
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
             await self._serve(None)
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))

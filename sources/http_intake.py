@@ -8,27 +8,22 @@ sent again: events that did get through are recognised by their `event_id`.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
-from schemas.records import DeadReason
 from sources.acceptance import Accepted, Acceptor, Refused
-from sources.envelope import Refusal
-from sources.errors import BrokerDown, BrokerSlow
 from sources.formats import NATIVE
+from sources.http_answers import authorised, bad_request, not_published, problem, unauthorised
 from sources.http_body import BodyRefused, read_body
 
 Message = tuple[bytes | None, bytes, str | None]  # key, value, name of the format
 Publish = Callable[[Sequence[Message]], Awaitable[None]]
 
-_SHOWN: Final = 20  # bad events named in one answer
 _OFF_LOOP_FROM_BYTES: Final = 65_536  # larger bodies are checked in a thread, so that others are answered meanwhile
-_TOO_MUCH: Final = frozenset({DeadReason.TOO_MANY_EVENTS, DeadReason.TOO_LARGE})
 
 
 def create_intake(
@@ -62,23 +57,18 @@ def create_intake(
         return answer
 
     async def take(request: Request, authorization: str, forced: str | None) -> JSONResponse:
-        if not _authorised(authorization, expected):
-            return _problem(401, "wrong or missing bearer token", headers={"WWW-Authenticate": "Bearer"})
+        if not authorised(authorization, expected):
+            return unauthorised()
         try:
             body = await read_body(request, max_body_bytes)
         except BodyRefused as refused:
-            return _problem(refused.status, refused.detail)
+            return problem(refused.status, refused.detail)
         outcome = await _check(acceptor, body, forced=forced, now_ms=now_ms())
         if isinstance(outcome, Refused):
-            return _bad_request(outcome)
+            return bad_request(outcome.refusals)
         return await _publish(publish, outcome)
 
     return router
-
-
-def _authorised(header: str, expected: bytes) -> bool:
-    scheme, _, given = header.partition(" ")
-    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), expected)
 
 
 async def _check(acceptor: Acceptor, body: bytes, *, forced: str | None, now_ms: int) -> Accepted | Refused:
@@ -88,32 +78,8 @@ async def _check(acceptor: Acceptor, body: bytes, *, forced: str | None, now_ms:
 
 
 async def _publish(publish: Publish, accepted: Accepted) -> JSONResponse:
-    try:
-        if accepted.values:
-            await publish([(None, value, NATIVE) for value in accepted.values])
-    except BrokerSlow as slow:
-        return _problem(429, "the broker is slow: send again later", headers={"Retry-After": str(slow.retry_after_s)})
-    except (BrokerDown, OSError):  # a lost connection or a timeout is an OSError
-        return _problem(503, "the broker does not answer: send again later", headers={"Retry-After": "5"})
+    if accepted.values:
+        refused = await not_published(publish([(None, value, NATIVE) for value in accepted.values]))
+        if refused is not None:
+            return refused
     return JSONResponse({"accepted": accepted.events}, status_code=202)
-
-
-def _bad_request(refused: Refused) -> JSONResponse:
-    refusals = refused.refusals
-    status = 413 if refusals[0].reason in _TOO_MUCH else 400
-    errors = [_shown(refusal) for refusal in refusals[:_SHOWN]]
-    return JSONResponse({"accepted": 0, "bad": len(refusals), "errors": errors}, status_code=status)
-
-
-def _shown(refusal: Refusal) -> dict[str, Any]:
-    """`index` counts the events of the body from 0; -1 is the body as a whole."""
-    return {
-        "index": refusal.index,
-        "field": refusal.field,
-        "reason": refusal.reason.value,
-        "detail": refusal.detail,
-    }
-
-
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse({"accepted": 0, "detail": detail}, status_code=status, headers=headers)

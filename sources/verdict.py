@@ -30,14 +30,14 @@ def judge(doc: dict[str, Any], index: int, latest_ms: int | None) -> UsageEvent 
     try:
         event = UsageEvent.model_validate(doc)
     except ValidationError as error:
-        return _refusal(error.errors(include_url=False)[0], index)
+        return refusal(error.errors(include_url=False)[0], index)
     if latest_ms is not None and event.ts > latest_ms:
         return Refusal(index, DeadReason.TIME_OUT_OF_RANGE, "ts", "the time is too far in the future")
     return event
 
 
-def _refusal(error: ErrorDetails, index: int) -> Refusal:
-    """Only fixed texts: a message that quotes the input may quote a secret."""
+def refusal(error: ErrorDetails, index: int) -> Refusal:
+    """What is wrong with one field. Only fixed texts: a message that quotes the input may quote a secret."""
     field = str(error["loc"][0]) if error["loc"] else "key_id"
     if isinstance(error.get("ctx", {}).get("error"), TimeOutOfRange):
         return Refusal(index, DeadReason.TIME_OUT_OF_RANGE, field, "the time is not between 2015 and 2100")

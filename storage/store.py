@@ -59,6 +59,18 @@ class Store:
         )
         return [KeyUse(*row) for row in rows]
 
+    def uses_of(self, key_ids: Sequence[str]) -> list[KeyUse]:
+        """These keys, as far as they are in the archive, by all of their use there."""
+        rows = self.connection.rows(
+            """
+            SELECT key_id, argMax(provider, u.last_seen), argMax(team, u.last_seen), argMax(app, u.last_seen),
+                argMax(env, u.last_seen), sum(u.requests), sum(u.errors), sum(u.cost_nano_usd) / 1e9,
+                toUnixTimestamp64Milli(max(u.last_seen))
+            FROM usage_hour AS u WHERE key_id IN {keys:Array(String)} GROUP BY key_id ORDER BY key_id""",
+            {"keys": list(key_ids)},
+        )
+        return [KeyUse(*row) for row in rows]
+
     def key_use(
         self, key_id: str, since_ms: int, until_ms: int, *, by: Literal["minute", "hour"] = "minute"
     ) -> list[UsePoint]:

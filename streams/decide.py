@@ -14,7 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from alerting.case import KeyCase
-from schemas.records import CLOSED, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Request
+from schemas.records import CLOSED, TOLD, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Request
 from streams.decide_core import Decider, Decision
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -122,7 +122,8 @@ class DecideStage:
     def _decide(self, case: KeyCase | None, message: Message, partition: int) -> Decision:
         decider = self._decider()
         if isinstance(message, Finding):
-            self._advance(partition, message.at_ms)
+            if message.family not in TOLD:
+                self._advance(partition, message.at_ms)
             return decider.finding(case, message)
         if isinstance(message, Outcome):
             at_ms = max(self._clock_ms.get(partition, 0), _effective_ms(case, message))

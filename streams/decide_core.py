@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from alerting.answered import on_request, word_mark
 from alerting.case import REPEAT, Change, KeyCase, case_of, hear
-from alerting.incidents import on_finding, on_silence
+from alerting.incidents import on_finding
+from alerting.silence import on_silence
 from alerting.steps import on_command, on_outcome
 from containment.ladder import approvals_needed, approved, choose
 from containment.providers.base import StepsOf, StepSpec, reversibility
@@ -19,6 +20,7 @@ from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import (
     CERTAIN,
     CLOSED,
+    TOLD,
     AuditRow,
     Command,
     Finding,
@@ -74,7 +76,8 @@ class Decider:
 
     def finding(self, case: KeyCase | None, finding: Finding) -> Decision:
         """A finding opens or feeds the key's incident, and may order the next rung."""
-        silent = self.silence(case, finding.at_ms)
+        # What others tell comes at the wall clock's time, which ends nothing: event time may be far behind it.
+        silent = Decision(case) if finding.family in TOLD else self.silence(case, finding.at_ms)
         change = on_finding(silent.case, finding, responses=self.responses, budgets=self.budgets)
         decision = Decision(change.case, silent.incidents + change.incidents, (), change.reason)
         if change.reason == REPEAT:

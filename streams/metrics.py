@@ -35,6 +35,7 @@ CounterName = Literal[
     "keyfuse_usd_observed_total",
     "keyfuse_intake_requests_total",
     "keyfuse_retries_total",
+    "keyfuse_leak_reports_total",
 ]
 GaugeName = Literal[
     "keyfuse_incidents_open",
@@ -144,6 +145,17 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "HTTP intake, by status code.",
         "401: a wrong token. 413: bodies too large. 5xx: the broker does not take records, producers should retry.",
         labels={"code": ()},
+    ),
+    "keyfuse_leak_reports_total": Def(
+        "reports",
+        "Leak reports over HTTP, by how they came and whose key it is. Each known one starts or feeds an incident.",
+        "registered, in_use: one of your keys is out. unsure: the store is away. not_taken: the broker or GitHub's "
+        "keys are away, and GitHub may not send it again. refused: what is sent cannot be read. unauthorised: a wrong "
+        "token or signature. unknown, very many: somebody guesses, or a scanner reports keys that are not yours.",
+        labels={
+            "via": ("api", "github"),
+            "result": ("registered", "in_use", "unsure", "unknown", "refused", "not_taken", "unauthorised"),
+        },
     ),
     "keyfuse_retries_total": Def(
         "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}

@@ -48,14 +48,18 @@ class LadderConfig(Config):
     """What must be true for an automatic step."""
 
     families_for_cut: Annotated[int, Field(ge=1, le=10)] = 2
-    """Kinds of evidence (volume, price, place, errors) that must agree to cut without a person; a certain limit is
-    enough."""
+    """Kinds of evidence (volume, price, place, errors, content, a leak report) that must agree to cut without a person;
+    a certain limit is enough."""
     cut_score: Annotated[float, Field(ge=0)] = 5.5
-    """Score that each of them must reach. 5.5 is once in 300 weeks of a healthy key, 1 more is ten times rarer."""
+    """Score that each of them must reach. 5.5 is once in 300 weeks of a healthy key, 1 more is ten times rarer. A leak
+    report has no score: it counts unless its reporter's confidence is low."""
     wrong_cut_usd: Annotated[float, Field(ge=0)] = 10
     """What cutting a healthy key costs, in USD: while less is at stake until a person answers, nothing is cut."""
     person_answers_min: Annotated[float, Field(gt=0)] = 30
     """How long it takes until a person who was told has acted, in minutes."""
+    leak_is_certain: bool = False
+    """True: a verified leak report (signed by GitHub, or told with a trusted token) is enough by itself for a step that
+    can be undone, like a broken limit. Caps, freeze and protected keys hold as ever."""
     first_step: Literal["throttle", "block", "disable"] = "disable"
     """The softest step tried where the provider has it."""
     wider_steps: bool = False

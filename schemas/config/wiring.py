@@ -50,6 +50,24 @@ class IntakeConfig(Config):
     """Larger bodies are answered 413."""
 
 
+class LeaksConfig(Config):
+    """Leak reports over HTTP, beside the intake: `POST /v1/leaks`, and GitHub's secret scanning."""
+
+    token_env: str = ""
+    """Environment variable with a bearer token of their own. Without one the intake's token is taken."""
+    trusted: bool = False
+    """True: a report with that token is taken as verified. It needs a token of its own, for one that sends events must
+    not be able to say more."""
+    github: bool = False
+    """True: take the webhook of GitHub's secret scanning partner programme at `/v1/leaks/github`, signature checked."""
+    github_keys_url: str = "https://api.github.com/meta/public_keys/secret_scanning"
+    """Where GitHub's public keys are."""
+    github_keys_file: str = ""
+    """... or a file with that same document, where there is no way out; then the address is not asked."""
+    github_token_env: str = ""
+    """Environment variable with a GitHub token, without any rights, for asking that address more often."""
+
+
 class HealthConfig(Config):
     """`/healthz`, `/readyz` and `/metrics` of workers without the role http; the contain role alone has no port."""
 
@@ -136,6 +154,7 @@ class WiringConfig(Config):
     kafka: KafkaConfig = KafkaConfig()
     store: StoreConfig = StoreConfig()
     intake: IntakeConfig = IntakeConfig()
+    leaks: LeaksConfig = LeaksConfig()
     health: HealthConfig = HealthConfig()
     state: StateConfig = StateConfig()
     evidence: EvidenceConfig = EvidenceConfig()

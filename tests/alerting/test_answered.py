@@ -6,7 +6,8 @@ import pytest
 
 from alerting.answered import on_request
 from alerting.case import Change, KeyCase
-from alerting.incidents import on_command, on_outcome, on_silence
+from alerting.incidents import on_command, on_outcome
+from alerting.silence import on_silence
 from schemas.config import ResponsesConfig
 from schemas.records import Incident, StepState
 from tests.alerting.world import RESPONSES, command, finding, found, ms, only, outcome, request

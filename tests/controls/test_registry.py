@@ -20,6 +20,18 @@ def test_nothing_is_known_of_other_keys() -> None:
     assert len(Registry(KeysConfig())) == 0
 
 
+def test_a_key_is_found_by_its_own_name_or_the_providers_when_only_one_has_it() -> None:
+    refs = {"fp1:a": "proj_x/key_y", "fp1:b": "shared", "fp1:c": "shared", "proj_x": None}
+    registry = Registry(
+        KeysConfig(keys=tuple(KeyConfig(key_id=k, provider="openai", provider_ref=ref) for k, ref in refs.items()))
+    )
+    names = ["fp1:a", "proj_x/key_y", "proj_x", "shared", "none"]
+    found = [registry.named(name) for name in names]
+    assert [one and one[0] for one in found] == ["fp1:a", "fp1:a", "proj_x", None, None]
+    assert found[1] is not None
+    assert found[1][1] == registry.facts_of("fp1:a")
+
+
 def test_keys_listed_twice_are_named_all_at_once() -> None:
     keys = tuple(KeyConfig(key_id=key_id, provider="openai") for key_id in ("b", "a", "b", "c", "a"))
     with pytest.raises(ValueError, match="a, b more than once"):

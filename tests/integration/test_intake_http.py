@@ -126,6 +126,8 @@ async def test_while_the_broker_hangs_producers_are_asked_to_come_back_and_then_
             assert refused.status_code in (429, 503)
             assert int(refused.headers["retry-after"]) >= 1
             assert refused.json()["accepted"] == 0
+            leak = await world.http.post("/v1/leaks", json={"key_id": KEY, "source": "paste"})
+            assert (leak.status_code in (429, 503), leak.json()["accepted"]) == (True, 0)
 
         async def taken() -> bool:
             return (await world.post(ndjson(events[2:]))).status_code == 202

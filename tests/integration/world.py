@@ -21,7 +21,7 @@ from schemas.config.detectors import LimitsConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.responses import RetryConfig
 from schemas.config.routes import ChannelConfig, RouteConfig
-from schemas.config.wiring import IntakeConfig, KafkaConfig, ProviderConfig, StateConfig, StoreConfig
+from schemas.config.wiring import IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig, StateConfig, StoreConfig
 from schemas.records import Incident, Outcome, Record, Request
 from service.config_tree import Folder
 from service.demo_watch import Watch
@@ -176,6 +176,7 @@ def install(
     dsn: str = "",
     idle_s: float = 2,
     urls: Mapping[str, str] | None = None,
+    leaks: LeaksConfig | None = None,
     **responses: Any,
 ) -> Install:
     """Like a configuration folder, without the files: mode auto, one low certain limit, every channel told."""
@@ -184,6 +185,7 @@ def install(
         kafka=kafka_config(broker, prefix),
         store=StoreConfig(dsn=dsn or fresh_dsn(), retention_days=36_500),
         intake=IntakeConfig(port=0, max_body_bytes=200_000),
+        leaks=leaks or LeaksConfig(),
         state=StateConfig(shards=4, rotation_s=1, idle_s=idle_s),
         providers={"sandbox": ProviderConfig(kind="sandbox", base_url=sandbox_url, secret_env="SANDBOX_ADMIN")},
     )

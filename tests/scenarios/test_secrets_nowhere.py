@@ -1,4 +1,5 @@
-"""Secrets of every known kind, sent in every field and in broken records, over Kafka and HTTP: they appear nowhere.
+"""Secrets of every known kind, sent in every field and in broken records, over Kafka and HTTP, and reported as leaked:
+they appear nowhere.
 
 Searched is whatever leaves the ingest: all topics (frames and state decoded), all tables of the store, what Slack,
 PagerDuty and the webhook were sent, HTTP answers, logs and metrics. Only the records that the Kafka producer itself
@@ -15,12 +16,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import orjson
 import pytest
 import structlog
 
 from detectors import codec
+from schemas.config.wiring import LeaksConfig
 from schemas.frame import decode_frame
 from service.logs import configure_logging
 from sources.envelope import RawRecord
@@ -30,7 +33,9 @@ from tests.integration.faust_engine import read_all
 from tests.integration.uses import T0_MS, Event, litellm, ndjson, use, uses
 from tests.integration.world import World, running, until
 from tests.schemas.test_redact import KINDS, secret_part
+from tests.sources.test_github_keys import Signer
 
+LEAKED: Final = "key_registered_and_leaked"
 TEXTS: Final = (
     "user_agent",
     "error",
@@ -170,6 +175,80 @@ async def test_no_secret_gets_past_the_http_intake(
         found = await everything(world, rows=rows, dead=0, told=len(KINDS))
     said = "\n".join(f"{answer.text} {answer.headers}" for answer in (*answers, *refused))
     look_through(plants, found | {"logs": log_stream.getvalue(), "HTTP answers": said})
+
+
+def reports(plants: Plants, kind: str) -> list[Event]:
+    """Reports of leaked keys that repeat the secret wherever there is room for it, also that of a neighbour."""
+    secret, other = plants.make(kind, "a reported key"), plants.make(kind, "a key in a neighbour's address")
+    codes = "".join(f"%{byte:02x}" for byte in secret.encode())
+    plants.parts[f"{kind} in percent codes"] = codes[-30:]
+    odd = plants.parts[f"of no known kind, beside {kind}"] = f"Acme{secret_part(secret)[::-1]}"
+    told = [
+        {"key": secret, "source": "paste", "url": f"https://paste.example/?q={secret}#{other}", "by": secret},
+        {"key": secret, "source": f"log: {secret}", "url": f"https://user:{secret}@{secret}.example/", "type": secret},
+        {"key": secret, "source": "paste", "url": f"https://paste.example/{codes}"},
+        {"key": other, "source": "paste", "url": f"https://paste.example/{quote(other, safe='')}"},
+        {"key": odd, "source": f"log {odd}", "url": f"https://paste.example/{odd}", "by": f"{odd}@example.com"},
+        {"key_id": plants.make(kind, "a reported name"), "source": "paste", "unknown": plants.make(kind, "an extra")},
+        {"key_id": LEAKED, "source": plants.make(kind, "a source"), "url": plants.make(kind, "an address")},
+    ]
+    return [report | {"found_at": T0_MS} for report in told]
+
+
+def refused_reports(plants: Plants, kind: str) -> list[bytes]:
+    """Reports with one mistake each, the secret in or beside it."""
+    secret = plants.make(kind, "a refused report")
+    good = {"key": secret, "source": "paste"}
+    wrong = ({"found_at": secret}, {"confidence": secret}, {"key_id": secret}, {"url": [secret]}, {"source": None})
+    return [orjson.dumps(good | each) for each in wrong] + [orjson.dumps(good)[:-4], orjson.dumps(secret)]
+
+
+async def test_no_secret_of_a_leak_report_is_told_again(
+    tansu_broker: Broker, prefix: str, tmp_path: Path, log_stream: io.StringIO
+) -> None:
+    """All of them are of keys in use, so that every report goes all the way to people; GitHub's feedback has hashes."""
+    plants, github = Plants(4), Signer()
+    (tmp_path / "github.json").write_bytes(orjson.dumps({"public_keys": [github.listed]}))
+    leaks = LeaksConfig(github=True, github_keys_file=str(tmp_path / "github.json"))
+    async with running(tansu_broker, prefix, tmp_path, keys=(LEAKED,), leaks=leaks) as world:
+        told = [report for kind in KINDS for report in reports(plants, kind)]
+        secrets = list(dict.fromkeys(report["key"] for report in told if "key" in report))
+        await world.produce(*(use(f"use-{n}", None, T0_MS, key=secret) for n, secret in enumerate(secrets)))
+        await until(lambda: _stored(world, len(secrets)), "their use is stored")
+        matches = [
+            {"token": plants.make(kind, "a match"), "type": plants.make(kind, "a type"), "source": "commit",
+             "url": f"https://github.com/a/b?x={plants.make(kind, 'a match address')}"}
+            for kind in KINDS
+        ]  # fmt: skip
+        body = orjson.dumps(matches + [{"token": report.get("key"), "source": "commit"} for report in told])
+        headers = {"github-public-key-identifier": "ours", "github-public-key-signature": github.sign(body)}
+        answers = [await world.http.post("/v1/leaks", content=orjson.dumps(told))]
+        assert {one["known"] for one in answers[0].json()["reports"]} == {"in_use", "registered", "unknown"}
+        wrong = [value for kind in KINDS for value in refused_reports(plants, kind)]
+        refused = [await world.http.post("/v1/leaks", content=value) for value in wrong]
+        assert {answer.status_code for answer in refused} == {400}
+        refused.append(await world.http.post("/v1/leaks/github", content=body))
+        assert refused[-1].status_code == 401
+        answers.append(await world.http.post("/v1/leaks/github", content=body, headers=headers))
+        assert answers[-1].status_code == 200, answers[-1].text
+        keys = len(secrets) + 1
+        found = await everything(world, rows=len(secrets), dead=0, told=keys, without=Topic.RAW)
+        await until(lambda: _written_down(world), "each report is in the audit")
+        found["table audit"] = str(await world.rows("SELECT record FROM audit"))
+    said = "\n".join(f"{answer.text} {answer.headers}" for answer in (*answers, *refused))
+    look_through(plants, found | {"logs": log_stream.getvalue(), "HTTP answers": said})
+    assert "paste.example" in found["slack"], "the addresses themselves are told"
+
+
+async def _stored(world: World, count: int) -> bool:
+    return await world.archived() == count
+
+
+async def _written_down(world: World) -> bool:
+    [(unknown, known)] = await world.rows(
+        "SELECT countIf(result = 'unknown'), countIf(result != 'unknown') FROM audit FINAL WHERE action = 'leak'"
+    )
+    return bool(unknown >= len(KINDS) and known >= len(KINDS))
 
 
 def expected(world: World, values: list[bytes]) -> tuple[int, int]:

@@ -343,6 +343,16 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "responses.yaml:2 retry.wait_initial_s: 60 -> at most retry.wait_max_s, which is 30",
     ),
     (
+        "trust in a token that everybody who sends events has",
+        {"keyfuse": "leaks: {trusted: true}\n"},
+        "keyfuse.yaml:1 leaks.trusted: true without it -> leaks.token_env, a token of their own",
+    ),
+    (
+        "GitHub's keys from nowhere",
+        {"keyfuse": "leaks: {github_keys_url: ftp://x}\n"},
+        'keyfuse.yaml:1 leaks.github_keys_url: "ftp://x" -> an address that begins with https://',
+    ),
+    (
         "topic prefix",
         {"keyfuse": "kafka: {topic_prefix: 'a/b'}\n"},
         'keyfuse.yaml:1 kafka.topic_prefix: "a/b" -> only letters, digits, dots, dashes and underscores, at most 100',

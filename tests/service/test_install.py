@@ -10,7 +10,7 @@ import pytest
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.routes import ChannelConfig
-from schemas.config.wiring import IntakeConfig, KafkaConfig, ProviderConfig
+from schemas.config.wiring import IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig
 from service.config_tree import Folder
 from service.errors import UserError
 from service.install import Install, Running
@@ -35,6 +35,17 @@ def test_the_intake_token_is_made_once_private_and_kept(tmp_path: Path) -> None:
 def test_a_token_in_the_environment_goes_first(tmp_path: Path) -> None:
     install = an_install(tmp_path, environ={"TOKEN": "given"}, intake=IntakeConfig(token_env="TOKEN"))
     assert install.intake_token().get_secret_value() == "given"
+
+
+def test_leak_reports_have_the_intakes_token_or_one_of_their_own(tmp_path: Path) -> None:
+    environ = {"TOKEN": "given", "LEAKS": "another"}
+    shared = an_install(tmp_path, environ=environ, intake=IntakeConfig(token_env="TOKEN"))
+    own = an_install(
+        tmp_path, environ=environ, intake=IntakeConfig(token_env="TOKEN"), leaks=LeaksConfig(token_env="LEAKS")
+    )
+    assert [one.leaks_token().get_secret_value() for one in (shared, own)] == ["given", "another"]
+    with pytest.raises(UserError, match="variable GONE is not set"):
+        an_install(tmp_path, leaks=LeaksConfig(token_env="GONE")).leaks_token()
 
 
 def test_without_a_pepper_no_key_can_be_named(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from schemas.records import Mark
 from service.mark_words import announced_block, effect_words, mark_block, moment_ms
 from tests.marks import DAY_MS, HOUR_MS, NOW_MS, expected, false_positive, true_alarm, window, withdrawn
 
+UNSOFTENED = "none: a certain limit or a leak report spoke, and no mark softens one"
+
 
 @pytest.mark.parametrize(
     ("mark", "later_ms", "words"),
@@ -28,7 +30,8 @@ from tests.marks import DAY_MS, HOUR_MS, NOW_MS, expected, false_positive, true_
             "together: at most 2. The change is for good: it is learned at once until 2026-11-24 10:00 UTC",
         ),
         (false_positive(), 28 * DAY_MS, "none any more: faded since 2026-12-21 10:00 UTC"),
-        (false_positive(families=("policy",)), 0, "none: it was a certain limit that spoke, and no mark softens one"),
+        (false_positive(families=("policy",)), 0, UNSOFTENED),
+        (false_positive(families=("leak",)), 0, UNSOFTENED),
         (withdrawn(false_positive()), 0, "none: withdrawn by bo: a slip"),
         (true_alarm(), 0, "none: a label, for backtests"),
         (

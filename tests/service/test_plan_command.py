@@ -11,7 +11,7 @@ from rich.console import Console
 
 from containment.plan import Spend
 from schemas.config import ResponsesConfig
-from schemas.records import Incident
+from schemas.records import Incident, Leak
 from service import plan_command
 from service.errors import UserError
 from service.setup_commands import migrate
@@ -61,6 +61,13 @@ def test_the_same_plan_as_json(config: Path) -> None:
     plan = orjson.loads(said(config, "key-1", as_json=True))
     assert (plan["key_id"], plan["frozen"], plan["next_go"]) == ("key-1", True, "nothing")
     assert [rung["also_hits"] for rung in plan["rungs"]] == [["key-2"], ["key-2"], []]
+
+
+def test_a_plan_shows_where_the_key_was_found() -> None:
+    leaks = (Leak(source="paste", url="https://p/1\x1b[31m", by="ci", verified=True, told_at_ms=0),)
+    made = planned(incident(families=("leak",), scores={}, leaks=leaks), steps=OPENAI)
+    assert "leaked    found in paste at https://p/1 [31m, reported by ci (verified)" in plan_command.text_of(made)
+    assert "leaked" not in plan_command.text_of(planned(incident(), steps=OPENAI))
 
 
 @pytest.mark.parametrize(

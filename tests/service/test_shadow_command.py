@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.config import DetectorsConfig
-from schemas.records import AuditRow
+from schemas.records import AuditRow, Leak
 from service.config_folder import ConfigErrors, FolderWatch, load_folder
 from service.config_tree import Folder
 from service.errors import UserError
@@ -74,6 +74,8 @@ def test_what_was_said_live_compares_like_a_backtest() -> None:
         found = [finding for _, _, part in feed(cores, past) for finding in part]
         found += [finding for core in cores for finding in core.advance(THEFT_S + 601)]
         told[name] = sorted(found, key=lambda finding: finding.at_ms)
+    reported = Leak(source="paste", told_at_ms=FIRST_MS)
+    told["current"] += [told["current"][0].model_copy(update={"key_id": "k", "family": "leak", "leak": reported})]
 
     result = compared(
         current, candidate.detectors, told["current"], told["candidate"], offered={}, marks=[], from_ms=FIRST_MS,

@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 
 from detectors.families import CALIBRATED
+from schemas.records import Leak
 from service import warm_up_file
 from service.cli import main
 from service.config_folder import load_detectors
@@ -26,6 +27,7 @@ from storage.client import open_store
 from storage.migrate import migrate
 from storage.rows import record_row
 from storage.testing import fresh_dsn
+from tests.containment.build import incident
 from tests.detectors.traffic import DAY_S
 from tests.service.past import STOLEN, THEFT_S, as_file, events, mark
 
@@ -268,6 +270,21 @@ def test_explain_and_warm_up_take_the_stored_history(stored: Run, tmp_path: Path
     )
     assert "learned from the stored history, 2026-11-23 10:" in page.getvalue()
     assert (learned.keys, learned.clock_s <= THEFT_S - 60, learned.suspicious) == (4, True, {})
+
+
+def test_explain_shows_where_others_have_found_the_key(stored: Run, tmp_path: Path) -> None:
+    store = open_store(Install.open(tmp_path / "keyfuse.d").folder.wiring.store.dsn)
+    leaked = Leak(source="paste site", url="https://p/1", by="ci", told_at_ms=THEFT_S * 1000)
+    told = incident(key_id=STOLEN, families=("leak",), scores={}, leaks=(leaked,), opened_at_ms=THEFT_S * 1000)
+    store.insert_records("incidents", [record_row(told)[1]])
+    store.close()
+
+    said = stored("explain", STOLEN, "--at", AT)
+    alone = stored("explain", STOLEN, "--at", AT, "past.jsonl")
+
+    assert said.out.splitlines()[-1].endswith("Z: found in paste site at https://p/1, reported by ci")
+    assert said.out.startswith(alone.out), "files are explained by themselves"
+    assert "  leak   found in paste site at https://p/1, reported by ci\n" in stored("incidents").out
 
 
 def test_the_embedded_store_of_a_running_install_is_not_touched(stored: Run, tmp_path: Path) -> None:

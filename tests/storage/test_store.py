@@ -106,6 +106,14 @@ def test_one_key_over_time(store: Store) -> None:
     assert store.key_use("fp1:a", T0, T0 + HOUR_MS, by="hour") == [UsePoint(T0, 3, 0, 300, 60, 0.003, 2)]
 
 
+def test_of_named_keys_those_in_use_are_known_by_their_latest_use(store: Store) -> None:
+    archive_uses(store, [Use("a", 0), Use("b", 1, ts_ms=T0 + 25 * HOUR_MS), Use("other", 2, key_id="fp1:b")])
+    (known,) = store.uses_of(["fp1:a", "nobody's"])
+    assert (known.key_id, known.requests, known.last_seen_ms) == ("fp1:a", 2, T0 + 25 * HOUR_MS)
+    assert [use.key_id for use in store.uses_of(["fp1:b", "fp1:a"])] == ["fp1:a", "fp1:b"]
+    assert store.uses_of([]) == []
+
+
 def test_totals_of_an_empty_store_are_zero(store: Store) -> None:
     assert store.usage_totals() == Totals(0, 0, 0, 0, 0, 0.0, 0, 0)
     assert store.rollup_vs_raw() == Reconciliation(0, 0, 0)

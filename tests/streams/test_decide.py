@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.records import DeadLetter, DeadReason, Incident, PartitionStats
+from schemas.records import DeadLetter, DeadReason, Incident, Leak, PartitionStats
 from streams.decide import DecideStage
 from streams.metrics import Metrics
 from streams.topics import Topic
@@ -61,3 +61,18 @@ async def test_event_time_ends_incidents_after_a_restart_too() -> None:
     last = outbox.of(Topic.INCIDENTS)[-1]
     assert isinstance(last, Incident)
     assert (last.key_id, last.state) == (KEY, "resolved")
+
+
+async def test_the_wall_clock_of_a_leak_report_ends_nobodys_incident() -> None:
+    store, outbox = MemoryShards(), MemoryOutbox()
+    decide = stage(store, outbox)
+    await feed(decide, finding(0).to_bytes(), 0)
+    leak = Leak(source="paste", told_at_ms=T0 + 86_400_000)
+    report = finding(86_400, key_id="fp1:another", family="leak").model_copy(update={"leak": leak})
+    await feed(decide, report.to_bytes(), 1)
+    for _ in range(12):
+        await decide.tick()
+    await feed(decide, report.model_copy(update={"key_id": KEY, "finding_id": "its own"}).to_bytes(), 2)
+    told = [i for i in outbox.of(Topic.INCIDENTS) if isinstance(i, Incident)]
+    assert {i.state for i in told} == {"open"}
+    assert {i.key_id: i.families for i in told} == {KEY: ("velocity", "leak"), "fp1:another": ("leak",)}

@@ -1,4 +1,5 @@
-"""Whoever can forge usage events may want Keyfuse to cut every key. From the columns of a frame to the provider."""
+"""Whoever can forge usage events, or leak reports, may want Keyfuse to cut every key. From the columns of a frame, or
+from the body of a report, to the provider."""
 
 from __future__ import annotations
 
@@ -6,8 +7,10 @@ import asyncio
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
+from pydantic import SecretStr
 
 from alerting.case import KeyCase
 from containment.limits import per_10min_cap
@@ -15,7 +18,10 @@ from containment.providers.base import StepsOf
 from containment.providers.memory import MemoryProvider
 from detectors.core import ScoreCore
 from schemas.config import BudgetsConfig, DetectorsConfig, ResponsesConfig
-from schemas.records import Command, Finding, Incident, Outcome, PartitionStats, StepState
+from schemas.config.responses import LadderConfig
+from schemas.fingerprint import Fingerprinter
+from schemas.records import Command, Finding, Incident, KeyFacts, Outcome, PartitionStats, StepState
+from sources.leaks import LeakDesk, Taken
 from streams.contain import ContainDeps, ContainStage
 from streams.decide_core import Decider, Decision, offers
 from streams.metrics import Metrics
@@ -51,8 +57,8 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 class World:
     """Score, decide and contain in one process, over a provider in memory with a thousand keys."""
 
-    def __init__(self, freeze_file: Path) -> None:
-        self.responses = ResponsesConfig(mode="auto")
+    def __init__(self, freeze_file: Path, *, leak_is_certain: bool = False) -> None:
+        self.responses = ResponsesConfig(mode="auto", ladder=LadderConfig(leak_is_certain=leak_is_certain))
         self.provider, self.outbox = MemoryProvider("memory", NAMES), MemoryOutbox()
         self.core = ScoreCore(DetectorsConfig(), partition=0)
         steps: dict[str, StepsOf] = {"memory": self.provider.steps_of}
@@ -135,3 +141,40 @@ async def test_a_million_forged_events_cut_no_more_than_the_cap_freeze_and_page_
     # Nothing is hidden from people: each key has its incident, and each that is not cut says why.
     assert all(case is not None and case.incident is not None for case in world.cases.values())
     assert len(world.cases) == KEYS
+
+
+def reported(names: tuple[str, ...], *, trusted: bool) -> list[Finding]:
+    """What becomes of a body that says of each of these keys that it leaked, with the token for reports."""
+    facts = KeyFacts(provider="memory", env="prod")
+    desk = LeakDesk(
+        Fingerprinter(SecretStr("pepper")), registered=lambda name: (name, facts), used=lambda names: {},
+        now_ms=lambda: NOW_S * 1000,
+    )  # fmt: skip
+    body = orjson.dumps([{"key_id": name, "source": "everywhere", "confidence": "high"} for name in names])
+    taken = desk.take(body, via="api", trusted=trusted)
+    assert isinstance(taken, Taken)
+    return taken.findings
+
+
+@pytest.mark.parametrize(("trusted", "certain"), [(False, False), (False, True), (True, False)])
+async def test_who_holds_the_token_for_reports_cuts_nothing_by_reports_alone(
+    tmp_path: Path, trusted: bool, certain: bool
+) -> None:
+    world = World(tmp_path / "FREEZE", leak_is_certain=certain)
+    for finding in reported(NAMES, trusted=trusted):
+        await world.found(finding)
+    assert await world.cut() == set()
+    assert all(case is not None and case.incident is not None for case in world.cases.values())
+
+
+async def test_a_trusted_token_in_the_wrong_hands_cuts_no_more_than_the_cap(tmp_path: Path) -> None:
+    world = World(tmp_path / "FREEZE", leak_is_certain=True)
+    world.stage.on_stats(
+        PartitionStats(partition=0, at_ms=world.now_ms, clock_s=NOW_S, active_keys=KEYS, known_keys=KEYS)
+    )
+    for finding in reported(NAMES, trusted=True):
+        await world.found(finding)
+    assert len(await world.cut()) == per_10min_cap(world.responses.caps, KEYS)
+    assert {each.rule for each in world.outcomes() if each.state is StepState.REFUSED} == {"per_10min", "freeze"}
+    assert world.stage.frozen()
+    assert len(world.pages()) == 1
