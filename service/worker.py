@@ -11,7 +11,9 @@ from typing import Any, Final
 import structlog
 from fastapi import APIRouter
 
+from alerting.answers.desk import Desk
 from service import stages
+from service.answers import ANSWERING, listeners, open_desk, routers
 from service.app_keeper import AppKeeper
 from service.config_tree import Folder
 from service.errors import UserError
@@ -76,10 +78,12 @@ class Worker:
             await asyncio.to_thread(self.store.try_now)
         await self._start_apps(edges)
         await self._start_loops(edges)
-        if "http" in self.roles:
-            await self._serve(self._intake(Publisher(sender, install.topics.name(Topic.RAW))))
+        desk = self._start_desk(edges)
+        if "http" in self.roles and desk:
+            intake = self._intake(Publisher(sender, install.topics.name(Topic.RAW)))
+            await self._serve([intake, *routers(edges, desk)])
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
-            await self._serve(None)
+            await self._serve([])
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         _settle_memory()
         self.health.ready = True
@@ -158,6 +162,17 @@ class Worker:
             ):
                 self._closers.append(self._ender("archive", archive, self._run("archive", archive.run)))
 
+    def _start_desk(self, edges: stages.Edges) -> Desk | None:
+        """Where people's answers arrive; None for roles that hear none."""
+        if not ANSWERING & set(self.roles):
+            return None
+        desk, follow = open_desk(edges, self.store, self._ending)
+        self._run("incidents", follow)
+        if "notify" in self.roles:
+            for name, listen in listeners(edges, desk, self._ending).items():
+                self._run(name, listen)
+        return desk
+
     def _ender(self, name: str, loop: Any, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:  # noqa: ANN401 - any of three loops
         async def end() -> None:
             loop.stop()
@@ -203,12 +218,12 @@ class Worker:
             answered=lambda status: self.metrics.inc("keyfuse_intake_requests_total", code=str(status)),
         )  # fmt: skip
 
-    async def _serve(self, intake: APIRouter | None) -> None:
+    async def _serve(self, routers: list[APIRouter]) -> None:
         wiring = self.install.folder.wiring
-        where = wiring.health if intake is None else wiring.intake
+        where = wiring.intake if routers else wiring.health
         app = create_app(
-            intake=intake, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic,
-            token=self.install.intake_token() if intake is not None else None,
+            routers=routers, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic,
+            token=self.install.intake_token() if routers else None,
             answers=StoreAnswers(self.store) if self.store else None,
         )  # fmt: skip
         server = LocalServer(app, host=where.host, port=where.port)
