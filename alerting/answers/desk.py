@@ -79,7 +79,10 @@ class Desk:
         if incident is None:
             return Answer(False, f"No incident {clean(said.incident_id, 80)} is known here; it may be too old.")
         name = said.person.name if said.person else said.who
-        stop = self.people().why_not(name, said.action, via=said.via, final=is_final(incident, said))
+        people = self.people()
+        stop = people.why_not(name, said.action, via=said.via, final=is_final(incident, said))
+        if said.person is None and people.enforced:  # an id from elsewhere is no name, even where it looks like one
+            stop = f"{name} is not in people.yaml"
         if stop:
             return Answer(False, f"Not taken: {stop}.")
         request = Request(
