@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 from fastapi import APIRouter
@@ -13,6 +13,7 @@ from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
 from schemas.records import Incident, Request
 from service.install import wall_ms
+from service.pagerduty_webhook import pagerduty_routes
 from service.stages import Edges
 from storage.errors import StoreError
 from storage.store import Store
@@ -20,8 +21,6 @@ from streams.incident_view import LOOK_BACK_MS, IncidentView, follow_incidents
 from streams.topics import Topic
 
 Listen = Callable[[], Awaitable[None]]
-ANSWERING: Final = frozenset({"http", "notify"})
-"""Roles that hear what people say: signed calls come in over HTTP, a connection that we open stands beside notify."""
 _PATIENCE_S: Final = 2.0  # for each: PagerDuty waits for 5 s in all
 _FILLING_S: Final = 0.5
 
@@ -51,14 +50,25 @@ def open_desk(edges: Edges, store: Callable[[], Store] | None, stopping: Callabl
     return desk, follow
 
 
-def routers(edges: Edges, desk: Desk) -> list[APIRouter]:
-    """The HTTP routes on which others pass on what people say, by `routes.yaml`; each checks a signature."""
-    return [router for build in _ROUTERS for router in build(edges, desk)]
+class WaysBack(NamedTuple):
+    """What a worker runs so that people can answer."""
+
+    routers: list[APIRouter]
+    loops: dict[str, Listen]  # by name
 
 
-def listeners(edges: Edges, desk: Desk, stopping: Callable[[], bool]) -> dict[str, Listen]:
-    """Loops, by name, that hear what people say over a connection of our own, by `routes.yaml`."""
-    return {name: listen for build in _LISTENERS for name, listen in build(edges, desk, stopping)}
+def ways_back(
+    edges: Edges, store: Callable[[], Store] | None, roles: Collection[str], stopping: Callable[[], bool]
+) -> WaysBack:
+    """All that `routes.yaml` asks for: signed calls come in at `http`, connections of our own stand beside `notify`.
+
+    Where it asks for nothing nothing runs, and no right to read incidents or to write requests is needed.
+    """
+    desk, follow = open_desk(edges, store, stopping)
+    routers = [each for build in _ROUTERS for each in build(edges, desk)] if "http" in roles else []
+    listeners = [each for build in _LISTENERS for each in build(edges, desk, stopping)] if "notify" in roles else []
+    following = {"incidents": follow} if routers or listeners else {}
+    return WaysBack(routers, following | dict(listeners))
 
 
 async def older(
@@ -81,6 +91,6 @@ async def older(
         raise Unavailable("the store does not answer") from error
 
 
-_ROUTERS: Final[tuple[Callable[[Edges, Desk], Iterable[APIRouter]], ...]] = ()
+_ROUTERS: Final[tuple[Callable[[Edges, Desk], Iterable[APIRouter]], ...]] = (pagerduty_routes,)
 _LISTENERS: Final[tuple[Callable[[Edges, Desk, Callable[[], bool]], Iterable[tuple[str, Listen]]], ...]] = ()
 """Each way to answer has an entry in one of the two; `build` gives nothing where `routes.yaml` asks for nothing."""

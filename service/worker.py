@@ -11,9 +11,8 @@ from typing import Any, Final
 import structlog
 from fastapi import APIRouter
 
-from alerting.answers.desk import Desk
 from service import stages
-from service.answers import ANSWERING, listeners, open_desk, routers
+from service.answers import ways_back
 from service.app_keeper import AppKeeper
 from service.config_tree import Folder
 from service.errors import UserError
@@ -78,10 +77,11 @@ class Worker:
             await asyncio.to_thread(self.store.try_now)
         await self._start_apps(edges)
         await self._start_loops(edges)
-        desk = self._start_desk(edges)
-        if "http" in self.roles and desk:
-            intake = self._intake(Publisher(sender, install.topics.name(Topic.RAW)))
-            await self._serve([intake, *routers(edges, desk)])
+        ways = ways_back(edges, self.store, self.roles, self._ending)
+        for name, loop in ways.loops.items():
+            self._run(name, loop)
+        if "http" in self.roles:
+            await self._serve([self._intake(Publisher(sender, install.topics.name(Topic.RAW))), *ways.routers])
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
             await self._serve([])
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
@@ -161,17 +161,6 @@ class Worker:
                 await stages.record_archive(edges, self.store),
             ):
                 self._closers.append(self._ender("archive", archive, self._run("archive", archive.run)))
-
-    def _start_desk(self, edges: stages.Edges) -> Desk | None:
-        """Where people's answers arrive; None for roles that hear none."""
-        if not ANSWERING & set(self.roles):
-            return None
-        desk, follow = open_desk(edges, self.store, self._ending)
-        self._run("incidents", follow)
-        if "notify" in self.roles:
-            for name, listen in listeners(edges, desk, self._ending).items():
-                self._run(name, listen)
-        return desk
 
     def _ender(self, name: str, loop: Any, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:  # noqa: ANN401 - any of three loops
         async def end() -> None:
