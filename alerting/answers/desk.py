@@ -45,6 +45,7 @@ class Answer(NamedTuple):
 
     taken: bool
     words: str
+    known: bool = True  # the incident; one that has just been told of may be unknown for a moment
 
 
 Older = Callable[[str], Awaitable[Incident | None]]
@@ -77,7 +78,9 @@ class Desk:
         """Check it and send it. Raises Unavailable when that cannot be done now: the same word may be said again."""
         incident = self.incidents.get(said.incident_id) or await self._older(said.incident_id)
         if incident is None:
-            return Answer(False, f"No incident {clean(said.incident_id, 80)} is known here; it may be too old.")
+            return Answer(
+                False, f"No incident {clean(said.incident_id, 80)} is known here; it may be too old.", known=False
+            )
         name = said.person.name if said.person else said.who
         people = self.people()
         stop = people.why_not(name, said.action, via=said.via, final=is_final(incident, said))

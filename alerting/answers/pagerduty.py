@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple
 
 import structlog
@@ -34,6 +33,7 @@ _PERSON: Final = "user_reference"  # what Keyfuse itself sent comes back as the 
 _LOST: Final = frozenset({"refused", "stale", "unavailable"})  # somebody said something that does not count
 _OLDEST_MS: Final = 3_600_000  # PagerDuty tries for some 20 minutes, and keeps later calls waiting behind the first
 _AHEAD_MS: Final = 300_000  # clocks differ
+_NOT_YET_MS: Final = 60_000  # a worker may hear of an incident a little later than PagerDuty does
 _REMEMBERED: Final = 10_000
 _SIGNATURES: Final = 16  # looked at in one header; PagerDuty sends one for each secret that counts
 log = structlog.get_logger()
@@ -145,10 +145,12 @@ class PagerDutyWebhook:
             return Reply(200, "ignored", "here")
         if event.id in self._taken:
             return Reply(202, "repeat", "taken before")
-        age_ms = (datetime.fromtimestamp(self._now_ms() / 1000, UTC) - event.occurred_at).total_seconds() * 1000
-        if not -_AHEAD_MS <= age_ms <= _OLDEST_MS:
+        if not -_AHEAD_MS <= self._age_ms(event) <= _OLDEST_MS:
             return Reply(202, "stale", f"it happened at {event.occurred_at:%Y-%m-%dT%H:%M:%SZ}, which is not lately")
         return None
+
+    def _age_ms(self, event: Event) -> float:
+        return self._now_ms() - event.occurred_at.timestamp() * 1000
 
     async def _say(self, event: Event) -> Reply:
         said = said_in(event, self._desk.people())
@@ -158,6 +160,8 @@ class PagerDutyWebhook:
             answer = await self._desk.say(said)
         except Unavailable as error:
             return Reply(503, "unavailable", f"{error}: send it again later")
+        if not answer.known and self._age_ms(event) < _NOT_YET_MS:
+            return Reply(503, "unavailable", f"{answer.words} Send it again later")
         if not answer.taken:
             return Reply(202, "refused", answer.words)
         self._taken[event.id] = None

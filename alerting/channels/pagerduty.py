@@ -1,7 +1,8 @@
 """PagerDuty Events API v2: one alert per incident, known by the incident's id.
 
 A trigger for an alert that somebody has acknowledged wakes nobody (PagerDuty's rule). When a step has failed and a
-person must act now, or a cut turns out not to hold, the alert is therefore resolved and triggered again, which pages.
+person must act now, when a cut turns out not to hold, or when a snooze is over, the alert is therefore resolved and
+triggered again, which pages.
 
 The incident's id stands at the end of the summary, which becomes the title of PagerDuty's incident: its webhooks say
 of an incident nothing else that was ours (their `incident_key` is null where alerts make the incidents).

@@ -159,7 +159,6 @@ async def test_an_acknowledgement_becomes_one_request_by_the_person() -> None:
         (by("PNOBODY1"), "(PNOBODY1) is not in people.yaml"),
         (by("PROSA1", agent=user("PSTRANGE", "rosa")), "rosa (PSTRANGE) is not in people.yaml"),
         (by("PROSA1", agent=user("PNOBODY1", "")), "is not in people.yaml"),
-        (by("PROSA1", title="gone [inc_gone]"), "No incident inc_gone"),
     ],
 )
 async def test_who_may_not_is_refused_and_pagerduty_is_told_that_it_arrived(body: bytes, words: str) -> None:
@@ -190,6 +189,14 @@ async def test_what_is_not_of_lately_is_not_taken(age_s: int, result: str) -> No
     reply = await bench.call(by("PROSA1"))
     assert (reply.result, reply.status) == (result, 202)
     assert len(bench.sent) == (result == "taken")
+
+
+@pytest.mark.parametrize(("age_s", "expected"), [(59, (503, "unavailable")), (61, (202, "refused"))])
+async def test_an_incident_that_nobody_knows_yet_is_asked_for_once_more(age_s: int, expected: tuple[int, str]) -> None:
+    bench = Bench(now_ms=T0_MS + age_s * 1000)
+    reply = await bench.call(by("PROSA1", title="gone [inc_gone]"))
+    assert (reply[:2], bench.sent) == (expected, [])
+    assert "No incident inc_gone is known here" in reply.words
 
 
 async def test_what_could_not_be_passed_on_may_be_sent_again() -> None:

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from alerting.answered import on_request
 from alerting.answers.desk import Desk
 from alerting.answers.pagerduty import PagerDutyWebhook
 from alerting.case import KeyCase
 from alerting.channels.base import Channel, DeliveryState
-from alerting.incidents import Change, on_finding, on_outcome, on_request
+from alerting.incidents import Change, on_finding, on_outcome, on_silence
 from controls.people import People
 from schemas.config import PeopleConfig
 from schemas.records import Incident, PeoplesAction, Request, StepState
@@ -84,9 +85,20 @@ class Both:
         """A person spoke here."""
         self._at_s += 1
         request = Request(
-            request_id=f"r{self._at_s}", at_ms=T0_MS + self._at_s * 1000, by="rosa", action=action, key_id=KEY,
+            request_id=f"r{self._at_s}", at_ms=self._now_ms, by="rosa", action=action, key_id=KEY,
+            until_ms=self._now_ms + 60_000,
         )  # fmt: skip
         self.apply(on_request(self._case, request, at_ms=request.at_ms))
+
+    def wait(self) -> None:
+        """Two minutes without a word."""
+        self._at_s += 120
+        assert self._case is not None
+        self.apply(on_silence(self._case, self._now_ms, responses=RESPONSES))
+
+    @property
+    def _now_ms(self) -> int:
+        return T0_MS + self._at_s * 1000
 
     async def tell(self) -> None:
         """The oldest version that PagerDuty has not heard."""
@@ -121,6 +133,8 @@ DOES: dict[str, Callable[[Both], object]] = {
     "acknowledged here": lambda both: both.say("acknowledge"),
     "resolved here": lambda both: both.say("resolve"),
     "false positive here": lambda both: both.say("false_positive"),
+    "snoozed here": lambda both: both.say("snooze"),
+    "two minutes later": Both.wait,
     "another finding": lambda both: both.find("economics"),
     "cut": lambda both: both.end(StepState.CONFIRMED),
     "cut failed": lambda both: both.end(StepState.IRREVOCABLE),
@@ -162,6 +176,8 @@ STORIES = {
     "a cut that is in hand there does not hold": (
         "cut", "all told and heard", "acknowledged there", "all told and heard", "still spends",
     ),
+    "snoozed here, and nobody said more": ("snoozed here", "all told and heard", "two minutes later"),
+    "snoozed here while it is acknowledged there": ("told", "acknowledged there", "snoozed here", "two minutes later"),
     "a cut fails after it was acknowledged there": ("told", "acknowledged there", "heard", "cut failed"),
     "acknowledged before it was told of here": ("acknowledged here",),
 }  # fmt: skip

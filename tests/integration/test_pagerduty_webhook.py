@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from schemas.config.people import PersonConfig
-from schemas.records import Request
+from schemas.records import AuditRow, Request
 from service.tansu import Tansu
 from storage.rows import record_row
 from streams.topics import Topic
@@ -38,10 +38,12 @@ async def post(world: World, body: bytes, signature: str | None = None) -> httpx
     return await world.http.post("/v1/pagerduty", content=body, headers=headers | {"authorization": ""})
 
 
-def by_rosa(incident_id: str, event_type: str = "incident.acknowledged", event_id: str = "01EVENT") -> bytes:
+def by_rosa(
+    incident_id: str, event_type: str = "incident.acknowledged", *, event_id: str = "01EVENT", who: str = "PROSA1"
+) -> bytes:
     now_ms = time.time_ns() // 1_000_000
     title = f"CRITICAL, open: somebody's key [{incident_id}]"
-    return call(event_type, now_ms, agent=user("PROSA1"), event_id=event_id, title=title)
+    return call(event_type, now_ms, agent=user(who), event_id=event_id, title=title)
 
 
 async def opened(world: World, key_id: str, start_ms: int = T0_MS) -> str:
@@ -55,6 +57,12 @@ async def opened(world: World, key_id: str, start_ms: int = T0_MS) -> str:
     await until(told, "PagerDuty is told of the incident")
     found = world.incident(key_id)
     assert found is not None
+    strangers = by_rosa(found.incident_id, who="PSTRANGE")
+
+    async def known() -> bool:
+        return (await post(world, strangers)).status_code == 202
+
+    await until(known, "the worker knows the incident")
     return found.incident_id
 
 
@@ -102,11 +110,15 @@ async def test_who_acknowledges_there_acknowledges_here(world: World) -> None:
     await until(stored, "the store knows")
     assert (await post(world, by_rosa(one))).json()["detail"] == "taken before"
 
-    assert (await post(world, by_rosa(one, "incident.resolved", "01OTHER"))).status_code == 202
+    assert (await post(world, by_rosa(one, "incident.resolved", event_id="01OTHER"))).status_code == 202
     await until(lambda: state_of(world, WATCHED) == "resolved", "the incident is resolved")
     await until(lambda: world.board.pages(one)[-1] == "resolve", "so is PagerDuty's")
     assert [(each.by, each.via, each.action) for each in await requests(world, WATCHED)] == [
         ("rosa", "pagerduty", "acknowledge"), ("rosa", "pagerduty", "resolve"),
+    ]  # fmt: skip
+    audit = [row for row in world.told(AuditRow, WATCHED) if row.actor == "rosa"]
+    assert [(row.detail["via"], row.action, row.result) for row in audit] == [
+        ("pagerduty", "acknowledge", "taken"), ("pagerduty", "resolve", "taken"),
     ]  # fmt: skip
     metrics = (await world.http.get("/metrics")).text
     assert 'keyfuse_answers_total{result="taken",via="pagerduty"} 2.0' in metrics
@@ -130,7 +142,8 @@ async def test_an_incident_older_than_what_the_worker_remembers_is_looked_up_in_
     store().insert_records(table, [row])
     assert (await post(world, by_rosa(old.incident_id, event_id="01OLD"))).json()["detail"].startswith("Taken")
     assert [each.incident_id for each in await requests(world, old.key_id)] == [old.incident_id]
-    assert "No incident inc_nobody" in (await post(world, by_rosa("inc_nobody", event_id="01NOBODY"))).json()["detail"]
+    unknown = await post(world, by_rosa("inc_nobody", event_id="01NOBODY"))
+    assert (unknown.status_code, "No incident inc_nobody" in unknown.json()["detail"]) == (503, True)
 
 
 async def test_while_the_broker_hangs_pagerduty_is_asked_to_call_again(prefix: str, tmp_path: Path) -> None:
