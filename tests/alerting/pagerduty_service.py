@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any
 
 SECRET = "webhook-SECRETofTheSubscription"
+_OPEN = ("triggered", "acknowledged")
 INTEGRATION = {"id": "PINTEG1", "type": "inbound_integration_reference", "summary": "Keyfuse"}
 
 
@@ -51,48 +52,52 @@ def call(event_type: str, at_ms: int, *, agent: Any = None, event_id: str = "01E
 
 @dataclass
 class PagerDutyService:
-    """One service. `calls` are the webhooks it has yet to send, in order."""
+    """One service. `calls` are the webhooks it has yet to send, in order; people act on the newest incident."""
 
     now_ms: int
     calls: list[bytes] = field(default_factory=list)
-    state: str = "none"  # of the newest incident
-    title: str = ""
+    states: dict[str, str] = field(default_factory=dict)  # by dedup_key, of the newest incident that it opened
+    titles: dict[str, str] = field(default_factory=dict)
     pages: int = 0
     events: int = 0
     _ids: count[int] = field(default_factory=count)
 
+    @property
+    def state(self) -> str:
+        return self.states[self._newest] if self.states else "none"
+
+    @property
+    def _newest(self) -> str:
+        return list(self.states)[-1]
+
     def enqueue(self, event: dict[str, Any]) -> None:
-        """`POST /v2/enqueue`: all events of this service are of one dedup_key."""
+        """`POST /v2/enqueue`."""
         self.events += 1
-        action = event["event_action"]
-        if action == "trigger" and self.state in ("none", "resolved"):
-            self.state, self.title, self.pages = "triggered", event["payload"]["summary"], self.pages + 1
-            self._tell("incident.triggered", INTEGRATION)
-        elif action == "acknowledge" and self.state in ("triggered", "acknowledged"):
-            self.state = "acknowledged"
-            self._tell("incident.acknowledged", INTEGRATION)
-        elif action == "resolve" and self.state in ("triggered", "acknowledged"):
-            self.state = "resolved"
-            self._tell("incident.resolved", INTEGRATION)
+        action, key = event["event_action"], event["dedup_key"]
+        state = self.states.get(key, "none")
+        if action == "trigger" and state in ("none", "resolved"):
+            self.pages, self.titles[key] = self.pages + 1, event["payload"]["summary"]
+            self._become(key, "triggered", "incident.triggered", INTEGRATION)
+        elif action == "acknowledge" and state in _OPEN:
+            self._become(key, "acknowledged", "incident.acknowledged", INTEGRATION)
+        elif action == "resolve" and state in _OPEN:
+            self._become(key, "resolved", "incident.resolved", INTEGRATION)
 
     def acknowledge(self, user_id: str) -> None:
-        if self.state in ("triggered", "acknowledged"):
-            self.state = "acknowledged"
-            self._tell("incident.acknowledged", user(user_id))
+        if self.state in _OPEN:
+            self._become(self._newest, "acknowledged", "incident.acknowledged", user(user_id))
 
     def resolve(self, user_id: str) -> None:
-        if self.state in ("triggered", "acknowledged"):
-            self.state = "resolved"
-            self._tell("incident.resolved", user(user_id))
+        if self.state in _OPEN:
+            self._become(self._newest, "resolved", "incident.resolved", user(user_id))
 
     def time_out(self) -> None:
         """Nobody has done anything for as long as the service allows."""
         if self.state == "acknowledged":
-            self.state, self.pages = "triggered", self.pages + 1
-            self._tell("incident.unacknowledged", None)
+            self.pages += 1
+            self._become(self._newest, "triggered", "incident.unacknowledged", None)
 
-    def _tell(self, event_type: str, agent: Any) -> None:
-        event_id = f"01EVENT{next(self._ids)}"
-        self.calls.append(
-            call(event_type, self.now_ms, agent=agent, event_id=event_id, title=self.title, status=self.state)
-        )
+    def _become(self, key: str, state: str, event_type: str, agent: Any) -> None:
+        self.states[key] = state
+        event_id, title = f"01EVENT{next(self._ids)}", self.titles[key]
+        self.calls.append(call(event_type, self.now_ms, agent=agent, event_id=event_id, title=title, status=state))

@@ -116,10 +116,13 @@ async def test_who_acknowledges_there_acknowledges_here(world: World) -> None:
     assert [(each.by, each.via, each.action) for each in await requests(world, WATCHED)] == [
         ("rosa", "pagerduty", "acknowledge"), ("rosa", "pagerduty", "resolve"),
     ]  # fmt: skip
-    audit = [row for row in world.told(AuditRow, WATCHED) if row.actor == "rosa"]
-    assert [(row.detail["via"], row.action, row.result) for row in audit] == [
-        ("pagerduty", "acknowledge", "taken"), ("pagerduty", "resolve", "taken"),
-    ]  # fmt: skip
+
+    def audited() -> list[tuple[str, str, str]]:
+        rows = [row for row in world.told(AuditRow, WATCHED) if row.actor == "rosa"]
+        return [(row.detail["via"], row.action, row.result) for row in rows]
+
+    expected = [("pagerduty", "acknowledge", "taken"), ("pagerduty", "resolve", "taken")]
+    await until(lambda: audited() == expected, lambda: f"both are in the audit; there is {audited()}")
     metrics = (await world.http.get("/metrics")).text
     assert 'keyfuse_answers_total{result="taken",via="pagerduty"} 2.0' in metrics
 
