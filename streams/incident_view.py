@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 
 from schemas.records import CLOSED, Incident
+from streams.kafka import at_end
 
 LOOK_BACK_MS: Final = 7 * 86_400_000  # an answer to something older than a week is looked up in the store
 _MOST: Final = 20_000
@@ -20,6 +22,7 @@ class IncidentView:
     """Incidents by id and by key, in whatever order and however often their versions come. Bounded."""
 
     def __init__(self, most: int = _MOST) -> None:
+        self.filled = asyncio.Event()  # what was there when it began to follow has been read
         self._most = most
         self._by_id: dict[str, Incident] = {}  # the least recently changed first
         self._by_key: dict[str, str] = {}
@@ -76,5 +79,7 @@ async def follow_incidents(
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
                     view.take(record.value)
+            if not view.filled.is_set() and await at_end(consumer, tps):
+                view.filled.set()
     finally:
         await consumer.stop()

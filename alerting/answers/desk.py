@@ -45,10 +45,19 @@ class Answer(NamedTuple):
 
     taken: bool
     words: str
+    known: bool = True  # the incident; one that has just been told of may be unknown for a moment
+
+
+Older = Callable[[str], Awaitable[Incident | None]]
+"""Looks up an incident that `Incidents` does not have."""
+
+
+async def nowhere(_: str) -> None:
+    """There is nothing older."""
 
 
 class Desk:
-    """Takes what people say. `send` returns when the broker has the record."""
+    """Takes what people say. `send` returns when the broker has the record; it and `older` may raise Unavailable."""
 
     def __init__(
         self,
@@ -57,19 +66,26 @@ class Desk:
         incidents: Incidents,
         send: Callable[[Request], Awaitable[None]],
         now_ms: Callable[[], int],
+        older: Older = nowhere,
     ) -> None:
         self.people = people
         self.incidents = incidents
         self._send = send
+        self._older = older
         self._now_ms = now_ms
 
     async def say(self, said: Said) -> Answer:
-        """Check it and send it. What `send` raises is raised: the same word may be said again."""
-        incident = self.incidents.get(said.incident_id)
+        """Check it and send it. Raises Unavailable when that cannot be done now: the same word may be said again."""
+        incident = self.incidents.get(said.incident_id) or await self._older(said.incident_id)
         if incident is None:
-            return Answer(False, f"No incident {clean(said.incident_id, 80)} is known here; it may be too old.")
+            return Answer(
+                False, f"No incident {clean(said.incident_id, 80)} is known here; it may be too old.", known=False
+            )
         name = said.person.name if said.person else said.who
-        stop = self.people().why_not(name, said.action, via=said.via, final=is_final(incident, said))
+        people = self.people()
+        stop = people.why_not(name, said.action, via=said.via, final=is_final(incident, said))
+        if said.person is None and people.enforced:  # an id from elsewhere is no name, even where it looks like one
+            stop = f"{name} is not in people.yaml"
         if stop:
             return Answer(False, f"Not taken: {stop}.")
         request = Request(

@@ -78,6 +78,7 @@ async def test_a_word_that_counts_becomes_one_request_with_all_that_was_said() -
     [
         (click(VERA, "acknowledge"), "vera is viewer; acknowledge needs responder"),
         (click(None, "acknowledge"), "U0X is not in people.yaml"),
+        (click(None, "acknowledge", who="ada"), "ada is not in people.yaml"),
         (click(ROSA, "contain", step="revoke"), "contain for good needs approver"),
         (click(ROSA, "acknowledge", incident_id="inc_other"), "No incident inc_other"),
     ],
