@@ -11,13 +11,14 @@ from fastapi import APIRouter
 
 from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
-from schemas.records import Incident, Request
+from schemas.records import Incident, Record, Request
 from service.install import wall_ms
 from service.pagerduty_webhook import pagerduty_routes
 from service.stages import Edges
 from storage.errors import StoreError
 from storage.store import Store
 from streams.incident_view import LOOK_BACK_MS, IncidentView, follow_incidents
+from streams.orders import word_row
 from streams.topics import Topic
 
 Listen = Callable[[], Awaitable[None]]
@@ -36,15 +37,19 @@ def open_desk(edges: Edges, store: Callable[[], Store] | None, stopping: Callabl
             since_ms=wall_ms() - LOOK_BACK_MS, stopping=stopping,
         )  # fmt: skip
 
-    async def send(request: Request) -> None:
+    async def send(topic: Topic, key: str, record: Record) -> None:
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                await edges.outbox.send(Topic.REQUESTS, [(request.key_id, request)])
+                await edges.outbox.send(topic, [(key, record)])
         except (TimeoutError, OSError, KafkaError) as error:
             raise Unavailable("the broker does not answer") from error
 
+    async def refused(request: Request, why: str) -> None:
+        await send(Topic.AUDIT, request.key_id, word_row(request, "refused", why))
+
     desk = Desk(
-        people=lambda: install.people, incidents=view, send=send, now_ms=wall_ms,
+        people=lambda: install.people, incidents=view, now_ms=wall_ms,
+        send=lambda request: send(Topic.REQUESTS, request.key_id, request), refused=refused,
         older=lambda incident_id: older(incident_id, view, store),
     )  # fmt: skip
     return desk, follow

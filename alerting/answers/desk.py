@@ -56,8 +56,16 @@ async def nowhere(_: str) -> None:
     """There is nothing older."""
 
 
+async def unwritten(_request: Request, _why: str) -> None:
+    """Nobody keeps what was refused."""
+
+
 class Desk:
-    """Takes what people say. `send` returns when the broker has the record; it and `older` may raise Unavailable."""
+    """Takes what people say.
+
+    `send` passes on what counts, `refused` keeps what does not, with the reason; they return when the broker has it.
+    They and `older` may raise Unavailable.
+    """
 
     def __init__(
         self,
@@ -67,11 +75,13 @@ class Desk:
         send: Callable[[Request], Awaitable[None]],
         now_ms: Callable[[], int],
         older: Older = nowhere,
+        refused: Callable[[Request, str], Awaitable[None]] = unwritten,
     ) -> None:
         self.people = people
         self.incidents = incidents
         self._send = send
         self._older = older
+        self._refused = refused
         self._now_ms = now_ms
 
     async def say(self, said: Said) -> Answer:
@@ -86,13 +96,14 @@ class Desk:
         stop = people.why_not(name, said.action, via=said.via, final=is_final(incident, said))
         if said.person is None and people.enforced:  # an id from elsewhere is no name, even where it looks like one
             stop = f"{name} is not in people.yaml"
-        if stop:
-            return Answer(False, f"Not taken: {stop}.")
         request = Request(
             request_id=said.said_id, at_ms=self._now_ms(), by=name, action=said.action, key_id=incident.key_id,
             incident_id=incident.incident_id, via=said.via, until_ms=said.until_ms, step=said.step,
             reason=redact(said.reason)[:_REASON_MAX], facts=incident.facts,
         )  # fmt: skip
+        if stop:
+            await self._refused(request, stop)
+            return Answer(False, f"Not taken: {stop}.")
         await self._send(request)
         what = said.action.replace("_", " ")
         return Answer(True, f"Taken: {what}, by {name}. The incident was {INCIDENT_WORDS[incident.state]}.")

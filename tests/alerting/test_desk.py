@@ -103,6 +103,22 @@ def test_what_waits_says_whether_it_is_for_good(known: Incident, step: str | Non
     assert is_final(known, click(ADA, "contain", step=step)) == final
 
 
+async def test_what_is_refused_is_kept_with_its_reason() -> None:
+    kept: list[tuple[str, str, str]] = []
+
+    async def keep(request: Request, why: str) -> None:
+        kept.append((request.by, request.action, why))
+
+    async def never(_: Request) -> None:
+        raise AssertionError("it was passed on")
+
+    desk = Desk(
+        people=lambda: TEAM, incidents=OneIncident(incident()), send=never, now_ms=lambda: 1234, refused=keep
+    )  # fmt: skip
+    await desk.say(click(VERA, "resolve"))
+    assert kept == [("vera", "resolve", "vera is viewer; resolve needs responder")]
+
+
 async def test_a_secret_in_the_reason_goes_no_further() -> None:
     secret = "sk-proj-" + "a1B2" * 30
     _, sent = await answered(click(ROSA, "false_positive", reason=f"it was {secret}"), incident())

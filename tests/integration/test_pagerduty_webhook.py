@@ -57,12 +57,19 @@ async def opened(world: World, key_id: str, start_ms: int = T0_MS) -> str:
     await until(told, "PagerDuty is told of the incident")
     found = world.incident(key_id)
     assert found is not None
-    strangers = by_rosa(found.incident_id, who="PSTRANGE")
+    strangers = by_rosa(found.incident_id, who="PSTRANGE", event_id=f"01BY-A-STRANGER-{key_id}")
 
     async def known() -> bool:
         return (await post(world, strangers)).status_code == 202
 
+    def audited() -> bool:
+        rows: list[AuditRow] = world.told(AuditRow, key_id)
+        return ("Somebody (PSTRANGE)", "acknowledge", "refused") in [
+            (row.actor, row.action, row.result) for row in rows
+        ]
+
     await until(known, "the worker knows the incident")
+    await until(audited, "the stranger's word is in the audit")
     return found.incident_id
 
 
