@@ -104,6 +104,7 @@ def version(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transitio
     """Tell people: the incident's next version."""
     told = incident.model_copy(
         update={
+            "asked_since_ms": _asked_since_ms(case.incident, incident, at_ms),
             "seq": incident.seq + 1,
             "updated_at_ms": max(incident.updated_at_ms, at_ms),
             "by": by,
@@ -111,6 +112,15 @@ def version(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transitio
         }
     )
     return Change(case.model_copy(update={"incident": told, "told_lost_usd": told.lost_usd}), (told,), transition)
+
+
+def _asked_since_ms(before: Incident | None, after: Incident, at_ms: int) -> int | None:
+    """Who was told of something milder, or had it in hand, has not been asked about what is so now."""
+    if before is None or before.incident_id != after.incident_id:
+        return at_ms
+    again = after.state == "open" and before.state != "open"
+    worse = after.severity == "critical" and before.severity != "critical"
+    return at_ms if again or worse else before.asked_since_ms
 
 
 def closed(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transition: str) -> Change:

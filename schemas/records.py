@@ -241,6 +241,7 @@ class Incident(Record):
     scores: dict[Family, float] = Field(default_factory=dict)  # family -> the highest score of its findings
     sketch: Sketch | None = None  # of the newest finding that had one
     snoozed_until_ms: int | None = None  # acknowledged until then, or until it gets worse
+    asked_since_ms: int | None = None  # since when people are asked: it opened, opened again, or turned critical
     leaks: tuple[Leak, ...] = ()  # where the key was found, what is proved first; a few of them
 
     @property

@@ -17,7 +17,7 @@ class EscalationConfig(Config):
     """Further channels for an incident that nobody has acknowledged."""
 
     after_min: float = Field(gt=0, le=10_080)
-    """Minutes since the incident opened."""
+    """Minutes since people were asked: since the incident opened, opened again, or turned critical."""
     to: tuple[str, ...] = Field(min_length=1)
     """Names of `channels`."""
 

@@ -104,6 +104,17 @@ class TestSnooze:
         assert said(contained(), "snooze", for_s=600).incidents == ()
 
 
+def test_people_are_asked_anew_when_it_opens_again_or_turns_critical() -> None:
+    case = opened()
+    assert shown(case).asked_since_ms == ms(0)
+    case = said(case, "snooze", for_s=600).case
+    assert shown(case).asked_since_ms == ms(0)
+    case = silent(case, 700).case
+    assert shown(case).asked_since_ms == ms(660)
+    case = found(case, finding(800, usd_per_min=90.0)).case
+    assert (shown(case).severity, shown(case).asked_since_ms) == ("critical", ms(800))
+
+
 class TestExpected:
     def test_it_closes_the_incident_and_gives_the_key_back(self) -> None:
         change = said(contained(), "expected", for_s=4 * HOUR_S, reason="load test")
