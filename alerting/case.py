@@ -13,7 +13,7 @@ _SEEN_MAX: Final = 64  # more (family, detector) pairs than there are detectors
 _HEARD_MAX: Final = 64  # commands, outcomes and requests: a few for each incident
 _STEPS_MAX: Final = 32
 _LEAKED_MAX: Final = 64  # places where one key was found; a further report of a forgotten one is told again
-_SETTLED: Final = frozenset({StepState.DRY_RUN, StepState.REFUSED, StepState.SUPERSEDED})
+_SETTLED: Final = frozenset({StepState.DRY_RUN, StepState.REFUSED, StepState.SUPERSEDED, StepState.REJECTED})
 
 
 class KeyCase(Record):
@@ -41,7 +41,7 @@ class Change(NamedTuple):
     """What one message changed."""
 
     case: KeyCase
-    incidents: tuple[Incident, ...] = ()  # no or one new version
+    incidents: tuple[Incident, ...] = ()  # no or one new version; of a clock that jumped, several
     reason: str = ""  # why there is a new version, or why there is none
     wants_restore: bool = False  # a healthy key is cut or will be: give it back
 
@@ -92,10 +92,19 @@ def with_step(incident: Incident, step: IncidentStep) -> Incident:
     return incident.model_copy(update={"steps": tuple(steps)})
 
 
+def with_waiting(incident: Incident, state: StepState, detail: str) -> tuple[IncidentStep, ...]:
+    """The incident's steps, those that wait for an approval in another state."""
+    update = {"state": state, "detail": detail}
+    return tuple(
+        each.model_copy(update=update) if each.state == StepState.AWAITING_APPROVAL else each for each in incident.steps
+    )
+
+
 def version(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transition: str) -> Change:
     """Tell people: the incident's next version."""
     told = incident.model_copy(
         update={
+            "asked_since_ms": _asked_since_ms(case.incident, incident, at_ms),
             "seq": incident.seq + 1,
             "updated_at_ms": max(incident.updated_at_ms, at_ms),
             "by": by,
@@ -105,8 +114,19 @@ def version(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transitio
     return Change(case.model_copy(update={"incident": told, "told_lost_usd": told.lost_usd}), (told,), transition)
 
 
+def _asked_since_ms(before: Incident | None, after: Incident, at_ms: int) -> int | None:
+    """Who was told of something milder, or had it in hand, has not been asked about what is so now."""
+    if before is None or before.incident_id != after.incident_id:
+        return at_ms
+    again = after.state == "open" and before.state != "open"
+    worse = after.severity == "critical" and before.severity != "critical"
+    return at_ms if again or worse else before.asked_since_ms
+
+
 def closed(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transition: str) -> Change:
-    """Tell people that it is over; `incident.state` says how."""
-    change = version(case, incident, at_ms=at_ms, by=by, transition=transition)
+    """Tell people that it is over; `incident.state` says how. What waited for an approval is no longer wanted."""
+    steps = with_waiting(incident, StepState.SUPERSEDED, "the incident was closed before anybody approved")
+    over = incident.model_copy(update={"steps": steps, "snoozed_until_ms": None})
+    change = version(case, over, at_ms=at_ms, by=by, transition=transition)
     update = {"closed_at_ms": change.incidents[0].updated_at_ms, "closed_id": incident.incident_id}
     return change._replace(case=change.case.model_copy(update=update))

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from alerting.case import REPEAT, Change, KeyCase, case_of, closed, hear, mark, see, version
-from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, minutes_left, rank, severity_of, worse
-from alerting.steps import CUTS, UNDOABLE, cut_step, needs_person, on_command, on_outcome, pending
-from alerting.words import INCIDENT_WORDS, span, usd
+from alerting.case import REPEAT, Change, KeyCase, case_of, see, version
+from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, pace_words, rank, severity_of, worse
+from alerting.steps import cut_step, on_command, on_outcome
+from alerting.words import span, usd
 from controls.leaks import leaks_words, remembered
 from schemas.config.policies import BudgetsConfig
 from schemas.config.responses import ResponsesConfig
-from schemas.records import CLOSED, TOLD, Finding, Incident, Request, Severity, StepState, stable_id
+from schemas.records import TOLD, Finding, Incident, Severity, stable_id
 
-__all__ = ["REPEAT", "Change", "KeyCase", "on_command", "on_finding", "on_outcome", "on_request", "on_silence"]
+__all__ = ["REPEAT", "Change", "KeyCase", "on_command", "on_finding", "on_outcome"]
 
 _DOUBT_AFTER_MS: Final = 120_000  # the one-minute spend window and late events must be over before a cut is doubted
 _LOSS_WORTH_TELLING: Final = 0.1  # of the acceptable loss; below that a doubling is noise
@@ -47,46 +47,6 @@ def on_finding(case: KeyCase | None, finding: Finding, *, responses: ResponsesCo
     if quiet:
         return Change(seen, (), quiet)
     return _open(seen, finding, severity, current)
-
-
-def on_request(case: KeyCase | None, request: Request, *, at_ms: int) -> Change:
-    """A person spoke: acknowledge, resolve, or call it a false positive. Other actions are the ladder's."""
-    before = case_of(case, request.key_id)
-    name = mark("request", request.request_id)
-    if name in before.heard:
-        return Change(before, (), REPEAT)
-    heard, incident = hear(before, name), before.incident
-    if request.action not in ("acknowledge", "resolve", "false_positive"):
-        return Change(heard, (), f"{request.action} does not change the incident by itself")
-    if incident is None:
-        return Change(heard, (), "no incident for this key")
-    if request.action == "false_positive":
-        return _false_positive(heard, incident, request, at_ms)
-    if request.action == "resolve":
-        return _resolve(heard, incident, request, at_ms)
-    return _acknowledge(heard, incident, request, at_ms)
-
-
-def on_silence(case: KeyCase, clock_ms: int, *, responses: ResponsesConfig) -> Change:
-    """The clock moved on: an incident without findings for `resolve_after_s` resolves itself.
-
-    It closes at the moment the silence was long enough, not when somebody looked, so that a replay says the same. One
-    with a failed step, or whose key was found by others and is not cut, stays open until a person has acted: silence
-    does not prove that the key is dead.
-    """
-    incident = case.open
-    if incident is None:
-        return Change(case, (), "no open incident")
-    if needs_person(incident):
-        return Change(case, (), "a step has failed: a person must act and resolve it")
-    if incident.leaks and cut_step(incident) is None:
-        return Change(case, (), "the key was found by others and still works: a person must act and resolve it")
-    over_ms = max(incident.last_finding_at_ms, case.live_since_ms) + int(responses.resolve_after_s * 1000)
-    if clock_ms < over_ms:
-        return Change(case, (), "not silent for long enough")
-    words = f"Resolved: nothing suspicious for {span(responses.resolve_after_s)}.{_still_cut(incident)}"
-    resolved = incident.model_copy(update={"state": "resolved"})
-    return closed(case, resolved, at_ms=over_ms, by="keyfuse", transition=words)
 
 
 def _why_quiet(case: KeyCase, finding: Finding, severity: Severity, *, reopen_after_s: float) -> str:
@@ -151,6 +111,7 @@ def _feed(case: KeyCase, incident: Incident, finding: Finding, current: dict[str
     around = _way_around(incident, finding)
     # A cut that does not hold is worth waking somebody, whatever the pace: nothing else stands between thief and money.
     fed = incident.model_copy(update=update | ({"state": "open", "severity": "critical"} if around else {}))
+    fed = _awake(incident, fed, told_lost_usd=case.told_lost_usd)
     news = around or _news(incident, fed, finding, told_lost_usd=case.told_lost_usd)
     if not news:
         return Change(case.model_copy(update={"incident": fed}), (), "nothing that a person does not know yet")
@@ -196,11 +157,21 @@ def _way_around(incident: Incident, finding: Finding) -> str:
     return f"Still spending {usd(finding.usd_per_min)}/min, {span(late_ms / 1000)} after {cut.step} was confirmed."
 
 
+def _awake(before: Incident, after: Incident, *, told_lost_usd: float) -> Incident:
+    """A snooze was of what was known: it ends when the incident gets worse than that."""
+    if after.snoozed_until_ms is None:
+        return after
+    passed = told_lost_usd <= after.acceptable_loss_usd < after.lost_usd
+    if not passed and rank(after.severity) <= rank(before.severity):
+        return after
+    return after.model_copy(update={"state": "open", "snoozed_until_ms": None})
+
+
 def _news(before: Incident, after: Incident, finding: Finding, *, told_lost_usd: float) -> str:
     """What a person would want to know of this finding; empty when they know it already."""
     news = []
     if rank(after.severity) > rank(before.severity):
-        why = "the key was found by others" if finding.family in TOLD else _pace(after)
+        why = "the key was found by others" if finding.family in TOLD else pace_words(after)
         news.append(f"Raised to {after.severity}: {why}.")
     proved = any(leak.verified for leak in after.leaks) and not any(leak.verified for leak in before.leaks)
     if finding.family not in before.families:
@@ -213,56 +184,3 @@ def _news(before: Incident, after: Incident, finding: Finding, *, told_lost_usd:
     elif lost >= 2 * told_lost_usd and lost >= _LOSS_WORTH_TELLING * limit:
         news.append(f"{usd(lost)} lost so far, of {usd(limit)} acceptable.")
     return " ".join(news)
-
-
-def _pace(incident: Incident) -> str:
-    excess, limit = excess_usd_per_min(incident), incident.acceptable_loss_usd
-    left = minutes_left(excess, lost_usd=incident.lost_usd, acceptable_loss_usd=limit)
-    if left == float("inf"):
-        return "a certain limit is exceeded"
-    return f"{usd(excess)}/min above normal, the acceptable loss of {usd(limit)} is reached in {span(left * 60)}"
-
-
-def _false_positive(case: KeyCase, incident: Incident, request: Request, at_ms: int) -> Change:
-    """Also for an incident that resolved itself: the person may look only in the morning, and the key is still cut."""
-    if incident.state == "false_positive":
-        return Change(case, (), "the incident is already a false positive")
-    undo = [step.step for step in incident.steps if step.state == StepState.CONFIRMED and step.step in UNDOABLE]
-    final = any(
-        step.state == StepState.CONFIRMED and step.step in CUTS and not step.reversible for step in incident.steps
-    )
-    words = f"{request.by} says this is a false positive{_because(request)}."
-    if undo:
-        words += f" The key is given back: {', '.join(undo)} will be undone."
-    if final:
-        words += " A step cannot be undone: the owner needs a new key."
-    harmless = incident.model_copy(update={"state": "false_positive"})
-    change = closed(case, harmless, at_ms=at_ms, by=request.by, transition=words)
-    return change._replace(wants_restore=bool(undo))
-
-
-def _resolve(case: KeyCase, incident: Incident, request: Request, at_ms: int) -> Change:
-    if incident.state in CLOSED:
-        return Change(case, (), f"the incident is already {INCIDENT_WORDS[incident.state]}")
-    words = f"Resolved by {request.by}{_because(request)}.{_still_cut(incident)}"
-    resolved = incident.model_copy(update={"state": "resolved"})
-    return closed(case, resolved, at_ms=at_ms, by=request.by, transition=words)
-
-
-def _acknowledge(case: KeyCase, incident: Incident, request: Request, at_ms: int) -> Change:
-    if incident.state != "open":
-        return Change(case, (), f"the incident is already {INCIDENT_WORDS[incident.state]}")
-    taken = incident.model_copy(update={"state": "acknowledged"})
-    words = f"{request.by} is looking into it{_because(request)}."
-    return version(case, taken, at_ms=at_ms, by=request.by, transition=words)
-
-
-def _because(request: Request) -> str:
-    return f": {request.reason.rstrip('.')}" if request.reason else ""
-
-
-def _still_cut(incident: Incident) -> str:
-    if cut_step(incident) is not None:
-        return " The key stays cut until somebody restores it."
-    waiting = pending(incident)
-    return f" Nobody approved: {', '.join(waiting)}." if waiting else ""

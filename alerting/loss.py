@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+from alerting.words import span, usd
 from schemas.records import TOLD, Finding, Incident, Severity
 
 PRODUCTION: Final = frozenset({"prod", "production"})
@@ -83,3 +84,14 @@ def loss_since_usd(incident: Incident, finding: Finding) -> float:
     gap_ms = min(max(0, finding.at_ms - incident.last_finding_at_ms), _LONGEST_GAP_MS)
     mean = (excess_usd_per_min(incident) + excess_usd_per_min(finding)) / 2
     return mean * gap_ms / 60_000
+
+
+def pace_words(incident: Incident) -> str:
+    """How fast it goes, for the person who is woken."""
+    if incident.only_told:
+        return "the key was found by others and still works"
+    excess, limit = excess_usd_per_min(incident), incident.acceptable_loss_usd
+    left = minutes_left(excess, lost_usd=incident.lost_usd, acceptable_loss_usd=limit)
+    if left == float("inf"):
+        return "a certain limit is exceeded"
+    return f"{usd(excess)}/min above normal, the acceptable loss of {usd(limit)} is reached in {span(left * 60)}"

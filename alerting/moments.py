@@ -14,7 +14,7 @@ _VERBS: Final = {
 }  # fmt: skip
 _SAID: Final = {
     StepState.DRY_RUN: "dry run", StepState.REFUSED: "refused", StepState.IRREVOCABLE: "FAILED",
-    StepState.AWAITING_APPROVAL: "waits for approval",
+    StepState.AWAITING_APPROVAL: "waits for approval", StepState.REJECTED: "rejected",
 }  # fmt: skip
 
 

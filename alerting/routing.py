@@ -70,9 +70,10 @@ def _escalation(incident: Incident, one: RouteConfig) -> Iterator[tuple[int, str
     """When which channel is told besides, while nobody acknowledges."""
     if incident.state != "open":
         return
-    quiet_ms = quiet_until_ms(one.quiet_hours, incident.opened_at_ms) if incident.severity != "critical" else None
+    since_ms = incident.asked_since_ms or incident.opened_at_ms
+    quiet_ms = quiet_until_ms(one.quiet_hours, since_ms) if incident.severity != "critical" else None
     for step in one.escalate:
-        due_ms = (quiet_ms or incident.opened_at_ms) + round(step.after_min * 60_000)
+        due_ms = (quiet_ms or since_ms) + round(step.after_min * 60_000)
         for channel in step.to:
             yield due_ms, channel, f"nobody has acknowledged it for {step.after_min:g} min"
 

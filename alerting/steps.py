@@ -26,6 +26,14 @@ def needs_person(incident: Incident) -> bool:
     return any(step.state == StepState.IRREVOCABLE for step in incident.steps)
 
 
+def still_cut_words(incident: Incident) -> str:
+    """For whoever reads that it is over: how the key is left. Begins with a space, or is empty."""
+    if cut_step(incident) is not None:
+        return " The key stays cut until somebody restores it."
+    waiting = pending(incident)
+    return f" Nobody approved: {', '.join(waiting)}." if waiting else ""
+
+
 def pending(incident: Incident) -> list[Step]:
     """Steps that wait for an approval."""
     return [step.step for step in incident.steps if step.state == StepState.AWAITING_APPROVAL]
@@ -37,6 +45,7 @@ def on_command(
     state: StepState,
     *,
     at_ms: int,
+    people_needed: int = 0,
     budgets: BudgetsConfig = _DEFAULT_BUDGETS,
 ) -> Change:
     """A rung was ordered: the incident shows it.
@@ -52,6 +61,7 @@ def on_command(
     step = IncidentStep(
         step=command.step, command_id=command.command_id, state=state, automatic=command.automatic,
         reversible=command.reversible, at_ms=at_ms, by=command.by, detail=command.reason,
+        approvals=command.approvals, people_needed=people_needed,
     )  # fmt: skip
     if heard.incident is None:
         acceptable_usd = budgets.acceptable(command.facts.env)
@@ -90,6 +100,8 @@ def on_outcome(case: KeyCase | None, outcome: Outcome, *, at_ms: int) -> Change:
     else:
         incident = heard.incident
     after = with_step(incident, step)
+    if outcome.state == StepState.AWAITING_APPROVAL and _waits(incident, step.command_id):
+        return Change(heard.model_copy(update={"incident": after}), (), "people were asked when it was ordered")
     if outcome.state == StepState.IN_FLIGHT:
         return Change(heard.model_copy(update={"incident": after}), (), "under way: told when it ends")
     update, words = _effect(after, step, outcome)
@@ -169,7 +181,14 @@ def _step(incident: Incident, command_id: str) -> IncidentStep | None:
     return next((step for step in incident.steps if step.command_id == command_id), None)
 
 
+def _waits(incident: Incident, command_id: str) -> bool:
+    known = _step(incident, command_id)
+    return known is not None and known.state == StepState.AWAITING_APPROVAL
+
+
 def _sentence(step: IncidentStep) -> str:
-    who = "" if step.automatic else f", by {step.by}"
+    who = "" if step.automatic or step.by == "keyfuse" else f", by {step.by}"
+    if step.state == StepState.AWAITING_APPROVAL and step.approvals:
+        who += f" ({len(step.approvals)} of {step.people_needed} people: {', '.join(step.approvals)})"
     detail = f": {step.detail}" if step.detail else ""
     return f"{STEP_WORDS[step.step].capitalize()} {STATE_WORDS[step.state]}{who}{detail.rstrip('.')}."

@@ -24,6 +24,7 @@ STATE_WORDS: Final[dict[StepState, str]] = {
     StepState.REFUSED: "refused by a safety rule",
     StepState.IRREVOCABLE: "FAILED, a person must act now",
     StepState.SUPERSEDED: "undone or no longer wanted",
+    StepState.REJECTED: "rejected by a person",
 }
 INCIDENT_WORDS: Final[dict[IncidentState, str]] = {
     "open": "open",

@@ -190,6 +190,8 @@ def _again(done: IncidentStep, *, config: ResponsesConfig, mode: Mode, at_ms: in
         StepState.IRREVOCABLE: config.caps.cooldown_s,
         StepState.REFUSED: config.ladder.escalate_after_s,
     }
+    if done.state is StepState.REJECTED:
+        return None, f"a person said no to {done.step} in this incident: people decide from here"
     if done.state is StepState.DRY_RUN and mode != "observe":
         return done.step, "so far this was only a dry run"
     wait_s = waits_s.get(done.state)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from schemas.config.people import PeopleConfig, Role
-from schemas.records import PeoplesAction
+from schemas.records import PeoplesAction, Via
 
 RANKS: Final[tuple[Role, ...]] = ("viewer", "responder", "approver", "admin")
 NEEDED: Final[Mapping[PeoplesAction, Role]] = {
@@ -14,7 +14,9 @@ NEEDED: Final[Mapping[PeoplesAction, Role]] = {
     "false_positive": "responder", "contain": "responder", "approve": "responder", "reject": "responder",
     "restore": "responder", "freeze": "responder", "unfreeze": "approver",
 }  # fmt: skip
-"""The least role for each action. Of `contain` and `approve` it is for steps that can be undone: see `may`."""
+"""The least role for each action. Of `contain` and `approve` it is for steps that can be undone."""
+PROVED: Final[frozenset[Via]] = frozenset({"slack", "pagerduty"})
+"""Where a signature and people.yaml say who it is; elsewhere a name is a word."""
 
 
 class Person(NamedTuple):
@@ -28,6 +30,7 @@ class People:
     """Everybody of `people.yaml`, by each name they go by."""
 
     def __init__(self, config: PeopleConfig) -> None:
+        self._proved_only = config.final_needs_proof
         self._named = {name: Person(name, person.role) for name, person in config.people.items()}
         self._slack = {person.slack: self._named[name] for name, person in config.people.items() if person.slack}
         self._pagerduty = {
@@ -45,21 +48,34 @@ class People:
     def of_pagerduty(self, user_id: str) -> Person | None:
         return self._pagerduty.get(user_id)
 
-    def why_not(self, name: str, action: PeoplesAction, *, final: bool = False) -> str:
+    def why_not(self, name: str, action: PeoplesAction, *, via: Via = "terminal", final: bool = False) -> str:
         """Why this person's word does not count for this action; empty when it does.
 
         Args:
             name: As in `people.yaml`.
             action: What they ask for.
+            via: Where they said it.
             final: The step cannot be undone: that needs an approver.
         """
         if not self.enforced:
-            return ""
+            # Whoever is in the chat or on the rota is not known here: they may say that they look, and touch no key.
+            known = via not in PROVED or action == "acknowledge"
+            return "" if known else f"people.yaml names nobody, and {_words(action)} needs somebody it names"
         person = self._named.get(name)
         if person is None:
             return f"{name or 'somebody without a name'} is not in people.yaml"
-        needed: Role = "approver" if final and action in {"contain", "approve"} else NEEDED[action]
-        if RANKS.index(person.role) >= RANKS.index(needed):
-            return ""
-        what = action.replace("_", " ")
-        return f"{name} is {person.role}; {what}{' for good' if final else ''} needs {needed}"
+        final = final and action in {"contain", "approve"}
+        needed: Role = "approver" if final else NEEDED[action]
+        if RANKS.index(person.role) < RANKS.index(needed):
+            return f"{name} is {person.role}; {_words(action)}{' for good' if final else ''} needs {needed}"
+        if final and self._proved_only and via not in PROVED:
+            return f"{_words(action)} for good counts only in Slack, where it is proved who says it"
+        return ""
+
+
+NOBODY: Final = People(PeopleConfig())
+"""Nobody is named, so every word at a terminal counts."""
+
+
+def _words(action: PeoplesAction) -> str:
+    return action.replace("_", " ")

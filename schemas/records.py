@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from schemas.redact import redact
 
 Severity = Literal["info", "warning", "critical"]
 Mode = Literal["observe", "approve", "auto"]
@@ -188,7 +190,7 @@ class Finding(Record):
 
 
 class StepState(StrEnum):
-    """Where a command stands. It always ends in one of the last five; never in an unknown."""
+    """Where a command stands. It always ends in one of the last six; never in an unknown."""
 
     REQUESTED = "requested"
     AWAITING_APPROVAL = "awaiting_approval"
@@ -198,6 +200,7 @@ class StepState(StrEnum):
     REFUSED = "refused"  # by a safety rule, named in `rule`
     IRREVOCABLE = "irrevocable"  # could not be made true: a person is paged
     SUPERSEDED = "superseded"  # undone or no longer wanted before it ran
+    REJECTED = "rejected"  # a person said no: not ordered again by itself in this incident
 
 
 class IncidentStep(Record):
@@ -211,6 +214,8 @@ class IncidentStep(Record):
     at_ms: int
     by: str
     detail: str = ""
+    approvals: tuple[str, ...] = ()  # the people who stand behind it
+    people_needed: int = 0  # before it may run
 
 
 class Incident(Record):
@@ -240,6 +245,8 @@ class Incident(Record):
     transition: str  # what just happened, in words: the thread reply
     scores: dict[Family, float] = Field(default_factory=dict)  # family -> the highest score of its findings
     sketch: Sketch | None = None  # of the newest finding that had one
+    snoozed_until_ms: int | None = None  # acknowledged until then, or until it gets worse
+    asked_since_ms: int | None = None  # since when people are asked: it opened, opened again, or turned critical
     leaks: tuple[Leak, ...] = Field(default=(), exclude_if=_nothing)  # where the key was found, the proved first; a few
 
     @property
@@ -306,7 +313,7 @@ class Request(Record):
     via: Via = "terminal"  # where they said it: in Slack and PagerDuty `by` was proved, at the terminal it is a word
     until_ms: int | None = None  # of snooze and expected: until when
     step: Step | None = None
-    reason: str = ""
+    reason: Annotated[str, AfterValidator(redact)] = ""  # people paste keys into reasons
     facts: KeyFacts | None = None  # for a key that has no incident yet
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.config.routes import ChannelConfig
+from schemas.config.routes import ChannelConfig, PagerDutyConfig
 
 # Their modules bring heavy clients; a test compares.
 CHANNEL_KINDS: Final = ("slack", "teams", "pagerduty", "opsgenie", "alertmanager", "email", "syslog", "webhook")
@@ -29,6 +29,21 @@ def lacking(channel: ChannelConfig) -> Iterator[tuple[tuple[str, ...], str]]:
                 yield ("email", name), expected
     if channel.kind == "syslog" and not channel.syslog.host:
         yield ("syslog", "host"), "the collector's name"
+
+
+def misplaced(channel: ChannelConfig) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Each setting that is there and must not be, what was found, and what is expected instead."""
+    own = channel.pagerduty
+    if own.webhook_secret_env and own.webhook_secret_file:
+        expected = "webhook_secret_env or webhook_secret_file, not both"
+        yield ("pagerduty", "webhook_secret_file"), "a second place for the secret", expected
+    if channel.kind != "pagerduty" and own != PagerDutyConfig():
+        yield ("pagerduty",), "pagerduty", f"nothing: the channel is of kind {channel.kind}"
+
+
+def secrets_of_answers(channel: ChannelConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each setting that names the variable of a secret by which an answer is proved."""
+    yield ("pagerduty", "webhook_secret_env"), channel.pagerduty.webhook_secret_env
 
 
 def needs_secret(channel: ChannelConfig) -> bool:

@@ -12,6 +12,30 @@ from service.lazy import lazy
 containing = typer.Typer()
 
 
+@containing.command(epilog="Example: `keyfuse approve fp1:5f3a... --reason 'the owner says it is not theirs'`")
+def approve(key_id: KeyId, config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
+    """Stand behind the step that waits for a person. What cannot be undone needs two of them in production."""
+    lazy("service.request_commands").say(config, key_id, "approve", reason=reason, by=by, out=out)
+
+
+@containing.command(epilog="Example: `keyfuse reject fp1:5f3a... --reason 'our nightly batch'`")
+def reject(key_id: KeyId, config: ConfigDir = CONFIG, reason: Reason = "", by: By = "") -> None:
+    """Say no to the step that waits: it is not ordered again by itself in this incident."""
+    lazy("service.request_commands").say(config, key_id, "reject", reason=reason, by=by, out=out)
+
+
+@containing.command(epilog="Example: `keyfuse snooze fp1:5f3a... --for 2h --reason 'the owner is looking'`")
+def snooze(
+    key_id: KeyId,
+    span: Annotated[str, typer.Option("--for", help="30m, 2h, or a time; seven days at most.", metavar="T")],
+    config: ConfigDir = CONFIG,
+    reason: Reason = "",
+    by: By = "",
+) -> None:
+    """Acknowledge for a time: people are told again when it is over, or when it gets worse."""
+    lazy("service.request_commands").snooze(config, key_id, span, reason=reason, by=by, out=out)
+
+
 @containing.command(epilog="Examples: `keyfuse plan fp1:5f3a...` or `keyfuse plan fp1:5f3a... --json`")
 def plan(
     key_id: KeyId,

@@ -15,7 +15,7 @@ from schemas.config.routes import ChannelConfig
 from schemas.config.wiring import DeclaredStepConfig, LeaksConfig, ProviderConfig
 from schemas.fingerprint import FINGERPRINT, VERSION
 from schemas.records import EXPECTED_MAX_MS
-from service.channel_checks import CHANNEL_KINDS, TO_URL, lacking, needs_secret
+from service.channel_checks import CHANNEL_KINDS, TO_URL, lacking, misplaced, needs_secret, secrets_of_answers
 from service.config_errors import ConfigError, Loc, did_you_mean, shown
 from service.config_tree import Folder
 from service.yaml_source import Source
@@ -96,9 +96,13 @@ def _channel(source: Source, loc: Loc, channel: ChannelConfig) -> Errors:
         yield source.error((*loc, "kind"), shown(channel.kind), did_you_mean(channel.kind, CHANNEL_KINDS))
     for setting, expected in lacking(channel):
         yield source.error((*loc, *setting), "nothing", expected)
+    for setting, found, expected in misplaced(channel):
+        yield source.error((*loc, *setting), found, expected)
     if channel.kind in TO_URL:
         yield from _address(source, (*loc, "target"), channel.target)
     yield from _one_secret(source, loc, channel, needed=needs_secret(channel))
+    for setting, value in secrets_of_answers(channel):
+        yield from _variable(source, (*loc, *setting), value)
     yield from _address(source, (*loc, "base_url"), channel.base_url)
 
 

@@ -1,10 +1,10 @@
-"""The HTTP face of a worker: intake, health, metrics, and what the screens read."""
+"""The HTTP face of a worker: health, metrics, what the screens read, and the routers of whoever else listens."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, FastAPI, Header, HTTPException, Query, Request, Response
@@ -35,7 +35,7 @@ class Answers(Protocol):
 
 def create_app(
     *,
-    intake: APIRouter | None,
+    routers: Iterable[APIRouter],
     health: Health,
     metrics: Metrics,
     monotonic_s: Callable[[], float],
@@ -67,8 +67,8 @@ def create_app(
     async def store_away(_: Request, error: StoreError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=503)
 
-    if intake is not None:
-        app.include_router(intake)
+    for router in routers:
+        app.include_router(router)
     if answers is not None and token is not None:
         app.include_router(_queries(answers, token))
     return app

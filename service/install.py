@@ -15,6 +15,7 @@ from alerting.channels.base import Channel
 from alerting.channels.build import build_channel
 from containment.providers.base import Provider, StepsOf
 from containment.providers.build import build_provider, steps_by_key
+from controls.people import People
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
@@ -60,6 +61,7 @@ class Install:
     def _read(self, folder: Folder) -> None:
         self.registry = Registry(folder.keys)
         self.policies = Policies(folder.policies)
+        self.people = People(folder.people)
 
     @classmethod
     def open(cls, config_dir: Path) -> Install:

@@ -22,7 +22,7 @@ from service.errors import UserError
 from service.install import Install, wall_ms
 from service.plan_command import hits_of, hits_words
 from service.query_commands import ask
-from service.request_commands import bootstrap_of, known_facts, person, steps_for_people
+from service.request_commands import bootstrap_of, known_facts, speaker, steps_for_people
 from streams.errors import BrokerDown
 from streams.kafka import producer, wait_for_broker
 from streams.newest import newest
@@ -60,7 +60,7 @@ class Order(NamedTuple):
 def kill(config: Path, said: Said, *, read: Callable[[str], str], out: Console) -> int:
     """Cut the keys and wait until each has ended; 0 when every key of the list is seen to be cut, else 1."""
     install = Install.open(config)
-    by = person(said.by)
+    by = speaker(install, said.by, "contain", final=said.revoke)
     listed = orders(config, install, said, out=out)
     out.print("\n".join(_line(order) for order in listed), markup=False)
     going = [order for order in listed if order.cut.step is not None]

@@ -19,7 +19,7 @@ from service.errors import UserError
 from service.install import Install, wall_ms
 from service.mark_words import announced_block, counts, effect_words, mark_block, minute, moment_ms
 from service.query_commands import ask
-from service.request_commands import LOOK_BACK_H, bootstrap_of, known_facts, person, send
+from service.request_commands import LOOK_BACK_H, bootstrap_of, known_facts, send, speaker
 from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
 from streams.errors import BrokerDown
@@ -69,7 +69,8 @@ def _span(mark: Mark) -> str:
 
 def unmark(config: Path, mark_id: str, *, reason: str, by: str, out: Console) -> None:
     """Take a mark back: from now on it counts for nothing."""
-    install, by = Install.open(config), person(by)
+    install = Install.open(config)
+    by = speaker(install, by, "false_positive")
     known = next((each for each in all_marks(install) if each.mark_id == mark_id), None)
     if known is None:
         raise UserError(f"no mark {mark_id}; `keyfuse marks --all` shows all of them")
@@ -155,7 +156,8 @@ def _stored(install: Install) -> list[Mark]:
 
 
 def _mark(config: Path, install: Install, said: Said, *, now_ms: int) -> Mark:
-    verdict, by = _verdict(said), person(said.by)
+    verdict = _verdict(said)
+    by = speaker(install, said.by, "expected" if verdict == "expected" else "false_positive")
     families = _families(said.families)
     key_id, incident = _target(config, install, said)
     if incident is not None and verdict == "false_positive" and not families:

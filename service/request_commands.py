@@ -11,19 +11,21 @@ from typing import Final, Literal, cast
 
 from rich.console import Console
 
+from alerting.answered import SNOOZE_MAX_MS
 from containment.providers.base import StepSpec
-from schemas.records import KeyFacts, Record, Request, Step
+from schemas.records import KeyFacts, PeoplesAction, Record, Request, Step
 from schemas.redact import looks_secret
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
+from service.mark_words import moment_ms
 from service.query_commands import ask
-from streams.decide_core import peoples_step
 from streams.errors import BrokerDown
 from streams.kafka import producer, wait_for_broker
+from streams.orders import peoples_step
 from streams.outbox import Outbox
 from streams.topics import Topic
 
-Action = Literal["acknowledge", "resolve", "false_positive", "contain", "restore"]
+Action = Literal["acknowledge", "resolve", "false_positive", "approve", "reject", "snooze", "restore"]
 _STEPS: Final = ("throttle", "degrade", "block", "disable", "revoke")
 LOOK_BACK_H: Final = 24 * 90
 
@@ -31,30 +33,53 @@ LOOK_BACK_H: Final = 24 * 90
 def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: Console) -> None:
     """Ask for a cut; the decide stage chooses the rung unless `step` names it."""
     install = Install.open(config)
-    facts = known_facts(config, install, key_id)
+    by, facts = speaker(install, by, "contain"), known_facts(config, install, key_id)
     _check_step(install, key_id, facts, step)
     request = Request(
-        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=person(by), action="contain", key_id=key_id,
+        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=by, action="contain", key_id=key_id,
         step=cast("Step", step) if step else None, reason=reason, facts=facts,
     )  # fmt: skip
     send(install, Topic.REQUESTS, (request.key_id, request))
     out.print(f"asked to contain {key_id}; `keyfuse incidents` shows what became of it", markup=False)
 
 
-def say(config: Path, key_id: str, action: Action, *, reason: str, by: str, out: Console) -> None:
+def say(
+    config: Path, key_id: str, action: Action, *, reason: str, by: str, out: Console, until_ms: int | None = None
+) -> None:
     """Tell the key's incident something."""
     install = Install.open(config)
     request = Request(
-        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=person(by), action=action, key_id=key_id, reason=reason,
-        facts=known_facts(config, install, key_id),
+        request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=speaker(install, by, action), action=action, key_id=key_id,
+        reason=reason, until_ms=until_ms, facts=known_facts(config, install, key_id),
     )  # fmt: skip
     send(install, Topic.REQUESTS, (request.key_id, request))
     words = action.replace("_", " ")
     out.print(f"asked: {words} {key_id}; `keyfuse incidents` shows what became of it", markup=False)
 
 
+def snooze(config: Path, key_id: str, span: str, *, reason: str, by: str, out: Console) -> None:
+    """Acknowledge for a time; `span` is as 30m, 2h, or a time."""
+    now_ms = wall_ms()
+    try:
+        until_ms = moment_ms(span, now_ms)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"--for {span}: expected 30m, 2h, or a time (RFC 3339)") from error
+    if not now_ms < until_ms <= now_ms + SNOOZE_MAX_MS:
+        raise UserError(f"--for {span}: from a moment to seven days")
+    say(config, key_id, "snooze", reason=reason, by=by, out=out, until_ms=until_ms)
+
+
+def speaker(install: Install, by: str, action: PeoplesAction, *, final: bool = False) -> str:
+    """Who asks: as given, else the login name. UserError where people.yaml does not let them (decide checks again)."""
+    name = person(by)
+    stop = install.people.why_not(name, action, final=final)
+    if stop:
+        raise UserError(f"{stop} (people.yaml)")
+    return name
+
+
 def person(by: str) -> str:
-    """Who asks: as given, else the login name. Two approvals need two people, so nobody may pass for Keyfuse."""
+    """Two approvals need two people, so nobody may pass for Keyfuse."""
     try:
         name = by.strip() or getpass.getuser()
     except (KeyError, OSError):  # a container without a user database
@@ -121,7 +146,7 @@ def steps_for_people(install: Install, key_id: str, facts: KeyFacts) -> Mapping[
 def freeze(config: Path, *, frozen: bool, reason: str, by: str, out: Console) -> None:
     """The file works at once, on this machine, without a broker; the record tells the contain stage elsewhere."""
     install = Install.open(config)
-    by = person(by)
+    by = speaker(install, by, "freeze" if frozen else "unfreeze")
     file = Path(install.folder.responses.freeze_file)
     if frozen:
         file.parent.mkdir(parents=True, exist_ok=True)

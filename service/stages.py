@@ -123,7 +123,7 @@ def decide(edges: Edges, offered: Mapping[str, StepsOf]) -> tuple[StageApp, Deci
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
 
     def decider() -> Decider:
-        return Decider(install.folder.responses, install.folder.budgets, offers(offered))
+        return Decider(install.folder.responses, install.folder.budgets, offers(offered), install.people)
 
     edges.health.stage("decide", time.monotonic())
     stage = DecideStage(decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics)

@@ -12,6 +12,7 @@ import structlog
 from fastapi import APIRouter
 
 from service import stages
+from service.answers import ways_back
 from service.app_keeper import AppKeeper
 from service.config_tree import Folder
 from service.errors import UserError
@@ -77,13 +78,15 @@ class Worker:
             await asyncio.to_thread(self.store.try_now)
         await self._start_apps(edges)
         await self._start_loops(edges)
+        ways = ways_back(edges, self.store, self.roles, self._ending)
+        for name, loop in ways.loops.items():
+            self._run(name, loop)
         if "http" in self.roles:
-            intake = self._intake(Publisher(sender, install.topics.name(Topic.RAW)))
             assert self.store is not None  # noqa: S101 - http is one of the roles that have one
-            intake.include_router(leaks_router(edges, self.store))
-            await self._serve(intake)
+            intake = self._intake(Publisher(sender, install.topics.name(Topic.RAW)))
+            await self._serve([intake, leaks_router(edges, self.store), *ways.routers])
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
-            await self._serve(None)
+            await self._serve([])
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         _settle_memory()
         self.health.ready = True
@@ -207,12 +210,12 @@ class Worker:
             answered=lambda status: self.metrics.inc("keyfuse_intake_requests_total", code=str(status)),
         )  # fmt: skip
 
-    async def _serve(self, intake: APIRouter | None) -> None:
+    async def _serve(self, routers: list[APIRouter]) -> None:
         wiring = self.install.folder.wiring
-        where = wiring.health if intake is None else wiring.intake
+        where = wiring.intake if routers else wiring.health
         app = create_app(
-            intake=intake, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic,
-            token=self.install.intake_token() if intake is not None else None,
+            routers=routers, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic,
+            token=self.install.intake_token() if routers else None,
             answers=StoreAnswers(self.store) if self.store else None,
         )  # fmt: skip
         server = LocalServer(app, host=where.host, port=where.port)

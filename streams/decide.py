@@ -134,6 +134,7 @@ class DecideStage:
         await self._outbox.send(Topic.INCIDENTS, [(key_id, incident) for incident in decision.incidents])
         await self._outbox.send(Topic.COMMANDS, [(command.key_id, command) for command in decision.commands])
         await self._outbox.send(Topic.MARKS, [(mark.mark_id, mark) for mark in decision.marks])
+        await self._outbox.send(Topic.AUDIT, [(row.key_id, row) for row in decision.audit])
         if decision.case is not None and decision.case != before:
             await self._store.put(partition, _key(key_id), decision.case.to_bytes())
         for incident in decision.incidents:

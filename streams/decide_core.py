@@ -8,16 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from alerting.case import REPEAT, Change, KeyCase
-from alerting.incidents import on_finding, on_request, on_silence
+from alerting.answered import on_request, word_mark
+from alerting.case import REPEAT, Change, KeyCase, case_of, hear
+from alerting.incidents import on_finding
+from alerting.silence import on_silence
 from alerting.steps import on_command, on_outcome
-from containment.ladder import Choice, choose
+from containment.ladder import approvals_needed, approved, choose
 from containment.providers.base import StepsOf, StepSpec, reversibility
+from controls.people import NOBODY, People
 from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import (
     CERTAIN,
     CLOSED,
     TOLD,
+    AuditRow,
     Command,
     Finding,
     Incident,
@@ -28,14 +32,13 @@ from schemas.records import (
     Step,
     StepState,
 )
-from schemas.redact import redact
+from streams.orders import Asked, asked_for, automatic, marks_of, persons, restore, word_row
 
 Offered = Callable[[str, KeyFacts], Mapping[Step, StepSpec]]
 """What can be done with a key, by its key_id and what is known of it."""
 # A provider nobody configured: its usual rung is ordered all the same. In observe mode that says what would be done;
 # in auto it ends irrevocable, and a person is paged to cut the key by hand.
 UNCONFIGURED: Final[Mapping[Step, StepSpec]] = {"disable": StepSpec(True, "key", 0, "The key is refused.")}
-_PEOPLES_STEPS: tuple[Step, ...] = ("disable", "block", "throttle", "revoke")
 _STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_APPROVAL, "dry_run": StepState.REQUESTED}
 
 
@@ -50,22 +53,26 @@ def offers(providers: Mapping[str, StepsOf]) -> Offered:
 
 
 class Decision(NamedTuple):
-    """What one message changes: the key's case, new incident versions in order, commands and marks to send."""
+    """What one message changes: the key's case, new incident versions in order, and what else is to be sent."""
 
     case: KeyCase | None
     incidents: tuple[Incident, ...] = ()
     commands: tuple[Command, ...] = ()
     reason: str = ""
     marks: tuple[Mark, ...] = ()
+    audit: tuple[AuditRow, ...] = ()
 
 
 class Decider:
     """The rules of one install. Holds configuration only; the cases belong to the caller."""
 
-    def __init__(self, responses: ResponsesConfig, budgets: BudgetsConfig, offered: Offered) -> None:
+    def __init__(
+        self, responses: ResponsesConfig, budgets: BudgetsConfig, offered: Offered, people: People = NOBODY
+    ) -> None:
         self.responses = responses
         self.budgets = budgets
         self._offered = offered
+        self._people = people
 
     def finding(self, case: KeyCase | None, finding: Finding) -> Decision:
         """A finding opens or feeds the key's incident, and may order the next rung."""
@@ -82,7 +89,7 @@ class Decider:
         change = on_outcome(case, outcome, at_ms=at_ms)
         decision = _decision(change)
         if change.wants_restore:  # the cut was on its way when a person said that the key is healthy
-            return self._order(decision, _restore(change.case, at_ms=at_ms, by="keyfuse", reason=change.reason))
+            return self._order(decision, restore(change.case, at_ms=at_ms, by="keyfuse", reason=change.reason))
         return decision
 
     def silence(self, case: KeyCase | None, clock_ms: int) -> Decision:
@@ -92,20 +99,47 @@ class Decider:
         return _decision(on_silence(case, clock_ms, responses=self.responses))
 
     def request(self, case: KeyCase | None, request: Request) -> Decision:
-        """A person's word. `contain`, `approve` and `restore` become commands that no cap stops."""
-        if request.action in ("contain", "approve"):
-            return self._contain(case, request)
+        """A person's word: heard once, checked against people.yaml, written into the audit whatever becomes of it."""
+        if case is not None and word_mark(request) in case.heard:
+            return Decision(case, reason=REPEAT)  # its commands went out before the word was remembered
+        incident = case.incident if case else None
+        asked = self._asked(case, request) if request.action in ("contain", "approve") else None
+        stop = self._people.why_not(
+            request.by, request.action, via=request.via, final=isinstance(asked, Asked) and not asked.reversible
+        )
+        if not stop and request.incident_id and incident and request.incident_id != incident.incident_id:
+            stop = f"that incident is over; the key's newest is {incident.incident_id}"
+        if stop:
+            return Decision(case, reason=stop, audit=(word_row(request, "refused", stop),))
+        decision = self._heed(case, request) if asked is None else self._contain(case, request, asked)
+        result = "taken" if decision.incidents or decision.commands else "no_effect"
+        return decision._replace(audit=(word_row(request, result, decision.reason),))
+
+    def _heed(self, case: KeyCase | None, request: Request) -> Decision:
+        """Whatever is no order of a step."""
         if case is None:
             return Decision(None, reason="no incident for this key")
         change = on_request(case, request, at_ms=request.at_ms)
-        decision = _decision(change)
-        if change.reason == REPEAT:
-            return decision  # its command went out before the request was remembered
-        decision = decision._replace(marks=_marks(change, request))
+        decision = _decision(change)._replace(marks=marks_of(change, request))
         if request.action == "restore" or change.wants_restore:
             reason = request.reason or f"{request.by} asked for it"
-            return self._order(decision, _restore(change.case, at_ms=request.at_ms, by=request.by, reason=reason))
+            return self._order(decision, restore(change.case, at_ms=request.at_ms, by=request.by, reason=reason))
         return decision
+
+    def _asked(self, case: KeyCase | None, request: Request) -> Asked | str:
+        facts = case.incident.facts if case and case.incident else request.facts
+        if facts is None:
+            return "an unknown key: name its provider"
+        return asked_for(case, request, facts, self._offered(request.key_id, facts))
+
+    def _contain(self, case: KeyCase | None, request: Request, asked: Asked | str) -> Decision:
+        if isinstance(asked, str):
+            return Decision(case, reason=asked)
+        heard = hear(case_of(case, request.key_id), word_mark(request))
+        command = persons(asked, request)
+        if approved(command):
+            return self._order(Decision(heard), command)
+        return self._order(Decision(heard), command, StepState.AWAITING_APPROVAL)
 
     def _climb(self, decision: Decision, finding: Finding) -> Decision:
         incident = decision.case.incident if decision.case else None
@@ -119,86 +153,18 @@ class Decider:
         )  # fmt: skip
         if choice.step is None or choice.go == "nothing":
             return decision
-        return self._order(decision, _automatic(incident, choice, finding.at_ms), _STATE_OF[choice.go])
-
-    def _contain(self, case: KeyCase | None, request: Request) -> Decision:
-        incident = case.incident if case else None
-        facts = incident.facts if incident else request.facts
-        if facts is None:
-            return Decision(case, reason="an unknown key: name its provider")
-        offered = self._offered(request.key_id, facts)
-        waiting = _waiting(incident) if incident else None
-        step = request.step or waiting or peoples_step(offered)
-        if step is None or step not in offered:
-            return Decision(case, reason=f"{facts.provider} offers no such step for this key: name one that it has")
-        incident_id = incident.incident_id if incident else f"manual:{request.request_id}"
-        approvals = (_approvals(case, step) | {request.by}) if case else {request.by}
-        command = Command(
-            command_id=Command.id_of(incident_id, request.key_id, step), at_ms=request.at_ms,
-            incident_id=incident_id, key_id=request.key_id, step=step, automatic=False,
-            reversible=offered[step].reversible, mode="auto", by=request.by, approvals=tuple(sorted(approvals)),
-            reason=request.reason or f"{request.by} asked for it", facts=facts,
-        )  # fmt: skip
-        return self._order(Decision(case), command)
+        return self._order(decision, automatic(incident, choice, finding.at_ms), _STATE_OF[choice.go])
 
     def _order(self, decision: Decision, command: Command, state: StepState = StepState.REQUESTED) -> Decision:
-        change = on_command(decision.case, command, state, at_ms=command.at_ms, budgets=self.budgets)
-        return Decision(
-            change.case, decision.incidents + change.incidents, (*decision.commands, command), change.reason,
-            decision.marks,
+        change = on_command(
+            decision.case, command, state, at_ms=command.at_ms, people_needed=approvals_needed(command),
+            budgets=self.budgets,
         )  # fmt: skip
-
-
-def peoples_step(offered: Mapping[Step, StepSpec]) -> Step | None:
-    """What a person means who names no step: never what stops healthy keys besides. That has to be named."""
-    return next((step for step in _PEOPLES_STEPS if step in offered and offered[step].scope == "key"), None)
+        return decision._replace(
+            case=change.case, incidents=decision.incidents + change.incidents,
+            commands=(*decision.commands, command), reason=change.reason,
+        )  # fmt: skip
 
 
 def _decision(change: Change) -> Decision:
     return Decision(change.case, change.incidents, (), change.reason)
-
-
-def _marks(change: Change, request: Request) -> tuple[Mark, ...]:
-    """A false positive teaches the detectors that spoke; one that only a person had ordered teaches nobody."""
-    if request.action != "false_positive":
-        return ()
-    return tuple(
-        Mark(
-            mark_id=Mark.id_of(told.incident_id), at_ms=request.at_ms, by=request.by or "unknown",
-            verdict="false_positive", reason=redact(request.reason) or "no reason was given", key_id=told.key_id,
-            incident_id=told.incident_id, families=told.families, from_ms=told.opened_at_ms,
-            until_ms=max(told.opened_at_ms, told.last_finding_at_ms),
-        )
-        for told in change.incidents if told.families
-    )  # fmt: skip
-
-
-def _restore(case: KeyCase, *, at_ms: int, by: str, reason: str) -> Command:
-    incident = case.incident
-    assert incident is not None  # noqa: S101 - whoever wants a restore has an incident
-    return Command(
-        command_id=Command.id_of(f"{incident.incident_id}:{incident.seq}", incident.key_id, "restore"), at_ms=at_ms,
-        incident_id=incident.incident_id, key_id=incident.key_id, step="restore", automatic=False, reversible=True,
-        mode="auto", by=by, reason=reason, facts=incident.facts,
-    )  # fmt: skip
-
-
-def _automatic(incident: Incident, choice: Choice, at_ms: int) -> Command:
-    assert choice.step is not None  # noqa: S101 - the caller checked
-    return Command(
-        command_id=Command.id_of(incident.incident_id, incident.key_id, choice.step), at_ms=at_ms,
-        incident_id=incident.incident_id, key_id=incident.key_id, step=choice.step, automatic=choice.automatic,
-        reversible=choice.reversible, mode=choice.mode, by="keyfuse", reason=choice.reason, facts=incident.facts,
-    )  # fmt: skip
-
-
-def _waiting(incident: Incident) -> Step | None:
-    return next((step.step for step in incident.steps if step.state == StepState.AWAITING_APPROVAL), None)
-
-
-def _approvals(case: KeyCase, step: Step) -> set[str]:
-    """Who has already approved this rung: a second person's word adds to the first."""
-    incident = case.incident
-    if incident is None:
-        return set()
-    return {s.by for s in incident.steps if s.step == step and s.by != "keyfuse"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
 
@@ -76,6 +76,13 @@ def consumer(
         rebalance_timeout_ms=max(3000, int(timing.session_timeout_s * 1000)),
         metadata_max_age_ms=30_000,
     )
+
+
+async def at_end(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> bool:
+    """Whether all that is written has been read."""
+    ends = await consumer.end_offsets(list(tps))
+    positions = {tp: await consumer.position(tp) for tp in tps}
+    return all(positions[tp] >= max(ends[tp], consumer.highwater(tp) or 0) for tp in tps)
 
 
 async def rewind(consumer: AIOKafkaConsumer) -> None:

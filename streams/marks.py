@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 
 from schemas.records import Mark
+from streams.kafka import at_end
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ async def _read(
         tps = [TopicPartition(topic, number) for number in range(partitions)]
         consumer.assign(tps)
         while True:
-            if news and await _at_end(consumer, tps):
+            if news and await at_end(consumer, tps):
                 changed(newest.all())
                 news = False
             if not news and stopping():
@@ -77,9 +77,3 @@ async def _read(
                     news |= newest.take(record.key, record.value)
     finally:
         await consumer.stop()
-
-
-async def _at_end(consumer: Any, tps: Sequence[TopicPartition]) -> bool:  # noqa: ANN401 - aiokafka ships no types
-    ends = await consumer.end_offsets(list(tps))
-    positions = {tp: await consumer.position(tp) for tp in tps}
-    return all(positions[tp] >= max(ends[tp], consumer.highwater(tp) or 0) for tp in tps)

@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from schemas.records import DeadReason, Family, IncidentState, Severity
+from schemas.records import DeadReason, Family, IncidentState, Severity, Via
 
 CounterName = Literal[
     "keyfuse_events_ingested_total",
@@ -29,6 +29,7 @@ CounterName = Literal[
     "keyfuse_commands_total",
     "keyfuse_deliveries_total",
     "keyfuse_pictures_total",
+    "keyfuse_answers_total",
     "keyfuse_archive_rows_total",
     "keyfuse_checkpoint_bytes_total",
     "keyfuse_config_errors_total",
@@ -138,6 +139,13 @@ COUNTERS: Final[dict[CounterName, Def]] = {
     ),
     "keyfuse_config_errors_total": Def(
         "reloads", "Times the folder was found invalid.", "Somebody's change is not in force. Run `keyfuse check`."
+    ),
+    "keyfuse_answers_total": Def(
+        "answers",
+        "What came back from where people are told, by place and result.",
+        "unsigned: a wrong secret, or somebody who tries. refused: roles in people.yaml, or an incident nobody knows. "
+        "stale, repeat: late or repeated calls. unavailable: broker or store away; whoever sent it tries again.",
+        labels={"via": get_args(Via), "result": ()},
     ),
     "keyfuse_usd_observed_total": Def("USD", "Spend seen.", "The bill of the providers, nearly; compare with theirs."),
     "keyfuse_intake_requests_total": Def(

@@ -1,7 +1,11 @@
 """PagerDuty Events API v2: one alert per incident, known by the incident's id.
 
 A trigger for an alert that somebody has acknowledged wakes nobody (PagerDuty's rule). When a step has failed and a
-person must act now, the alert is therefore resolved and triggered again, which pages.
+person must act now, when a cut turns out not to hold, or when a snooze is over, the alert is therefore resolved and
+triggered again, which pages.
+
+The incident's id stands at the end of the summary, which becomes the title of PagerDuty's incident: its webhooks say
+of an incident nothing else that was ours (their `incident_key` is null where alerts make the incidents).
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from alerting.channels.address import checked_url, is_loopback
 from alerting.channels.base import DeliveryState, shows
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable, retry_after_s
 from alerting.message import message
+from alerting.named import named
 from alerting.runbook import RUNBOOKS, as_link
-from alerting.words import clean
 from schemas.config.routes import ChannelConfig
 from schemas.records import CLOSED, Incident, StepState, rfc3339
 
@@ -139,11 +143,16 @@ def _actions(incident: Incident, previous: DeliveryState | None, failed: int) ->
         return ("trigger", last) if last else ("trigger",)
     if incident.state in CLOSED:
         return ("resolve",)
-    if failed > int(previous.ids.get("failed_steps", "0")):
+    if failed > int(previous.ids.get("failed_steps", "0")) or _reopened(incident, previous):
         return ("resolve", "trigger")
     if incident.state == "acknowledged" and previous.state != "acknowledged":
         return ("acknowledge",)
     return ("trigger",)
+
+
+def _reopened(incident: Incident, previous: DeliveryState) -> bool:
+    """What somebody had in hand is open again, and not because a person said so: they are to hear of it."""
+    return incident.state == "open" and previous.state in ("acknowledged", "contained") and incident.by == "keyfuse"
 
 
 def _failed_steps(incident: Incident) -> int:
@@ -161,7 +170,7 @@ def _event(incident: Incident, runbooks: str) -> dict[str, Any]:
         "client": "keyfuse",
         "links": [{"href": link, "text": "What to do"}] if link else [],
         "payload": {
-            "summary": clean(f"{content.title}: {content.headline}", _SUMMARY_MAX),
+            "summary": named(f"{content.title}: {content.headline}", incident.incident_id, _SUMMARY_MAX),
             "source": incident.key_id,
             "severity": incident.severity,  # the same three words; PagerDuty has `error` besides
             "timestamp": rfc3339(incident.updated_at_ms),

@@ -31,3 +31,5 @@ class PeopleConfig(Config):
 
     people: dict[PersonName, PersonConfig] = Field(default_factory=dict)
     """By the name that stands in incidents and in the audit; at the terminal it is the login name or `--by`."""
+    final_needs_proof: bool = False
+    """True: what cannot be undone counts only from people whom Slack proved, not by a name typed at a terminal."""

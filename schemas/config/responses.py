@@ -69,6 +69,13 @@ class LadderConfig(Config):
     """Still spending this long after a soft step: the next rung."""
 
 
+class ApprovalsConfig(Config):
+    """What waits for people."""
+
+    expire_after_s: Annotated[float, Field(ge=60, le=604_800)] = 3600
+    """A step that is not approved for this long is no longer asked for; what one person said of it is forgotten."""
+
+
 class ResponsesConfig(Config):
     """`responses.yaml`."""
 
@@ -83,6 +90,7 @@ class ResponsesConfig(Config):
     freeze_file: str = ".keyfuse/FREEZE"
     """While this file exists no automatic step runs; read before every call."""
     ladder: LadderConfig = LadderConfig()
+    approvals: ApprovalsConfig = ApprovalsConfig()
     caps: CapsConfig = CapsConfig()
     retry: RetryConfig = RetryConfig()
     reopen_after_s: Annotated[float, Field(ge=0)] = 900

@@ -17,7 +17,7 @@ class EscalationConfig(Config):
     """Further channels for an incident that nobody has acknowledged."""
 
     after_min: float = Field(gt=0, le=10_080)
-    """Minutes since the incident opened."""
+    """Minutes since people were asked: since the incident opened, opened again, or turned critical."""
     to: tuple[str, ...] = Field(min_length=1)
     """Names of `channels`."""
 
@@ -102,6 +102,16 @@ class SyslogConfig(Config):
     """What stands in the message as the sending machine; `-` leaves it out."""
 
 
+class PagerDutyConfig(Config):
+    """A channel of kind `pagerduty`: what is acknowledged or resolved there counts here."""
+
+    webhook_secret_env: str = ""
+    """Environment variable with the secret of the webhook subscription that calls `POST /v1/pagerduty`; several, with
+    blanks between, while it is being changed. Neither this nor the file: nothing comes back from PagerDuty."""
+    webhook_secret_file: str = ""
+    """... or the file that holds it."""
+
+
 class ChannelConfig(Config):
     """One place to tell. Secrets are named by environment variable or file, never written here."""
 
@@ -121,6 +131,8 @@ class ChannelConfig(Config):
     """Slack and e-mail: add a picture of the key's last hours; Slack needs the scope `files:write`."""
     timeout_s: float = Field(default=10, gt=0)
     """For one call."""
+    pagerduty: PagerDutyConfig = PagerDutyConfig()
+    """For kind `pagerduty`."""
     email: EmailConfig = EmailConfig()
     """For kind `email`."""
     syslog: SyslogConfig = SyslogConfig()

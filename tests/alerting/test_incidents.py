@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from alerting.answered import on_request
 from alerting.case import KeyCase
-from alerting.incidents import REPEAT, Change, on_command, on_finding, on_outcome, on_request, on_silence
+from alerting.incidents import REPEAT, Change, on_command, on_finding, on_outcome
+from alerting.silence import on_silence
 from schemas.config import ResponsesConfig
 from schemas.records import Incident, KeyFacts, Step, StepState
 from tests.alerting.world import (

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from alerting.answered import on_request
 from alerting.case import KeyCase
 from alerting.channels.slack_blocks import render
-from alerting.incidents import REPEAT, Change, on_command, on_outcome, on_request, on_silence
+from alerting.incidents import REPEAT, Change, on_command, on_outcome
 from alerting.message import message, plain
 from alerting.ocsf import detection_finding
+from alerting.silence import on_silence
 from schemas.records import Finding, Incident, Leak, StepState, stable_id
 from tests.alerting.world import RESPONSES, T0_MS, command, finding, found, ms, only, outcome, request
 
@@ -158,3 +160,10 @@ def test_a_hostile_address_calls_nobody_and_is_no_link() -> None:
 def _id(case: KeyCase) -> str:
     assert case.incident is not None
     return case.incident.incident_id
+
+
+def test_a_snoozed_report_wakes_people_with_its_own_words() -> None:
+    opened = found(None, leak(0)).case
+    snoozed = on_request(opened, request("snooze", 60, until_ms=ms(600)), at_ms=ms(60)).case
+    [awake] = on_silence(snoozed, ms(700), responses=RESPONSES).incidents
+    assert (awake.state, "found by others and still works" in awake.transition) == ("open", True)

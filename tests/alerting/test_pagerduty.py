@@ -38,6 +38,7 @@ async def test_a_trigger_holds_the_incident(server: Server, channel: Channel) ->
     assert (event["routing_key"], event["dedup_key"]) == (NETWORKED["pagerduty"].secret, "inc_1")
     payload = event["payload"]
     assert payload["summary"].startswith("CRITICAL, open: openai key fp1:0123456789abcdef of search/ranker (prod)")
+    assert payload["summary"].endswith(" [inc_1]")  # all that a webhook will bring back
     assert (payload["source"], payload["component"], payload["group"]) == ("fp1:0123456789abcdef", "ranker", "search")
     assert payload["timestamp"] == "2026-11-23T10:00:00.000Z"
     assert payload["custom_details"]["Reason: velocity"] == WORDS["velocity"]
@@ -87,6 +88,20 @@ async def test_a_failed_step_pages_again(server: Server, channel: Channel) -> No
     assert "A PERSON MUST ACT NOW" in server.arrived[-1].json["payload"]["summary"]
     await channel.deliver(failed.model_copy(update={"seq": 4}), state)
     assert actions(server)[4:] == ["trigger"]
+
+
+@pytest.mark.parametrize(
+    ("before", "by", "expected"),
+    [("acknowledged", "keyfuse", ["resolve", "trigger"]), ("contained", "keyfuse", ["resolve", "trigger"]),
+     ("contained", "ada", ["trigger"]), ("open", "keyfuse", ["trigger"])],
+)  # fmt: skip
+async def test_what_somebody_had_in_hand_pages_again_unless_a_person_opened_it(
+    server: Server, channel: Channel, before: IncidentState, by: str, expected: list[str]
+) -> None:
+    state = await channel.deliver(incident(seq=2, state=before), None)
+    told = len(server.arrived)
+    await channel.deliver(incident(seq=3, state="open", by=by), state)
+    assert actions(server)[told:] == expected
 
 
 @pytest.mark.parametrize(("status", "reason"), [(400, Reason.REJECTED), (403, Reason.UNAUTHORIZED)])

@@ -113,6 +113,12 @@ def test_an_incident_that_nobody_acknowledges_goes_up_the_chain(
     assert found.again_ms == (None if again_min is None else opened_ms + again_min * MINUTE_MS)
 
 
+def test_who_had_it_in_hand_has_time_again_when_it_opens_again() -> None:
+    again = incident(asked_since_ms=ms(7200))
+    assert [each.channel for each in plan(again, config(CHAIN), now_ms=ms(7200 + 60)).now] == ["search"]
+    assert [each.channel for each in plan(again, config(CHAIN), now_ms=ms(7200 + 900)).now] == ["search", "pager"]
+
+
 @pytest.mark.parametrize("state", ["acknowledged", "contained", "resolved", "false_positive"])
 def test_once_somebody_acts_nobody_else_is_woken_and_who_knows_is_told(state: IncidentState) -> None:
     found = plan(incident(state=state), config(CHAIN), now_ms=ms(9999), told=["search", "pager"])

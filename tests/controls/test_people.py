@@ -9,7 +9,7 @@ import pytest
 from controls.people import NEEDED, RANKS, People
 from schemas.config import PeopleConfig
 from schemas.config.people import Role
-from schemas.records import PeoplesAction
+from schemas.records import PeoplesAction, Via
 
 TEAM = People(
     PeopleConfig.model_validate({"people": {
@@ -22,6 +22,30 @@ TEAM = People(
 @pytest.mark.parametrize("action", get_args(PeoplesAction))
 def test_without_people_every_word_counts(action: PeoplesAction) -> None:
     assert not People(PeopleConfig()).why_not("anybody", action, final=True)
+
+
+@pytest.mark.parametrize("action", get_args(PeoplesAction))
+@pytest.mark.parametrize("via", ["slack", "pagerduty"])
+def test_without_people_nobody_touches_a_key_from_elsewhere(action: PeoplesAction, via: Via) -> None:
+    why = People(PeopleConfig()).why_not("U0ROSA", action, via=via)
+    assert bool(why) == (action != "acknowledge")
+
+
+PROOF: list[tuple[bool, Via, PeoplesAction, bool, bool]] = [
+    (True, "terminal", "approve", True, False),
+    (True, "terminal", "contain", True, False),
+    (True, "terminal", "contain", False, True),
+    (True, "slack", "approve", True, True),
+    (False, "terminal", "approve", True, True),
+]
+
+
+@pytest.mark.parametrize(("wanted", "via", "action", "final", "counts"), PROOF)
+def test_what_is_for_good_may_need_proof_of_who_says_it(
+    wanted: bool, via: Via, action: PeoplesAction, final: bool, counts: bool
+) -> None:
+    config = PeopleConfig.model_validate({"people": {"ada": {"role": "approver"}}, "final_needs_proof": wanted})
+    assert (People(config).why_not("ada", action, via=via, final=final) == "") == counts
 
 
 @pytest.mark.parametrize("action", get_args(PeoplesAction))

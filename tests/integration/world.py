@@ -16,11 +16,12 @@ from aiokafka import AIOKafkaProducer
 from pydantic import SecretStr
 
 from containment.sandbox_server import NewKey, Sandbox, create_sandbox
-from schemas.config import DetectorsConfig, KeysConfig, ResponsesConfig, RoutesConfig, WiringConfig
+from schemas.config import DetectorsConfig, KeysConfig, PeopleConfig, ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.detectors import LimitsConfig
 from schemas.config.keys import KeyConfig
+from schemas.config.people import PersonConfig
 from schemas.config.responses import RetryConfig
-from schemas.config.routes import ChannelConfig, RouteConfig
+from schemas.config.routes import ChannelConfig, PagerDutyConfig, RouteConfig
 from schemas.config.wiring import IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig, StateConfig, StoreConfig
 from schemas.records import Incident, Outcome, Record, Request
 from service.config_tree import Folder
@@ -32,6 +33,7 @@ from storage.testing import fresh_dsn
 from streams.outbox import Outbox
 from streams.topics import Topic
 from tests.alerting.kinds import NETWORKED
+from tests.alerting.pagerduty_service import SECRET as WEBHOOK_SECRET
 from tests.brokers import Broker
 from tests.integration.servers import Board, Gate, board
 
@@ -39,7 +41,7 @@ PATIENCE_S: Final = 30.0
 LIMIT_USD_PER_MIN: Final = 2.0
 ENVIRON: Final[Mapping[str, str]] = {
     "KEYFUSE_PEPPER": "pepper of the tests", "KEYFUSE_INTAKE_TOKEN": "intake-token-of-the-tests",
-    "SANDBOX_ADMIN": "admin-of-the-sandbox",
+    "SANDBOX_ADMIN": "admin-of-the-sandbox", "PAGERDUTY_WEBHOOK": WEBHOOK_SECRET,
 } | {f"{kind.upper()}_SECRET": NETWORKED[kind].secret for kind in ("slack", "pagerduty", "webhook")}  # fmt: skip
 QUICK_RETRY: Final = RetryConfig(attempts=3, wait_initial_s=0.05, wait_max_s=0.2, timeout_s=2, verify_s=3)
 OWNED: Final = {"team": "search", "app": "ranker", "env": "prod"}
@@ -177,6 +179,7 @@ def install(
     idle_s: float = 2,
     urls: Mapping[str, str] | None = None,
     leaks: LeaksConfig | None = None,
+    people: Mapping[str, PersonConfig] | None = None,
     **responses: Any,
 ) -> Install:
     """Like a configuration folder, without the files: mode auto, one low certain limit, every channel told."""
@@ -194,7 +197,7 @@ def install(
     settings = {"mode": "auto", "retry": QUICK_RETRY, "freeze_file": str(directory / "FREEZE")} | responses
     folder = Folder(
         wiring=wiring, detectors=detectors, keys=registered, routes=routes(services, urls or {}),
-        responses=ResponsesConfig(**settings),
+        responses=ResponsesConfig(**settings), people=PeopleConfig(people=dict(people or {})),
     )  # fmt: skip
     return Install(folder, directory / "no-config-folder", ENVIRON)
 
@@ -214,6 +217,7 @@ def routes(services: Board, urls: Mapping[str, str]) -> RoutesConfig:
     channels = {
         kind: ChannelConfig(
             kind=kind, secret_env=f"{kind.upper()}_SECRET", timeout_s=2,
+            pagerduty=PagerDutyConfig(webhook_secret_env="PAGERDUTY_WEBHOOK" if kind == "pagerduty" else ""),
             **({"target": f"{url}/hook"} if kind == "webhook" else NETWORKED[kind].config(url)),
         )
         for kind, url in places.items()

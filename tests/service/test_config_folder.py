@@ -255,6 +255,23 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "routes.yaml:2 channels.a.secret_env: nothing -> secret_env or secret_file: where its secret is",
     ),
     (
+        "two places for the secret of PagerDuty's webhook",
+        {
+            "routes": "channels:\n  a:\n    kind: pagerduty\n    secret_env: PD_KEY\n"
+            "    pagerduty: {webhook_secret_env: PD_HOOK, webhook_secret_file: /run/x}\n"
+        },
+        "routes.yaml:5 channels.a.pagerduty.webhook_secret_file: a second place for the secret -> "
+        "webhook_secret_env or webhook_secret_file, not both",
+    ),
+    (
+        "a webhook of PagerDuty for Teams",
+        {
+            "routes": "channels:\n  a:\n    kind: teams\n    secret_env: TEAMS_URL\n"
+            "    pagerduty: {webhook_secret_env: PD_HOOK}\n"
+        },
+        "routes.yaml:5 channels.a.pagerduty: pagerduty -> nothing: the channel is of kind teams",
+    ),
+    (
         "two places for one secret",
         {"routes": "channels:\n  a: {kind: pagerduty, secret_env: PD_KEY, secret_file: /run/x}\n"},
         "routes.yaml:2 channels.a.secret_file: a second place for the secret -> secret_env or secret_file, not both",

@@ -365,7 +365,7 @@ async def test_a_worker_that_runs_is_asked_instead_of_the_store(
     folder = Folder(wiring=WiringConfig(data_dir=str(tmp_path)))
     install = Install(folder, tmp_path, environ={"KEYFUSE_INTAKE_TOKEN": "t"})
     app = create_app(
-        intake=None, health=Health(), metrics=Metrics(), monotonic_s=lambda: 0.0, token=SecretStr("t"),
+        routers=(), health=Health(), metrics=Metrics(), monotonic_s=lambda: 0.0, token=SecretStr("t"),
         answers=StoreAnswers(lambda: store),
     )  # fmt: skip
     server = LocalServer(app)

@@ -38,7 +38,7 @@ class Stored:
 
 
 def an_app(health: Health | None = None, **changed: Any) -> FastAPI:
-    given: dict[str, Any] = {"intake": None, "token": SecretStr("let-me-in"), "answers": Stored()}
+    given: dict[str, Any] = {"routers": (), "token": SecretStr("let-me-in"), "answers": Stored()}
     return create_app(
         health=health or Health(), metrics=Metrics(), monotonic_s=lambda: 100.0, **(given | changed)
     )  # fmt: skip

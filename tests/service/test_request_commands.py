@@ -14,7 +14,7 @@ from rich.console import Console
 from schemas.records import Request
 from service import request_commands
 from service.errors import UserError
-from service.install import Install
+from service.install import Install, wall_ms
 from service.setup_commands import migrate
 from streams.kafka import EMBEDDED, consumer, create_topics
 from streams.topics import Topic
@@ -86,7 +86,7 @@ async def test_an_order_to_contain_says_who_why_and_whose_key(ask: Ask) -> None:
     assert "key-1" in said
 
 
-@pytest.mark.parametrize("action", ["acknowledge", "resolve", "false_positive", "restore"])
+@pytest.mark.parametrize("action", ["acknowledge", "resolve", "false_positive", "restore", "approve", "reject"])
 async def test_a_word_about_an_incident(ask: Ask, action: request_commands.Action) -> None:
     _, request, said = await ask(
         lambda config, out: request_commands.say(config, "key-1", action, reason="[b]why[/b]", by="bo", out=out),
@@ -94,6 +94,37 @@ async def test_a_word_about_an_incident(ask: Ask, action: request_commands.Actio
     )
     assert (request.action, request.key_id, request.by, request.reason) == (action, "key-1", "bo", "[b]why[/b]")
     assert action.replace("_", " ") in said
+
+
+async def test_a_snooze_says_until_when(ask: Ask) -> None:
+    before_ms = wall_ms()
+    _, request, _ = await ask(
+        lambda config, out: request_commands.snooze(config, "key-1", "2h", reason="", by="bo", out=out),
+        Topic.REQUESTS,
+    )
+    assert request.until_ms is not None
+    assert 0 <= request.until_ms - before_ms - 7_200_000 < 60_000
+
+
+@pytest.mark.parametrize("span", ["soon", "0m", "8d", "2020-01-01", ""])
+def test_a_snooze_without_an_end_within_bounds_is_refused(config: Path, span: str) -> None:
+    with pytest.raises(UserError, match="--for"):
+        request_commands.snooze(config, "key-1", span, reason="", by="bo", out=Console(file=io.StringIO()))
+
+
+@pytest.mark.parametrize(
+    ("by", "action", "words"),
+    [
+        ("vera", "acknowledge", "vera is viewer; acknowledge needs responder"),
+        ("mallory", "restore", "mallory is not in people.yaml"),
+    ],
+)
+def test_who_may_not_say_it_is_told_so_at_once(
+    config: Path, by: str, action: request_commands.Action, words: str
+) -> None:
+    (config / "people.yaml").write_text("people: {vera: {role: viewer}, ada: {role: approver}}\n")
+    with pytest.raises(UserError, match=words):
+        request_commands.say(config, "key-1", action, reason="", by=by, out=Console(file=io.StringIO()))
 
 
 async def test_a_person_is_heard_even_when_nobody_can_say_what_the_key_is(ask: Ask) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.records import Finding, Mark, StepState
+from schemas.records import Finding, Mark, Request, StepState
 from streams.marks import NewestMarks
 from streams.topics import Topic
 from tests.marks import expected, false_positive, withdrawn
@@ -86,7 +86,7 @@ def test_a_request_without_a_name_or_reason_and_with_a_secret_makes_a_mark_all_t
     rules = decider()
     opened = rules.finding(None, finding(0))
     secret = "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t"
-    asked = request("false_positive").model_copy(update={"by": "", "reason": f"it used {secret}"})
+    asked = Request.model_validate({**request("false_positive").model_dump(), "by": "", "reason": f"it used {secret}"})
     [mark] = rules.request(opened.case, asked).marks
     assert mark.by == "unknown"
     assert secret not in mark.to_bytes().decode()

@@ -1,0 +1,101 @@
+"""The desk of one worker: where it looks incidents up, who it knows, and where it sends what they say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Final, NamedTuple
+
+from aiokafka.errors import KafkaError
+from fastapi import APIRouter
+
+from alerting.answers.desk import Desk
+from alerting.answers.errors import Unavailable
+from schemas.records import Incident, Record, Request
+from service.install import wall_ms
+from service.pagerduty_webhook import pagerduty_routes
+from service.stages import Edges
+from storage.errors import StoreError
+from storage.store import Store
+from streams.incident_view import LOOK_BACK_MS, IncidentView, follow_incidents
+from streams.orders import word_row
+from streams.topics import Topic
+
+Listen = Callable[[], Awaitable[None]]
+_PATIENCE_S: Final = 2.0  # for each: PagerDuty waits for 5 s in all
+_FILLING_S: Final = 0.5
+
+
+def open_desk(edges: Edges, store: Callable[[], Store] | None, stopping: Callable[[], bool]) -> tuple[Desk, Listen]:
+    """The desk, and the loop that keeps its view current. `store` is asked for what the view no longer has."""
+    install, view = edges.install, IncidentView()
+    topics = install.topics
+
+    async def follow() -> None:
+        await follow_incidents(
+            edges.bootstrap, topics.name(Topic.INCIDENTS), topics.count(Topic.INCIDENTS), view=view,
+            since_ms=wall_ms() - LOOK_BACK_MS, stopping=stopping,
+        )  # fmt: skip
+
+    async def send(topic: Topic, key: str, record: Record) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await edges.outbox.send(topic, [(key, record)])
+        except (TimeoutError, OSError, KafkaError) as error:
+            raise Unavailable("the broker does not answer") from error
+
+    async def refused(request: Request, why: str) -> None:
+        await send(Topic.AUDIT, request.key_id, word_row(request, "refused", why))
+
+    desk = Desk(
+        people=lambda: install.people, incidents=view, now_ms=wall_ms,
+        send=lambda request: send(Topic.REQUESTS, request.key_id, request), refused=refused,
+        older=lambda incident_id: older(incident_id, view, store),
+    )  # fmt: skip
+    return desk, follow
+
+
+class WaysBack(NamedTuple):
+    """What a worker runs so that people can answer."""
+
+    routers: list[APIRouter]
+    loops: dict[str, Listen]  # by name
+
+
+def ways_back(
+    edges: Edges, store: Callable[[], Store] | None, roles: Collection[str], stopping: Callable[[], bool]
+) -> WaysBack:
+    """All that `routes.yaml` asks for: signed calls come in at `http`, connections of our own stand beside `notify`.
+
+    Where it asks for nothing nothing runs, and no right to read incidents or to write requests is needed.
+    """
+    desk, follow = open_desk(edges, store, stopping)
+    routers = [each for build in _ROUTERS for each in build(edges, desk)] if "http" in roles else []
+    listeners = [each for build in _LISTENERS for each in build(edges, desk, stopping)] if "notify" in roles else []
+    following = {"incidents": follow} if routers or listeners else {}
+    return WaysBack(routers, following | dict(listeners))
+
+
+async def older(
+    incident_id: str, view: IncidentView, store: Callable[[], Store] | None, *, filling_s: float = _FILLING_S
+) -> Incident | None:
+    """From the view once it is filled, else from the store. Unavailable when neither can say that there is none."""
+    try:
+        async with asyncio.timeout(filling_s):
+            await view.filled.wait()
+    except TimeoutError as error:
+        if store is None:
+            raise Unavailable("the incidents of the last week are still being read") from error
+    known = view.get(incident_id)
+    if known is not None or store is None:
+        return known
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            return await asyncio.to_thread(lambda: store().incident(incident_id))
+    except (TimeoutError, StoreError) as error:
+        raise Unavailable("the store does not answer") from error
+
+
+_ROUTERS: Final[tuple[Callable[[Edges, Desk], Iterable[APIRouter]], ...]] = (pagerduty_routes,)
+_LISTENERS: Final[tuple[Callable[[Edges, Desk, Callable[[], bool]], Iterable[tuple[str, Listen]]], ...]] = ()
+"""Each way to answer has an entry in one of the two; `build` gives nothing where `routes.yaml` asks for nothing."""
