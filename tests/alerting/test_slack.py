@@ -10,7 +10,8 @@ import pytest
 from alerting.channels.base import Channel
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable
 from alerting.channels.slack import render
-from alerting.channels.slack_blocks import escape, render_reply
+from alerting.channels.slack_blocks import render_reply
+from alerting.channels.slack_text import escape
 from schemas.records import Family, KeyFacts, StepState
 from tests.alerting.kinds import NETWORKED, build
 from tests.alerting.servers import Answer, Server, serving
