@@ -26,18 +26,22 @@ from alerting.answers.slack_forms import (
     kill_form,
     looking,
     message_form,
+    until_problem,
 )
 from alerting.answers.slack_said import Heard, KillWord, Opening, Place, Typed, Unclear, Word, Wrong, heard
 from alerting.answers.slack_typed import Ask, ask_of, explain_blocks, find, help_blocks, one_blocks, status_blocks
 from alerting.answers.stale import why_over
 from alerting.channels.errors import ChannelError
 from alerting.channels.slack_text import Block, escape, sections
+from alerting.deliver import Sleep
 from controls.people import Person
 from schemas.records import Incident, stable_id
 
 Result = Literal["taken", "refused", "unavailable", "not_understood", "failed"]
 _SOON_S: Final = 1.0  # what takes longer is shown as "Looking…" meanwhile
 _PATIENCE_S: Final = 30.0
+_CATCH_UP_S: Final = 0.1  # what is known here follows the topic, as the message that was pressed does
+_CATCH_UP_TRIES: Final = 10
 _AT_ONCE: Final = 64  # pieces of work; beyond that Slack is told to come again
 log = structlog.get_logger()
 
@@ -77,12 +81,14 @@ class SlackDesk:
         knowledge: Knowledge,
         *,
         now_ms: Callable[[], int],
+        sleep: Sleep,
         counted: Callable[[Result], None],
     ) -> None:
         self._desk = desk
         self._calls = calls
         self._knowledge = knowledge
         self._now_ms = now_ms
+        self._sleep = sleep
         self._counted = counted
         self._working: set[asyncio.Task[None]] = set()
 
@@ -163,14 +169,25 @@ class SlackDesk:
 
         Whoever saw a newer version than is known here is not too late: that is for the decide stage to say.
         """
-        incident = await self._desk.find(said.incident_id)
+        incident = await self._seen(said.incident_id, seen)
         if incident is None:
             return (
                 "Not taken: no such incident is known here. It may be too old; if it is new, try again in a moment.",
                 None,
             )
         why = self._desk.why_not(said, incident) or ("" if incident.seq < seen else why_over(incident, said))
+        if not why and said.until_ms is not None:  # the click may have been long on its way
+            why = until_problem(said.until_ms, now_ms=self._now_ms()).rstrip(".")
         return (f"Not taken: {why}." if why else ""), incident
+
+    async def _seen(self, incident_id: str, seen: int) -> Incident | None:
+        """The incident, at least as new as the message that was pressed; after a moment's wait as new as there is."""
+        for _ in range(_CATCH_UP_TRIES):
+            known = self._desk.incidents.get(incident_id)
+            if known is not None and known.seq >= seen:
+                return known
+            await self._sleep(_CATCH_UP_S)
+        return await self._desk.find(incident_id)
 
     async def _open(self, opening: Opening) -> None:
         form, place = opening.form, opening.place

@@ -112,7 +112,7 @@ def kill_form(origin: Origin, killed: KillList) -> Block:
 def until_problem(until_ms: int, *, now_ms: int) -> str:
     """Why this time cannot be meant; empty when it can."""
     if until_ms <= now_ms:
-        return "This time is over: choose one that is to come."
+        return "This time is over. Choose one that is to come."
     if until_ms - now_ms > EXPECTED_MAX_MS:
         last = datetime.fromtimestamp((now_ms + EXPECTED_MAX_MS) / 1000, UTC)
         return f"31 days at most: until {last:%Y-%m-%d}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 from pydantic import SecretStr
@@ -16,6 +16,19 @@ _SEEN_MOST: Final = 20_000
 _STAMP: Final = re.compile(r"[0-9]{1,12}")
 _SIGNATURE: Final = re.compile(r"v0=[0-9a-f]{64}")
 _FIELDS_MOST: Final = 100
+
+
+class Outside(NamedTuple):
+    """Why a call is not let in."""
+
+    result: Literal["unsigned", "stale", "repeat"]
+    words: str
+
+
+_NOT_SLACK: Final = Outside("unsigned", "not signed by Slack")
+_NOT_THIS_APP: Final = Outside("unsigned", "not signed by this Slack app")
+_STALE: Final = Outside("stale", "signed too long ago, or this machine's clock is wrong")
+_REPEAT: Final = Outside("repeat", "seen before")
 
 
 class _Clock(Clock):
@@ -37,8 +50,8 @@ class SlackDoor:
     def __repr__(self) -> str:
         return "SlackDoor()"
 
-    def why_not(self, body: bytes, headers: Mapping[str, str]) -> str:
-        """Why it stays outside; empty when it is let in, which uses it up.
+    def why_not(self, body: bytes, headers: Mapping[str, str]) -> Outside | None:
+        """Why it stays outside; None when it is let in, which uses it up.
 
         Args:
             body: The bytes as they came: a body that was read and written again has another signature.
@@ -46,16 +59,16 @@ class SlackDoor:
         """
         stamp, signature = headers.get("x-slack-request-timestamp", ""), headers.get("x-slack-signature", "")
         if not _STAMP.fullmatch(stamp) or not _SIGNATURE.fullmatch(signature):
-            return "not signed by Slack"
+            return _NOT_SLACK
         if abs(self._clock.now() - int(stamp)) > FRESH_S:
-            return "signed too long ago, or this machine's clock is wrong"
+            return _STALE
         try:
             valid = self._verifier.is_valid(body, stamp, signature)
         except UnicodeDecodeError:
             valid = False
         if not valid:
-            return "not signed by this Slack app"
-        return "" if self._is_new(signature, int(stamp)) else "seen before"
+            return _NOT_THIS_APP
+        return None if self._is_new(signature, int(stamp)) else _REPEAT
 
     def _is_new(self, signature: str, stamp_s: int) -> bool:
         now_s = self._clock.now()

@@ -69,6 +69,8 @@ class Bench:
     plan_takes: asyncio.Event | None = None  # the plan is not made before this is set
     keys: dict[str, KeyFacts] = field(default_factory=dict)
     broker_away_after: int | None = None  # records that it still takes
+    slept: int = 0
+    news: Incident | None = None  # told of while somebody waits
     desk: SlackDesk = field(init=False)
 
     async def send(self, request: Request) -> None:
@@ -84,6 +86,13 @@ class Bench:
             tuple(f"{key}: disable" for key in found),
             tuple(KillOrder(key, "disable", self.keys[key]) for key in found),
         )
+
+    async def sleep(self, _: float) -> None:
+        """Time passes, and news arrive."""
+        self.slept += 1
+        if self.news is not None:
+            self.incidents.all[self.news.incident_id] = self.news
+        await asyncio.sleep(0)
 
     async def post(self, one: Incident) -> None:
         """Show the incident in the channel, as notify does."""
@@ -122,7 +131,7 @@ async def bench(*incidents: Incident, people: dict[str, dict[str, str]] | None =
         desk = Desk(people=lambda: one.people, incidents=one.incidents, send=one.send, now_ms=lambda: T0_MS)
         one.desk = SlackDesk(
             desk, SlackCalls(api, sleep=_no_sleep), Knowledge(plan, one.kill, means_it), now_ms=lambda: T0_MS,
-            counted=one.results.append,
+            sleep=one.sleep, counted=one.results.append,
         )  # fmt: skip
         one.keys = {"key-1": FACTS, "key-2": FACTS}
         try:

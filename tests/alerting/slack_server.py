@@ -27,6 +27,7 @@ CHANNEL = "C0123"
 class FakeSlack:
     """One workspace with one channel and one app."""
 
+    now_s: int = 1_795_428_000  # when people click
     url: str = ""
     calls: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     whispers: list[dict[str, Any]] = field(default_factory=list)  # what one person alone was told
@@ -119,7 +120,7 @@ class FakeSlack:
         return f"{self.url}/actions/T1/{next(self._ids)}/SECRETurl"
 
     def _ts(self) -> str:
-        return f"1795428000.{next(self._ids):06}"
+        return f"{self.now_s}.{next(self._ids):06}"
 
     # --- Socket Mode
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
 
 from alerting.answers.slack_forms import looking
-from schemas.records import StepState
+from schemas.records import Incident, StepState
 from tests.alerting.slack_bench import PLAN, bench
 from tests.alerting.slack_limits import check_view
+from tests.alerting.slack_server import BOT
 from tests.alerting.world import FACTS, KEY, T0_MS, incident, shown_step
 
 ASKED = StepState.AWAITING_APPROVAL
@@ -83,12 +85,33 @@ async def test_an_old_message_answers_nothing(
         assert one.sent == []
 
 
+async def test_a_snooze_that_was_long_on_its_way_is_told_to_be_over() -> None:
+    async with bench() as one:
+        await one.post(incident())
+        one.fake.now_s -= 3600
+        await one.take(one.fake.click("U0ROSA", "snooze", option=0))
+        assert one.told() == "Not taken: This time is over. Choose one that is to come."
+        assert one.sent == []
+
+
 async def test_who_saw_a_newer_version_than_the_desk_is_not_too_late() -> None:
     cut = incident(seq=9, state="contained", steps=(shown_step(),))
     async with bench(incident(seq=8)) as one:
         await one.post(cut)
         await one.take(one.fake.click("U0ROSA", "restore"))
         assert [request.action for request in one.sent] == ["restore"]
+        assert one.slept == 10
+
+
+@pytest.mark.parametrize("known", [incident(seq=8, steps=WAITS), incident(incident_id="another")])
+async def test_what_was_just_told_of_is_waited_for(known: Incident) -> None:
+    newest = incident(seq=9, steps=(shown_step("revoke"),))
+    async with bench(known) as one:
+        await one.post(incident(seq=9, steps=WAITS))
+        one.news = newest
+        await one.take(one.fake.click("U0ADA", "approve"))
+        assert "revoke for good is already confirmed" in one.told()
+        assert (one.sent, one.slept) == ([], 1)
 
 
 async def test_two_people_approve_what_cannot_be_undone() -> None:
@@ -251,6 +274,18 @@ async def test_an_answer_reaches_the_person_by_another_way(code: str, tries: int
         await one.take(one.fake.click("U0ROSA", "acknowledge"))
         assert one.told().startswith("Taken: acknowledge, by rosa.")
         assert (one.fake.whispers[-1]["user"], one.fake.whispers[-1]["channel"]) == ("U0ROSA", "C0123")
+
+
+async def test_tokens_and_the_addresses_of_answers_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with bench() as one:
+        await one.post(incident())
+        await one.take(one.fake.click("U0ROSA", "acknowledge"))
+        one.fake.dead_urls = True
+        await one.take(one.fake.click("U0ROSA", "contain"))
+        await one.take(one.fake.slash("U0ROSA", "status"))
+        for secret in (BOT, "SECRETurl", "trigger."):
+            assert secret not in caplog.text
 
 
 async def test_when_nobody_can_be_told_the_word_is_taken_all_the_same() -> None:
