@@ -178,7 +178,7 @@ class SlackDesk:
         why = self._desk.why_not(said, incident) or ("" if incident.seq < seen else why_over(incident, said))
         if not why and said.until_ms is not None:  # the click may have been long on its way
             why = until_problem(said.until_ms, now_ms=self._now_ms()).rstrip(".")
-        return (f"Not taken: {why}." if why else ""), incident
+        return (await self._desk.refuse(said, why, incident)).words if why else "", incident
 
     async def _seen(self, incident_id: str, seen: int) -> Incident | None:
         """The incident, at least as new as the message that was pressed; after a moment's wait as new as there is."""
@@ -248,11 +248,16 @@ class SlackDesk:
         await self._calls.tell(place, blocks[0]["text"]["text"], blocks)
 
     async def _ask_kill(self, ask: Ask, text: str, person: Person | None, place: Place) -> None:
-        said = _kill_said("", place.user, person)
-        why = ask.problem or self._desk.why_not(said, None)
+        said = _kill_said(stable_id("slk", place.user, place.trigger_id), place.user, person)
+        if ask.problem:
+            self._counted("not_understood")
+            await self._say(place, f"Nothing was done: {ask.problem}")
+            return
+        why = self._desk.why_not(said, None)
         if why:
+            await self._desk.refuse(said, why, None)
             self._note("refused", said, why)
-            await self._say(place, f"Nothing was done: {why.rstrip('.')}.")
+            await self._say(place, f"Nothing was done: {why}.")
             return
         listing = asyncio.to_thread(self._listed, ask.wanted)
         await self._show("kill", place, _then(listing, lambda made: _kill_form(made, text, place)))

@@ -64,6 +64,7 @@ class Bench:
     incidents: Known
     people: People
     sent: list[Request] = field(default_factory=list)
+    refused: list[tuple[Request, str]] = field(default_factory=list)  # for the audit
     results: list[str] = field(default_factory=list)
     plan: PlanWords = PLAN
     plan_takes: asyncio.Event | None = None  # the plan is not made before this is set
@@ -77,6 +78,9 @@ class Bench:
         if self.broker_away_after is not None and len(self.sent) >= self.broker_away_after:
             raise Unavailable("the broker does not answer")
         self.sent.append(request)
+
+    async def keep(self, request: Request, why: str) -> None:
+        self.refused.append((request, why))
 
     def kill(self, wanted: KillWanted) -> KillList:
         found = [key for key, facts in self.keys.items() if key in wanted.keys or wanted.team == facts.team]
@@ -128,7 +132,9 @@ async def bench(*incidents: Incident, people: dict[str, dict[str, str]] | None =
 
         loop = asyncio.get_running_loop()
         api = SlackApi("security", ChannelConfig(kind="slack", base_url=f"{fake.url}/api/"), SecretStr(BOT))
-        desk = Desk(people=lambda: one.people, incidents=one.incidents, send=one.send, now_ms=lambda: T0_MS)
+        desk = Desk(
+            people=lambda: one.people, incidents=one.incidents, send=one.send, now_ms=lambda: T0_MS, refused=one.keep
+        )
         one.desk = SlackDesk(
             desk, SlackCalls(api, sleep=_no_sleep), Knowledge(plan, one.kill, means_it), now_ms=lambda: T0_MS,
             sleep=one.sleep, counted=one.results.append,

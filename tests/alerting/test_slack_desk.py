@@ -59,6 +59,9 @@ async def test_who_may_not_is_told_so_alone_and_nothing_is_sent(
         assert words in one.told()
         assert (one.sent, one.fake.made("views.open")) == ([], [])
         assert one.results == ["refused"]
+        ((request, why),) = one.refused
+        assert (request.action, request.key_id, request.via) == (button, KEY, "slack")
+        assert words in why
 
 
 @pytest.mark.parametrize(
@@ -237,7 +240,6 @@ async def test_kill_says_how_far_it_came() -> None:
     [
         ("U0VERA", "kill team:search", "vera is viewer; contain needs responder"),
         ("U0EVE", "kill team:search", "not in people.yaml"),
-        ("U0ROSA", "kill team:a team:b", "said twice"),
     ],
 )
 async def test_kill_is_not_for_everybody(user: str, text: str, words: str) -> None:
@@ -245,6 +247,14 @@ async def test_kill_is_not_for_everybody(user: str, text: str, words: str) -> No
         await one.take(one.fake.slash(user, text))
         assert words in one.told()
         assert one.fake.made("views.open") == []
+        assert [request.action for request, _ in one.refused] == ["contain"]
+
+
+async def test_a_kill_that_is_not_clear_asks_back() -> None:
+    async with bench() as one:
+        await one.take(one.fake.slash("U0ROSA", "kill team:a team:b"))
+        assert "Nothing was done: team: is said twice; say which one you mean." in one.told()
+        assert (one.fake.made("views.open"), one.refused, one.results) == ([], [], ["not_understood"])
 
 
 @pytest.mark.parametrize("text", ["kill", "kill team:nobody"])

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from schemas.config.people import PersonConfig
-from schemas.records import Request
+from schemas.records import AuditRow, Request
 from service.install import wall_ms
 from tests.alerting.slack_server import SIGNING, FakeSlack, slack
 from tests.brokers import Broker
@@ -71,6 +71,10 @@ async def test_a_theft_is_contained_from_slack_by_who_may_and_the_thread_says_by
         await until(lambda: fake.whispers, "the viewer is told")
         assert "vera is viewer; contain needs responder" in fake.whispers[-1]["text"]
         assert fake.made("views.open") == []
+        await until(
+            lambda: any((row.actor, row.result) == ("vera", "refused") for row in world.told(AuditRow, STOLEN)),
+            "the audit has it",
+        )
 
         await fake.send(fake.click("U0ROSA", "contain"))
         await until(lambda: fake.made("views.open"), "the form with the plan")
