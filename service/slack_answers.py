@@ -21,6 +21,7 @@ from alerting.answers.slack_calls import SlackCalls
 from alerting.answers.slack_desk import SlackDesk
 from alerting.answers.slack_signed import Outside, SlackDoor, said_in
 from alerting.answers.slack_socket import SlackSocket
+from alerting.answers.slack_work import SlackWork
 from alerting.channels.slack_client import SlackApi
 from schemas.config.routes import ChannelConfig
 from service.install import Install, wall_ms
@@ -84,7 +85,7 @@ async def _listen(edges: Edges, desk: Desk, app: App) -> None:
 
     tell(False, "just starting")
     try:
-        await SlackSocket(line, app.proof, slack.take, sleep=asyncio.sleep, tell=tell).run()
+        await SlackSocket(line, app.proof, slack.take, sleep=asyncio.sleep, now_s=time.monotonic, tell=tell).run()
     finally:
         await slack.close()
         await calling.close()
@@ -141,10 +142,11 @@ def _answer(slack: SlackDesk, body: bytes, content_type: str) -> Response:
 
 
 def _desk(edges: Edges, desk: Desk, api: SlackApi) -> SlackDesk:
-    return SlackDesk(
+    work = SlackWork(
         desk, SlackCalls(api, sleep=asyncio.sleep), knowledge(edges.install, desk.incidents), now_ms=wall_ms,
-        sleep=asyncio.sleep, counted=lambda result: _count(edges, result),
+        sleep=asyncio.sleep, counted=partial(_count, edges),
     )  # fmt: skip
+    return SlackDesk(work, people=lambda: desk.people().of_slack, now_ms=wall_ms)
 
 
 def _count(edges: Edges, result: str) -> None:

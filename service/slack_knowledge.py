@@ -7,7 +7,7 @@ from typing import Final
 
 from alerting.answers.desk import Incidents
 from alerting.answers.plans import KillList, KillOrder, KillWanted, PlanWords, StepWords
-from alerting.answers.slack_desk import Knowledge
+from alerting.answers.slack_work import Knowledge
 from alerting.words import STATE_WORDS, STEP_WORDS, clean, span
 from containment.kill import Wanted, means_it, select
 from containment.plan import Known, Plan, Rung, make_plan

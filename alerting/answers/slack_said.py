@@ -167,22 +167,19 @@ def _step(name: str) -> Step | None:
 
 
 def _until_ms(span: str, action_ts: str) -> int | None:
-    """From the moment of the click, which a repeat has too."""
+    """From the moment of the click, which a repeat has too. None for what is no time."""
     try:
         pressed_ms = int(float(action_ts) * 1000)
         pressed = datetime.fromtimestamp(pressed_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-    if span in _SNOOZE_MS:
-        return pressed_ms + _SNOOZE_MS[span]
-    if not span.startswith(MORNING):
-        return None
-    try:
+        if span in _SNOOZE_MS:
+            return pressed_ms + _SNOOZE_MS[span]
+        if not span.startswith(MORNING):
+            return None
         zone = ZoneInfo(span.removeprefix(MORNING))
-    except (ValueError, OSError, ZoneInfoNotFoundError):
+        tomorrow = pressed.astimezone(zone).date() + timedelta(days=1)
+        return int(datetime.combine(tomorrow, _NINE, zone).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError, ZoneInfoNotFoundError):
         return None
-    tomorrow = pressed.astimezone(zone).date() + timedelta(days=1)
-    return int(datetime.combine(tomorrow, _NINE, zone).timestamp() * 1000)
 
 
 def _place(doc: Any, user: str) -> Place:  # noqa: ANN401 - JSON of others

@@ -26,6 +26,8 @@ Tell = Callable[[bool, str], None]
 _HELLO_S: Final = 10.0
 _HEARTBEAT_S: Final = 10.0
 _PAUSES_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
+_PAUSE_MAX_S: Final = 300.0
+_STEADY_S: Final = 60.0  # a connection that ends sooner is a failure, whatever ended it
 _LAST_S: Final = 15.0  # a connection that Slack is about to end may still bring something
 _FOR_US: Final = ("interactive", "slash_commands")
 _LEAVING: Final = frozenset({"warning", "refresh_requested"})
@@ -39,11 +41,21 @@ log = structlog.get_logger()
 class SlackSocket:
     """One Slack app's connection."""
 
-    def __init__(self, api: SlackApi, app_token: SecretStr, take: Take, *, sleep: Sleep, tell: Tell) -> None:
+    def __init__(
+        self,
+        api: SlackApi,
+        app_token: SecretStr,
+        take: Take,
+        *,
+        sleep: Sleep,
+        now_s: Callable[[], float],
+        tell: Tell,
+    ) -> None:
         self._api = api
         self._app_token = app_token
         self._take = take
         self._sleep = sleep
+        self._now_s = now_s
         self._tell = tell
         self._ending: set[asyncio.Task[str]] = set()
 
@@ -55,21 +67,30 @@ class SlackSocket:
         failures = 0
         try:
             while True:
-                try:
-                    why, failures = await self._one_connection(), 0
-                except ChannelError as error:
-                    why = str(error)
-                if not why:
-                    continue  # Slack renews its connections every few hours
-                pause_s = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
+                began_s = self._now_s()
+                why, least_s = await self._tried()
+                if self._now_s() - began_s >= _STEADY_S:
+                    failures = 0
+                    if not why:
+                        continue  # Slack renews its connections every few hours
+                pause_s = max(_PAUSES_S[min(failures, len(_PAUSES_S) - 1)], least_s)
                 failures += 1
-                self._tell(False, why)
-                log.warning("not connected to Slack", channel=self._api.name, why=why, again_in_s=pause_s)
+                if why:
+                    self._tell(False, why)
+                    log.warning("not connected to Slack", channel=self._api.name, why=why, again_in_s=pause_s)
                 await self._sleep(pause_s)
         finally:
             for task in self._ending:
                 task.cancel()
             await asyncio.gather(*self._ending, return_exceptions=True)
+
+    async def _tried(self) -> tuple[str, float]:
+        """Why the connection ended or was none, empty when Slack only renews it; and how long to wait at least."""
+        try:
+            why = await self._one_connection()
+        except ChannelError as error:
+            return str(error), min(getattr(error, "retry_after_s", None) or 0.0, _PAUSE_MAX_S)
+        return why, _PAUSES_S[-1] if why in _WHY.values() else 0.0
 
     async def _one_connection(self) -> str:
         """From its beginning to its end; why it ended, empty when the next one should come at once."""

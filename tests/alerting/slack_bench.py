@@ -13,7 +13,8 @@ from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
 from alerting.answers.plans import KillList, KillOrder, KillWanted, PlanWords, StepWords
 from alerting.answers.slack_calls import SlackCalls
-from alerting.answers.slack_desk import Knowledge, SlackDesk
+from alerting.answers.slack_desk import SlackDesk
+from alerting.answers.slack_work import Knowledge, SlackWork
 from alerting.channels.slack import SlackChannel
 from alerting.channels.slack_client import SlackApi
 from containment.kill import means_it
@@ -135,10 +136,11 @@ async def bench(*incidents: Incident, people: dict[str, dict[str, str]] | None =
         desk = Desk(
             people=lambda: one.people, incidents=one.incidents, send=one.send, now_ms=lambda: T0_MS, refused=one.keep
         )
-        one.desk = SlackDesk(
+        work = SlackWork(
             desk, SlackCalls(api, sleep=_no_sleep), Knowledge(plan, one.kill, means_it), now_ms=lambda: T0_MS,
             sleep=one.sleep, counted=one.results.append,
         )  # fmt: skip
+        one.desk = SlackDesk(work, people=lambda: one.people.of_slack, now_ms=lambda: T0_MS)
         one.keys = {"key-1": FACTS, "key-2": FACTS}
         try:
             yield one

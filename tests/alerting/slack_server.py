@@ -35,6 +35,7 @@ class FakeSlack:
     sockets: list[web.WebSocketResponse] = field(default_factory=list)
     acks: dict[str, asyncio.Future[dict[str, Any]]] = field(default_factory=dict)
     hello: bool = True
+    retry_after_s: int = 1
     dead_urls: bool = False  # response_urls are refused, as after half an hour
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -168,13 +169,14 @@ class FakeSlack:
         failures = self.fail.get(method, [])
         if failures:
             status, error = failures.pop(0)
-            return _json({"ok": False, "error": error}, status=status)
+            headers = {"Retry-After": str(self.retry_after_s)} if status == 429 else {}
+            return web.json_response({"ok": False, "error": error}, status=status, headers=headers)
         error = self._refusal(method, request.headers.get("Authorization", ""), body)
         if error:
-            return _json({"ok": False, "error": error})
+            return web.json_response({"ok": False, "error": error})
         self.calls.append((method, body))
         self._news.set()
-        return _json({"ok": True, **self._well(method, body, request.host)})
+        return web.json_response({"ok": True, **self._well(method, body, request.host)})
 
     async def respond(self, request: web.Request) -> web.Response:
         body = await request.json()
@@ -230,11 +232,6 @@ async def _body(request: web.Request) -> dict[str, Any]:
         return found
     form = {name: str(value) for name, value in (await request.post()).items()}
     return form | {name: json.loads(form[name]) for name in ("view", "blocks") if name in form}
-
-
-def _json(doc: dict[str, Any], status: int = 200) -> web.Response:
-    headers = {"Retry-After": "1"} if status == 429 else {}
-    return web.json_response(doc, status=status, headers=headers)
 
 
 @asynccontextmanager

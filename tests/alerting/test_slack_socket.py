@@ -29,6 +29,8 @@ class Line:
     taken: list[Any] = field(default_factory=list)
     told: list[tuple[bool, str]] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    now_s: float = 0.0
+    passes_s: float = 3600.0
     busy: bool = False
     turned_away: int = 0
     ack: dict[str, Any] | None = None
@@ -40,6 +42,11 @@ class Line:
             return False, None
         self.taken.append(doc)
         return True, self.ack
+
+    def clock(self) -> float:
+        """Each look at it is an hour later, unless time stands still."""
+        self.now_s += self.passes_s
+        return self.now_s
 
     def tell(self, connected: bool, why: str) -> None:
         self.told.append((connected, why))
@@ -60,7 +67,7 @@ class Line:
 async def line(fake: FakeSlack, token: str = APP) -> AsyncIterator[Line]:
     one = Line(fake)
     api = SlackApi("security", ChannelConfig(kind="slack", base_url=f"{fake.url}/api/", timeout_s=2), SecretStr(BOT))
-    socket = SlackSocket(api, SecretStr(token), one.take, sleep=one.sleep, tell=one.tell)
+    socket = SlackSocket(api, SecretStr(token), one.take, sleep=one.sleep, now_s=one.clock, tell=one.tell)
     running = asyncio.create_task(socket.run())
     try:
         yield one
@@ -107,21 +114,21 @@ async def test_a_new_connection_stands_before_the_old_one_ends(reason: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("reason", "words", "pause_s"),
     [
-        ("too_many_websockets", "more than ten workers"),
-        ("link_disabled", "Socket Mode is switched off"),
-        ("something_new", "Slack ended the connection: something_new"),
+        ("too_many_websockets", "more than ten workers", 60.0),
+        ("link_disabled", "Socket Mode is switched off", 60.0),
+        ("something_new", "Slack ended the connection: something_new", 1.0),
     ],
 )
-async def test_a_connection_that_slack_ends_is_told_and_tried_again(reason: str, words: str) -> None:
+async def test_a_connection_that_slack_ends_is_told_and_tried_again(reason: str, words: str, pause_s: float) -> None:
     async with slack() as fake, line(fake) as one:
         await one.connected()
         await fake.disconnect(reason)
         await one.away(words)
         await one.connected(2)
         assert await fake.send(CLICK) == {}
-        assert one.pauses == [1.0]
+        assert one.pauses == [pause_s]
 
 
 async def test_a_lost_connection_comes_back() -> None:
@@ -139,12 +146,34 @@ async def test_while_slack_is_away_the_pauses_grow_to_a_minute() -> None:
     async with slack() as fake:
         fake.fail["apps.connections.open"] = [(500, "x")] * 6
         async with line(fake) as one:
+            one.passes_s = 0
             await one.connected()
             assert one.pauses == [1.0, 2.0, 5.0, 15.0, 60.0, 60.0]
             assert all("Slack answered 500" in why for connected, why in one.told if not connected)
+            one.passes_s = 3600  # it stands for an hour
             await fake.sockets[0].close()
             await one.connected(2)
             assert one.pauses[-1] == 1.0
+
+
+async def test_connections_that_end_at_once_are_no_reason_to_hurry() -> None:
+    async with slack() as fake, line(fake) as one:
+        one.passes_s = 0
+        for number in range(1, 4):
+            await one.connected(number)
+            await fake.disconnect("refresh_requested")
+        await one.connected(4)
+        assert one.pauses == [1.0, 2.0, 5.0]
+        assert all(connected for connected, _ in one.told)
+
+
+async def test_slack_says_how_long_to_wait() -> None:
+    async with slack() as fake:
+        fake.fail["apps.connections.open"] = [(429, "ratelimited")]
+        fake.retry_after_s = 47
+        async with line(fake) as one:
+            await one.connected()
+            assert one.pauses == [47.0]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +245,9 @@ async def test_a_connection_outlives_the_timeout_of_a_call() -> None:
     async with slack() as fake:
         api = SlackApi("s", ChannelConfig(kind="slack", base_url=f"{fake.url}/api/", timeout_s=0.3), SecretStr(BOT))
         one = Line(fake)
-        running = asyncio.create_task(SlackSocket(api, SecretStr(APP), one.take, sleep=one.sleep, tell=one.tell).run())
+        running = asyncio.create_task(
+            SlackSocket(api, SecretStr(APP), one.take, sleep=one.sleep, now_s=one.clock, tell=one.tell).run()
+        )
         await one.connected()
         # The one thing that can be shown by time alone: that nothing happens within it.
         await asyncio.sleep(0.8)
