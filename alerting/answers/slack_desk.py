@@ -60,6 +60,7 @@ class SlackDesk:
             _, late = await asyncio.wait(self._working, timeout=3)
             for task in late:
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def receive(self, doc: object) -> Received:
         """What is meant, and what follows. Does nothing yet."""

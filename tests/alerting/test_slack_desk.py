@@ -324,6 +324,15 @@ async def test_a_mistake_in_keyfuse_is_told_without_its_words() -> None:
         assert one.results == ["failed"]
 
 
+async def test_a_payload_that_keyfuse_stumbles_over_does_not_end_the_listening() -> None:
+    async with bench() as one:
+        await one.post(incident())
+        click = one.fake.click("U0ROSA", "acknowledge")
+        one.people = None  # type: ignore[assignment]  # the mistake
+        assert one.desk.take(click) == (True, None)
+        assert one.results == ["failed"]
+
+
 async def test_too_much_at_once_is_not_taken() -> None:
     async with bench() as one:
         await one.post(incident())
