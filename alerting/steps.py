@@ -26,17 +26,27 @@ def needs_person(incident: Incident) -> bool:
     return any(step.state == StepState.IRREVOCABLE for step in incident.steps)
 
 
+def waiting(incident: Incident) -> list[IncidentStep]:
+    """What waits for an approval."""
+    return [step for step in incident.steps if step.state == StepState.AWAITING_APPROVAL]
+
+
+def can_be_restored(incident: Incident) -> bool:
+    """True while something is in force that can be undone."""
+    return any(step.step in UNDOABLE and step.state == StepState.CONFIRMED for step in incident.steps)
+
+
 def still_cut_words(incident: Incident) -> str:
     """For whoever reads that it is over: how the key is left. Begins with a space, or is empty."""
     if cut_step(incident) is not None:
         return " The key stays cut until somebody restores it."
-    waiting = pending(incident)
-    return f" Nobody approved: {', '.join(waiting)}." if waiting else ""
+    steps = pending(incident)
+    return f" Nobody approved: {', '.join(steps)}." if steps else ""
 
 
 def pending(incident: Incident) -> list[Step]:
     """Steps that wait for an approval."""
-    return [step.step for step in incident.steps if step.state == StepState.AWAITING_APPROVAL]
+    return [step.step for step in waiting(incident)]
 
 
 def on_command(

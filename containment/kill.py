@@ -32,32 +32,34 @@ class Cut(NamedTuple):
     why: str
 
 
-def check_wanted(wanted: Wanted) -> None:
+def check_wanted(wanted: Wanted, flag: str = "--{}") -> None:
     """Raises ValueError, in the user's words, for what could mean more than was meant.
 
-    An empty word is what a variable of a script is that nobody set.
+    An empty word is what a variable of a script is that nobody set. `flag` is how a filter is typed where it was asked.
     """
     filters = wanted.filters()
+    team, app, env = (flag.format(name) for name in ("team", "app", "env"))
     if not wanted.keys and not filters:
-        raise ValueError("which keys? name them, or give --team, --app or --env; nothing is never read as everything")
+        raise ValueError(f"which keys? name them, or give {team}, {app} or {env}; nothing is never read as everything")
     if wanted.keys and filters:
-        raise ValueError("name keys, or give --team, --app, --env: not both")
+        raise ValueError(f"name keys, or give {team}, {app}, {env}: not both")
     if any(not key.strip() for key in wanted.keys):
         raise ValueError("one of the keys is an empty word")
     for name, value in filters.items():
         if not value:
-            raise ValueError(f"--{name} is empty")
+            raise ValueError(f"{flag.format(name)} is empty")
         if value == NOBODY:
-            raise ValueError(f"--{name} {NOBODY} would be every key of which nobody wrote the {name}: name the keys")
+            nobodys = f"{flag.format(name)} {NOBODY}"
+            raise ValueError(f"{nobodys} would be every key of which nobody wrote the {name}: name the keys")
 
 
-def select(wanted: Wanted, known: Mapping[str, KeyFacts]) -> tuple[str, ...]:
+def select(wanted: Wanted, known: Mapping[str, KeyFacts], flag: str = "--{}") -> tuple[str, ...]:
     """The keys that are meant, each once; those of a filter in order of their names.
 
     Raises:
         ValueError: none is, or the question is not a clear one.
     """
-    check_wanted(wanted)
+    check_wanted(wanted, flag)
     if wanted.keys:
         return tuple(dict.fromkeys(key.strip() for key in wanted.keys))
     filters = wanted.filters()

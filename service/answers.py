@@ -14,6 +14,7 @@ from alerting.answers.errors import Unavailable
 from schemas.records import Incident, Record, Request
 from service.install import wall_ms
 from service.pagerduty_webhook import pagerduty_routes
+from service.slack_answers import slack_routes, slack_sockets
 from service.stages import Edges
 from storage.errors import StoreError
 from storage.store import Store
@@ -96,6 +97,8 @@ async def older(
         raise Unavailable("the store does not answer") from error
 
 
-_ROUTERS: Final[tuple[Callable[[Edges, Desk], Iterable[APIRouter]], ...]] = (pagerduty_routes,)
-_LISTENERS: Final[tuple[Callable[[Edges, Desk, Callable[[], bool]], Iterable[tuple[str, Listen]]], ...]] = ()
+_ROUTERS: Final[tuple[Callable[[Edges, Desk], Iterable[APIRouter]], ...]] = (pagerduty_routes, slack_routes)
+_LISTENERS: Final[tuple[Callable[[Edges, Desk, Callable[[], bool]], Iterable[tuple[str, Listen]]], ...]] = (
+    slack_sockets,
+)
 """Each way to answer has an entry in one of the two; `build` gives nothing where `routes.yaml` asks for nothing."""

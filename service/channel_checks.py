@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.config.routes import ChannelConfig, PagerDutyConfig
+from schemas.config.routes import ChannelConfig, PagerDutyConfig, SlackConfig
 
 # Their modules bring heavy clients; a test compares.
 CHANNEL_KINDS: Final = ("slack", "teams", "pagerduty", "opsgenie", "alertmanager", "email", "syslog", "webhook")
@@ -29,21 +29,39 @@ def lacking(channel: ChannelConfig) -> Iterator[tuple[tuple[str, ...], str]]:
                 yield ("email", name), expected
     if channel.kind == "syslog" and not channel.syslog.host:
         yield ("syslog", "host"), "the collector's name"
+    if channel.kind == "slack":
+        yield from _no_way_back(channel.slack)
+
+
+def _no_way_back(own: SlackConfig) -> Iterator[tuple[tuple[str, ...], str]]:
+    if own.way == "socket" and not own.app_token_env and not own.app_token_file:
+        expected = "app_token_env or app_token_file: `answers: socket` needs the app-level token (xapp-)"
+        yield ("slack", "app_token_env"), expected
+    if own.way == "http" and not own.signing_secret_env and not own.signing_secret_file:
+        expected = "signing_secret_env or signing_secret_file: `answers: http` needs the app's signing secret"
+        yield ("slack", "signing_secret_env"), expected
 
 
 def misplaced(channel: ChannelConfig) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Each setting that is there and must not be, what was found, and what is expected instead."""
-    own = channel.pagerduty
-    if own.webhook_secret_env and own.webhook_secret_file:
-        expected = "webhook_secret_env or webhook_secret_file, not both"
-        yield ("pagerduty", "webhook_secret_file"), "a second place for the secret", expected
-    if channel.kind != "pagerduty" and own != PagerDutyConfig():
-        yield ("pagerduty",), "pagerduty", f"nothing: the channel is of kind {channel.kind}"
+    pagerduty, slack = channel.pagerduty, channel.slack
+    for kind, name, env, file in (
+        ("pagerduty", "webhook_secret", pagerduty.webhook_secret_env, pagerduty.webhook_secret_file),
+        ("slack", "app_token", slack.app_token_env, slack.app_token_file),
+        ("slack", "signing_secret", slack.signing_secret_env, slack.signing_secret_file),
+    ):
+        if env and file:
+            yield (kind, f"{name}_file"), "a second place for the secret", f"{name}_env or {name}_file, not both"
+    for kind, used in (("pagerduty", pagerduty != PagerDutyConfig()), ("slack", slack != SlackConfig())):
+        if channel.kind != kind and used:
+            yield (kind,), kind, f"nothing: the channel is of kind {channel.kind}"
 
 
 def secrets_of_answers(channel: ChannelConfig) -> Iterator[tuple[tuple[str, ...], str]]:
     """Each setting that names the variable of a secret by which an answer is proved."""
     yield ("pagerduty", "webhook_secret_env"), channel.pagerduty.webhook_secret_env
+    yield ("slack", "app_token_env"), channel.slack.app_token_env
+    yield ("slack", "signing_secret_env"), channel.slack.signing_secret_env
 
 
 def needs_secret(channel: ChannelConfig) -> bool:

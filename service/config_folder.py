@@ -139,6 +139,8 @@ def _in_words(file: ConfigFile, source: Source, detail: ErrorDetails) -> ConfigE
     if detail["type"] == "extra_forbidden":
         unknown = dotted((str(loc[-1]),))
         return source.error(loc, f'unknown setting "{unknown}"', did_you_mean(unknown, names_at(file.model, loc[:-1])))
+    if detail["type"] == "value_error" and isinstance(detail["input"], dict):  # a section's own check, in its words
+        return source.error(loc, "what cannot be", detail["msg"].removeprefix("Value error, "))
     expected = expected_at(file.model, loc)
     if detail["type"] == "missing":
         return source.error(loc, "nothing", f"{expected} (required)")

@@ -8,21 +8,20 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from rich.console import Console
 
 from alerting.words import STATE_WORDS, clean
-from containment.kill import Cut, Wanted, check_wanted, cut_for, means_it, select
-from containment.plan import people_for
+from containment.kill import Wanted, check_wanted, means_it, select
 from schemas.records import KeyFacts, Outcome, Request, StepState
 from service.errors import UserError
 from service.install import Install, wall_ms
-from service.plan_command import hits_of, hits_words
+from service.kill_list import Order, line, order_for
 from service.query_commands import ask
-from service.request_commands import bootstrap_of, known_facts, speaker, steps_for_people
+from service.request_commands import bootstrap_of, known_facts, speaker
 from streams.errors import BrokerDown
 from streams.kafka import producer, wait_for_broker
 from streams.newest import newest
@@ -47,22 +46,12 @@ class Said:
     wait_s: float
 
 
-class Order(NamedTuple):
-    """One key of the list."""
-
-    key_id: str
-    facts: KeyFacts
-    cut: Cut
-    people: int
-    also_hits: tuple[str, ...]
-
-
 def kill(config: Path, said: Said, *, read: Callable[[str], str], out: Console) -> int:
     """Cut the keys and wait until each has ended; 0 when every key of the list is seen to be cut, else 1."""
     install = Install.open(config)
     by = speaker(install, said.by, "contain", final=said.revoke)
     listed = orders(config, install, said, out=out)
-    out.print("\n".join(_line(order) for order in listed), markup=False)
+    out.print("\n".join(line(order) for order in listed), markup=False)
     going = [order for order in listed if order.cut.step is not None]
     if not going:
         raise UserError("none of these keys can be cut like this; each line above says what can be done")
@@ -90,7 +79,11 @@ def orders(config: Path, install: Install, said: Said, *, out: Console) -> list[
     lost = [name for name, facts in found.items() if facts is None]
     if lost:
         raise UserError(f"nobody can say what {', '.join(lost)} is: write it into keys.yaml, with its provider")
-    return [_order(install, name, facts, said) for name, facts in found.items() if facts is not None]
+    return [
+        order_for(install, name, facts, revoke=said.revoke, wider=said.wider)
+        for name, facts in found.items()
+        if facts is not None
+    ]
 
 
 def _known(config: Path, install: Install, out: Console) -> dict[str, KeyFacts]:
@@ -104,29 +97,6 @@ def _known(config: Path, install: Install, out: Console) -> dict[str, KeyFacts]:
     except UserError as error:
         out.print(f"only keys of keys.yaml are looked at: {error}", markup=False)
     return {**used, **install.registry.all_facts()}
-
-
-def _order(install: Install, key_id: str, facts: KeyFacts, said: Said) -> Order:
-    try:
-        steps = steps_for_people(install, key_id, facts)
-    except UserError as error:
-        return Order(key_id, facts, Cut(None, str(error)), 0, ())
-    cut = cut_for(steps, revoke=said.revoke, wider=said.wider)
-    if cut.step is None:
-        return Order(key_id, facts, cut, 0, ())
-    hits = hits_of(install, key_id, facts, steps)
-    return Order(key_id, facts, cut, people_for(steps[cut.step], facts.env), hits[cut.step])
-
-
-def _line(order: Order) -> str:
-    facts = order.facts
-    owner = clean(f"{facts.team}/{facts.app} in {facts.env}, {facts.provider}", 120)
-    marks = ", PROTECTED" if facts.protected else ""
-    if order.cut.step is None:
-        return f"{clean(order.key_id)} ({owner}{marks}): NOT CUT: {clean(order.cut.why)}"
-    people = f"; {order.people} people must order it" if order.people > 1 else ""
-    hits = f"; also hits {hits_words(order.also_hits)}" if order.also_hits else ""
-    return f"{clean(order.key_id)} ({owner}{marks}): {order.cut.step}, {order.cut.why}{people}{hits}"
 
 
 def _confirm(mean: int | None, keys: int, read: Callable[[str], str]) -> None:

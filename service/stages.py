@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
@@ -43,6 +44,8 @@ class Edges:
     metrics: Metrics
     health: Health
     timing: Timing
+    closing: list[Callable[[], Awaitable[Any]]] = field(default_factory=list)
+    """Called when the worker stops, the newest first."""
 
     def group(self, stage: str) -> str:
         return f"{self.install.topics.prefix}keyfuse-{stage}"

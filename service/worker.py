@@ -72,7 +72,14 @@ class Worker:
         await sender.start()
         self._closers.append(sender.stop)
         edges = stages.Edges(
-            install, self.bootstrap, sender, Outbox(sender, install.topics), self.metrics, self.health, install.timing
+            install,
+            self.bootstrap,
+            sender,
+            Outbox(sender, install.topics),
+            self.metrics,
+            self.health,
+            install.timing,
+            self._closers,
         )
         if self.store is not None:
             await asyncio.to_thread(self.store.try_now)

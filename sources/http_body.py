@@ -31,9 +31,9 @@ class BodyRefused(Exception):
         self.detail = detail
 
 
-async def read_body(request: Request, max_bytes: int) -> bytes:
+async def read_body(request: Request, max_bytes: int, *, types: frozenset[str] = _TYPES) -> bytes:
     """The decompressed body; BodyRefused when it is over `max_bytes`, of another type, or broken gzip."""
-    gzipped = _check_headers(request, max_bytes)
+    gzipped = _check_headers(request, max_bytes, types)
     inflate = _Inflate(max_bytes)
     parts: list[bytes] = []
     received = 0
@@ -47,10 +47,10 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _check_headers(request: Request, max_bytes: int) -> bool:
+def _check_headers(request: Request, max_bytes: int, types: frozenset[str]) -> bool:
     """Whether the body is gzip."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in _TYPES:
+    if kind not in types:
         raise BodyRefused(415, "send application/json or application/x-ndjson")
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in {"identity", "gzip"}:

@@ -47,6 +47,7 @@ GaugeName = Literal[
     "keyfuse_keys_known",
     "keyfuse_keys_active",
     "keyfuse_frozen",
+    "keyfuse_slack_connected",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
 MetricName = CounterName | GaugeName | HistogramName
@@ -144,7 +145,8 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "answers",
         "What came back from where people are told, by place and result.",
         "unsigned: a wrong secret, or somebody who tries. refused: roles in people.yaml, or an incident nobody knows. "
-        "stale, repeat: late or repeated calls. unavailable: broker or store away; whoever sent it tries again.",
+        "stale, repeat: late or repeated calls. unavailable: broker or store away; whoever sent it tries again. "
+        "failed: Slack did not take what was to be shown.",
         labels={"via": get_args(Via), "result": ()},
     ),
     "keyfuse_usd_observed_total": Def("USD", "Spend seen.", "The bill of the providers, nearly; compare with theirs."),
@@ -194,6 +196,12 @@ GAUGES: Final[dict[GaugeName, Def]] = {
     "keyfuse_keys_known": Def("keys", "Keys with state.", "New keys; a sudden jump may be forged key ids."),
     "keyfuse_keys_active": Def("keys", "Keys used within the last hour of event time.", "More keys in use."),
     "keyfuse_frozen": Def("0 or 1", "Automatic steps are frozen.", "1: nothing is cut automatically until unfrozen."),
+    "keyfuse_slack_connected": Def(
+        "0 or 1",
+        "Socket Mode is connected, by channel.",
+        "0: buttons and /keyfuse come to nothing; messages still go out. `/healthz` says why under `waiting`.",
+        labels={"channel": ()},
+    ),
 }
 
 HISTOGRAMS: Final[dict[HistogramName, Def]] = {

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Protocol
 
 from alerting.words import INCIDENT_WORDS, clean
 from controls.people import People, Person
-from schemas.records import Incident, PeoplesAction, Request, Step, StepState, Via
+from schemas.records import CLOSED, Incident, KeyFacts, PeoplesAction, Request, Step, StepState, Via
 from schemas.redact import redact
 
 _REASON_MAX: Final = 500
@@ -84,29 +84,62 @@ class Desk:
         self._refused = refused
         self._now_ms = now_ms
 
+    async def find(self, incident_id: str) -> Incident | None:
+        """The incident, wherever it is kept. May raise Unavailable."""
+        return self.incidents.get(incident_id) or await self._older(incident_id)
+
+    def why_not(self, said: Said, incident: Incident | None) -> str:
+        """Why this word would not count now; empty when it would. Without an incident it is about a key alone."""
+        people = self.people()
+        if said.person is None and people.enforced:  # an id from elsewhere is no name, even where it looks like one
+            return f"{said.who} is not in people.yaml"
+        final = said.step == "revoke" if incident is None else is_final(incident, said)
+        return people.why_not(_name(said), said.action, via=said.via, final=final)
+
     async def say(self, said: Said) -> Answer:
         """Check it and send it. Raises Unavailable when that cannot be done now: the same word may be said again."""
-        incident = self.incidents.get(said.incident_id) or await self._older(said.incident_id)
+        incident = await self.find(said.incident_id)
         if incident is None:
             return Answer(
                 False, f"No incident {clean(said.incident_id, 80)} is known here; it may be too old.", known=False
             )
-        name = said.person.name if said.person else said.who
-        people = self.people()
-        stop = people.why_not(name, said.action, via=said.via, final=is_final(incident, said))
-        if said.person is None and people.enforced:  # an id from elsewhere is no name, even where it looks like one
-            stop = f"{name} is not in people.yaml"
-        request = Request(
-            request_id=said.said_id, at_ms=self._now_ms(), by=name, action=said.action, key_id=incident.key_id,
-            incident_id=incident.incident_id, via=said.via, until_ms=said.until_ms, step=said.step,
-            reason=redact(said.reason)[:_REASON_MAX], facts=incident.facts,
-        )  # fmt: skip
+        stop = self.why_not(said, incident)
+        if stop:
+            return await self.refuse(said, stop, incident)
+        await self._send(self._request(said, incident.key_id, incident.incident_id, incident.facts))
+        return Answer(True, f"{_taken(said)} The incident was {INCIDENT_WORDS[incident.state]}.")
+
+    async def say_of_key(self, said: Said, key_id: str, facts: KeyFacts) -> Answer:
+        """The same of a key, whether or not it has an incident; `facts` are what is known of it."""
+        known = self.incidents.of_key(key_id)
+        incident_id = known.incident_id if known is not None and known.state not in CLOSED else ""
+        request, stop = self._request(said, key_id, incident_id, facts), self.why_not(said, None)
         if stop:
             await self._refused(request, stop)
             return Answer(False, f"Not taken: {stop}.")
         await self._send(request)
-        what = said.action.replace("_", " ")
-        return Answer(True, f"Taken: {what}, by {name}. The incident was {INCIDENT_WORDS[incident.state]}.")
+        return Answer(True, _taken(said))
+
+    async def refuse(self, said: Said, why: str, incident: Incident | None) -> Answer:
+        """A word that does not count: kept with the reason, and told."""
+        key_id, facts = (incident.key_id, incident.facts) if incident else ("", None)
+        await self._refused(self._request(said, key_id, said.incident_id, facts), why)
+        return Answer(False, f"Not taken: {why}.")
+
+    def _request(self, said: Said, key_id: str, incident_id: str, facts: KeyFacts | None) -> Request:
+        return Request(
+            request_id=said.said_id, at_ms=self._now_ms(), by=_name(said), action=said.action, key_id=key_id,
+            incident_id=incident_id, via=said.via, until_ms=said.until_ms, step=said.step,
+            reason=redact(said.reason)[:_REASON_MAX], facts=facts,
+        )  # fmt: skip
+
+
+def _taken(said: Said) -> str:
+    return f"Taken: {said.action.replace('_', ' ')}, by {_name(said)}."
+
+
+def _name(said: Said) -> str:
+    return said.person.name if said.person else said.who
 
 
 def is_final(incident: Incident, said: Said) -> bool:

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final
-from urllib.parse import urlsplit
-
 import aiohttp
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
-from alerting.channels.address import checked_url
-from alerting.channels.errors import Reason, Refused, Retryable, retry_after_s
-
-_DOMAINS: Final = ("slack.com", "slack-gov.com")
+from alerting.channels.errors import Reason, Retryable, retry_after_s
+from alerting.channels.slack_client import SlackApi
 
 
-def upload_place(answer: AsyncSlackResponse, *, channel: str, base_url: str, internal: bool) -> tuple[str, str]:
+def upload_place(answer: AsyncSlackResponse, api: SlackApi) -> tuple[str, str]:
     """Address and file id from Slack's answer, when the address is Slack's own or that of the configured API.
 
     Retryable when the answer names none; Refused when it leads elsewhere: the picture is nobody else's business.
     """
     url, file_id = answer.get("upload_url"), answer.get("file_id")
     if not (isinstance(url, str) and url and isinstance(file_id, str) and file_id):
-        raise Retryable(channel, Reason.BAD_ANSWER, "Slack did not say where to put the picture")
-    checked = checked_url(url, channel=channel, internal=internal)
-    host, base = urlsplit(checked).hostname or "", urlsplit(base_url).hostname or ""
-    if host == base or (_is_slack(host) and _is_slack(base)):
-        return checked, file_id
-    raise Refused(channel, Reason.FORBIDDEN_ADDRESS, "Slack named a foreign address for the picture")
+        raise Retryable(api.name, Reason.BAD_ANSWER, "Slack did not say where to put the picture")
+    return api.own(url), file_id
 
 
-def _is_slack(host: str) -> bool:
-    """Slack's own host, and none that only ends like it.
-
-    >>> _is_slack("files.slack.com"), _is_slack("notslack.com")
-    (True, False)
-    """
-    return any(host == domain or host.endswith(f".{domain}") for domain in _DOMAINS)
-
-
-async def put(session: aiohttp.ClientSession | None, url: str, data: bytes, *, channel: str, timeout_s: float) -> None:
+async def put(session: aiohttp.ClientSession, url: str, data: bytes, *, channel: str, timeout_s: float) -> None:
     """Send the bytes, without the token: the address itself is the permission. Raises Retryable or Refused."""
-    if session is None:
-        raise Retryable(channel, Reason.CONNECTION, "the channel is closed")
     try:
         async with session.post(url, data=data, headers={"Content-Type": "application/octet-stream"}) as response:
             status, wait_s = response.status, retry_after_s(response.headers.get("Retry-After"))

@@ -13,6 +13,13 @@ from schemas.records import Severity
 _HOUR: Final = r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$"
 
 
+def _check_timezone(name: str) -> None:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError(f"no timezone of that name: {name[:40]!r}") from None
+
+
 class EscalationConfig(Config):
     """Further channels for an incident that nobody has acknowledged."""
 
@@ -38,12 +45,8 @@ class QuietHoursConfig(Config):
             raise ValueError("quiet hours need both from and until")
         if self.from_ and self.from_ == self.until:
             raise ValueError("quiet hours that begin when they end would never end")
-        if not self.from_:  # and no list of timezones is needed
-            return self
-        try:
-            ZoneInfo(self.timezone)
-        except (ValueError, OSError, ZoneInfoNotFoundError):
-            raise ValueError(f"no timezone of that name: {self.timezone[:40]!r}") from None
+        if self.from_:  # else no list of timezones is needed
+            _check_timezone(self.timezone)
         return self
 
 
@@ -102,6 +105,40 @@ class SyslogConfig(Config):
     """What stands in the message as the sending machine; `-` leaves it out."""
 
 
+class SlackConfig(Config):
+    """A channel of kind `slack`: how people answer it. Without either secret there are no buttons."""
+
+    answers: Literal["auto", "socket", "http", "none"] = "auto"
+    """`socket`: over a connection that Keyfuse opens (Socket Mode); `http`: by signed calls to `POST /v1/slack`;
+    `none`: not, and there are no buttons; `auto`: `socket` where an app token is named, else `http` where a signing
+    secret is."""
+    app_token_env: str = ""
+    """For `socket`: environment variable with the app-level token (`xapp-`, scope `connections:write`)."""
+    app_token_file: str = ""
+    """... or the file that holds it."""
+    signing_secret_env: str = ""
+    """For `http`: environment variable with the app's signing secret."""
+    signing_secret_file: str = ""
+    """... or the file that holds it."""
+    timezone: str = "UTC"
+    """For "snooze until tomorrow 9:00": an IANA name, such as Europe/Berlin."""
+
+    @model_validator(mode="after")
+    def _is_a_timezone(self) -> Self:
+        if self.timezone != "UTC":
+            _check_timezone(self.timezone)
+        return self
+
+    @property
+    def way(self) -> Literal["socket", "http", "none"]:
+        """How answers come, `auto` resolved."""
+        if self.answers != "auto":
+            return self.answers
+        if self.app_token_env or self.app_token_file:
+            return "socket"
+        return "http" if self.signing_secret_env or self.signing_secret_file else "none"
+
+
 class PagerDutyConfig(Config):
     """A channel of kind `pagerduty`: what is acknowledged or resolved there counts here."""
 
@@ -131,6 +168,8 @@ class ChannelConfig(Config):
     """Slack and e-mail: add a picture of the key's last hours; Slack needs the scope `files:write`."""
     timeout_s: float = Field(default=10, gt=0)
     """For one call."""
+    slack: SlackConfig = SlackConfig()
+    """For kind `slack`: buttons and `/keyfuse`."""
     pagerduty: PagerDutyConfig = PagerDutyConfig()
     """For kind `pagerduty`."""
     email: EmailConfig = EmailConfig()

@@ -123,3 +123,26 @@ async def test_a_secret_in_the_reason_goes_no_further() -> None:
     secret = "sk-proj-" + "a1B2" * 30
     _, sent = await answered(click(ROSA, "false_positive", reason=f"it was {secret}"), incident())
     assert secret not in sent[0].model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("state", "incident_id"),
+    [("open", incident().incident_id), ("contained", incident().incident_id), ("resolved", "")],
+)
+async def test_a_word_about_a_key_belongs_to_its_incident_while_that_is_open(state: str, incident_id: str) -> None:
+    sent: list[Request] = []
+
+    async def send(request: Request) -> None:
+        sent.append(request)
+
+    known = incident(state=state)
+    desk = Desk(people=lambda: TEAM, incidents=OneIncident(known), send=send, now_ms=lambda: 1234)
+    word = click(ROSA, "contain", step="disable", incident_id="")
+    answer = await desk.say_of_key(word, known.key_id, known.facts)
+    assert answer == Answer(True, "Taken: contain, by rosa.")
+    assert [(r.key_id, r.incident_id, r.step, r.facts) for r in sent] == [
+        (known.key_id, incident_id, "disable", known.facts)
+    ]  # fmt: skip
+    refused = await desk.say_of_key(word._replace(step="revoke"), known.key_id, known.facts)
+    assert "contain for good needs approver" in refused.words
+    assert len(sent) == 1

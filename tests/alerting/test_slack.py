@@ -10,7 +10,8 @@ import pytest
 from alerting.channels.base import Channel
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable
 from alerting.channels.slack import render
-from alerting.channels.slack_blocks import escape, render_reply
+from alerting.channels.slack_blocks import render_reply
+from alerting.channels.slack_text import escape
 from schemas.records import Family, KeyFacts, StepState
 from tests.alerting.kinds import NETWORKED, build
 from tests.alerting.servers import Answer, Server, serving
@@ -91,6 +92,21 @@ async def test_codes(server: Server, channel: Channel, code: str, error: type[Ch
     with pytest.raises(error) as caught:
         await channel.deliver(incident(), None)
     assert caught.value.reason == reason
+
+
+async def test_buttons_come_with_a_way_back_and_in_its_timezone(server: Server) -> None:
+    for settings, expected in (
+        ({}, None),
+        ({"app_token_env": "A"}, "until tomorrow 9:00 (UTC)"),
+        ({"signing_secret_env": "S", "timezone": "Asia/Tokyo"}, "until tomorrow 9:00 (Asia/Tokyo)"),
+        ({"app_token_env": "A", "answers": "none"}, None),
+    ):
+        one = build("slack", server.url, slack=settings)
+        await one.deliver(incident(), None)
+        await one.close()
+        blocks = str(server.arrived[-1].json["blocks"])
+        assert expected is None or expected in blocks
+        assert ("actions" in blocks) == (expected is not None)
 
 
 def test_the_message_says_what_a_person_needs() -> None:

@@ -34,6 +34,7 @@ from streams.outbox import Outbox
 from streams.topics import Topic
 from tests.alerting.kinds import NETWORKED
 from tests.alerting.pagerduty_service import SECRET as WEBHOOK_SECRET
+from tests.alerting.slack_server import APP, SIGNING
 from tests.brokers import Broker
 from tests.integration.servers import Board, Gate, board
 
@@ -42,6 +43,7 @@ LIMIT_USD_PER_MIN: Final = 2.0
 ENVIRON: Final[Mapping[str, str]] = {
     "KEYFUSE_PEPPER": "pepper of the tests", "KEYFUSE_INTAKE_TOKEN": "intake-token-of-the-tests",
     "SANDBOX_ADMIN": "admin-of-the-sandbox", "PAGERDUTY_WEBHOOK": WEBHOOK_SECRET,
+    "SLACK_APP_TOKEN": APP, "SLACK_SIGNING": SIGNING,
 } | {f"{kind.upper()}_SECRET": NETWORKED[kind].secret for kind in ("slack", "pagerduty", "webhook")}  # fmt: skip
 QUICK_RETRY: Final = RetryConfig(attempts=3, wait_initial_s=0.05, wait_max_s=0.2, timeout_s=2, verify_s=3)
 OWNED: Final = {"team": "search", "app": "ranker", "env": "prod"}
@@ -144,7 +146,8 @@ async def running(
         services = await stack.enter_async_context(board())
         ports = {name: int(getattr(services, name).url.rpartition(":")[2]) for name in gated}
         gates = {name: await stack.enter_async_context(Gate(port)) for name, port in ports.items()}
-        parts["urls"] = {name: f"http://127.0.0.1:{gate.port}" for name, gate in gates.items()}
+        doors = {name: f"http://127.0.0.1:{gate.port}" for name, gate in gates.items()}
+        parts["urls"] = doors | parts.get("urls", {})
         app = create_sandbox(SecretStr(ENVIRON["SANDBOX_ADMIN"]))
         provider = LocalServer(app)
         parts.setdefault("sandbox_url", await provider.start())
@@ -180,9 +183,13 @@ def install(
     urls: Mapping[str, str] | None = None,
     leaks: LeaksConfig | None = None,
     people: Mapping[str, PersonConfig] | None = None,
+    slack: Mapping[str, Any] | None = None,
     **responses: Any,
 ) -> Install:
-    """Like a configuration folder, without the files: mode auto, one low certain limit, every channel told."""
+    """Like a configuration folder, without the files: mode auto, one low certain limit, every channel told.
+
+    `urls` stand in for a service's own, by kind of channel; `slack` are settings added to the channel of that kind.
+    """
     wiring = WiringConfig(
         data_dir=str(directory),
         kafka=kafka_config(broker, prefix),
@@ -196,7 +203,7 @@ def install(
     registered = KeysConfig(keys=tuple(KeyConfig(key_id=key, provider="sandbox", **OWNED) for key in keys))
     settings = {"mode": "auto", "retry": QUICK_RETRY, "freeze_file": str(directory / "FREEZE")} | responses
     folder = Folder(
-        wiring=wiring, detectors=detectors, keys=registered, routes=routes(services, urls or {}),
+        wiring=wiring, detectors=detectors, keys=registered, routes=routes(services, urls or {}, slack or {}),
         responses=ResponsesConfig(**settings), people=PeopleConfig(people=dict(people or {})),
     )  # fmt: skip
     return Install(folder, directory / "no-config-folder", ENVIRON)
@@ -209,7 +216,7 @@ def kafka_config(broker: Broker, prefix: str) -> KafkaConfig:
     )
 
 
-def routes(services: Board, urls: Mapping[str, str]) -> RoutesConfig:
+def routes(services: Board, urls: Mapping[str, str], slack: Mapping[str, Any]) -> RoutesConfig:
     """Slack, PagerDuty and a webhook, all of them for everything. `urls` stand in for a service's own."""
     places = {
         "slack": services.slack.url, "pagerduty": services.pagerduty.url, "webhook": services.webhook.url
@@ -219,6 +226,7 @@ def routes(services: Board, urls: Mapping[str, str]) -> RoutesConfig:
             kind=kind, secret_env=f"{kind.upper()}_SECRET", timeout_s=2,
             pagerduty=PagerDutyConfig(webhook_secret_env="PAGERDUTY_WEBHOOK" if kind == "pagerduty" else ""),
             **({"target": f"{url}/hook"} if kind == "webhook" else NETWORKED[kind].config(url)),
+            **(slack if kind == "slack" else {}),
         )
         for kind, url in places.items()
     }  # fmt: skip

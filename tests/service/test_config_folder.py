@@ -250,6 +250,46 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "routes.yaml:2 channels.a.target: nothing -> a channel id, like C0123ABCD",
     ),
     (
+        "socket mode without its token",
+        {
+            "routes": "channels:\n  a:\n    kind: slack\n    target: C1\n    secret_env: SLACK_TOKEN\n"
+            "    slack: {answers: socket}\n"
+        },
+        "routes.yaml:6 channels.a.slack.app_token_env: nothing -> app_token_env or app_token_file: "
+        "`answers: socket` needs the app-level token (xapp-)",
+    ),
+    (
+        "signed calls without the secret",
+        {
+            "routes": "channels:\n  a:\n    kind: slack\n    target: C1\n    secret_env: SLACK_TOKEN\n"
+            "    slack: {answers: http, app_token_env: SLACK_APP}\n"
+        },
+        "routes.yaml:6 channels.a.slack.signing_secret_env: nothing -> signing_secret_env or signing_secret_file: "
+        "`answers: http` needs the app's signing secret",
+    ),
+    (
+        "two places for the app token",
+        {
+            "routes": "channels:\n  a:\n    kind: slack\n    target: C1\n    secret_env: SLACK_TOKEN\n"
+            "    slack: {app_token_env: SLACK_APP, app_token_file: /run/x}\n"
+        },
+        "routes.yaml:6 channels.a.slack.app_token_file: a second place for the secret -> "
+        "app_token_env or app_token_file, not both",
+    ),
+    (
+        "answers of slack at another kind",
+        {"routes": "channels:\n  a:\n    kind: pagerduty\n    secret_env: PD\n    slack: {answers: socket}\n"},
+        "routes.yaml:5 channels.a.slack: slack -> nothing: the channel is of kind pagerduty",
+    ),
+    (
+        "a timezone that is none",
+        {
+            "routes": "channels:\n  a:\n    kind: slack\n    target: C1\n    secret_env: SLACK_TOKEN\n"
+            "    slack: {timezone: Europe/Nowhere}\n"
+        },
+        "routes.yaml:6 channels.a.slack: what cannot be -> no timezone of that name: 'Europe/Nowhere'",
+    ),
+    (
         "no secret named",
         {"routes": "channels:\n  a: {kind: pagerduty}\n"},
         "routes.yaml:2 channels.a.secret_env: nothing -> secret_env or secret_file: where its secret is",
