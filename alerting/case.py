@@ -117,7 +117,7 @@ def version(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transitio
 def _asked_since_ms(before: Incident | None, after: Incident, at_ms: int) -> int | None:
     """Who was told of something milder, or had it in hand, has not been asked about what is so now."""
     if before is None or before.incident_id != after.incident_id:
-        return at_ms
+        return None
     again = after.state == "open" and before.state != "open"
     worse = after.severity == "critical" and before.severity != "critical"
     return at_ms if again or worse else before.asked_since_ms

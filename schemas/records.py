@@ -146,7 +146,7 @@ class Sketch(Record):
 
 
 def _nothing(value: object) -> bool:
-    """Left out of the JSON, so that a stage of the version before can still read what has no leak."""
+    """Left out of the JSON, so that a stage of the version before can still read a record without it."""
     return not value
 
 
@@ -214,8 +214,8 @@ class IncidentStep(Record):
     at_ms: int
     by: str
     detail: str = ""
-    approvals: tuple[str, ...] = ()  # the people who stand behind it
-    people_needed: int = 0  # before it may run
+    approvals: tuple[str, ...] = Field(default=(), exclude_if=_nothing)  # the people who stand behind it
+    people_needed: int = Field(default=0, exclude_if=_nothing)  # before it may run
 
 
 class Incident(Record):
@@ -245,8 +245,11 @@ class Incident(Record):
     transition: str  # what just happened, in words: the thread reply
     scores: dict[Family, float] = Field(default_factory=dict)  # family -> the highest score of its findings
     sketch: Sketch | None = None  # of the newest finding that had one
-    snoozed_until_ms: int | None = None  # acknowledged until then, or until it gets worse
-    asked_since_ms: int | None = None  # since when people are asked: it opened, opened again, or turned critical
+    snoozed_until_ms: int | None = Field(
+        default=None, exclude_if=_nothing
+    )  # acknowledged until then, or until it gets worse
+    # Since when people are asked: it opened again, or turned critical. None: since it opened.
+    asked_since_ms: int | None = Field(default=None, exclude_if=_nothing)
     leaks: tuple[Leak, ...] = Field(default=(), exclude_if=_nothing)  # where the key was found, the proved first; a few
 
     @property
@@ -309,9 +312,11 @@ class Request(Record):
     by: str
     action: PeoplesAction
     key_id: str = ""  # empty for freeze and unfreeze
-    incident_id: str = ""  # what they looked at; empty: whatever the key's incident is
-    via: Via = "terminal"  # where they said it: in Slack and PagerDuty `by` was proved, at the terminal it is a word
-    until_ms: int | None = None  # of snooze and expected: until when
+    # What they looked at; empty: whatever the key's incident is.
+    incident_id: str = Field(default="", exclude_if=_nothing)
+    # Where they said it: in Slack and PagerDuty `by` was proved, at the terminal it is a word.
+    via: Via = Field(default="terminal", exclude_if=lambda via: via == "terminal")
+    until_ms: int | None = Field(default=None, exclude_if=_nothing)  # of snooze and expected: until when
     step: Step | None = None
     reason: Annotated[str, AfterValidator(redact)] = ""  # people paste keys into reasons
     facts: KeyFacts | None = None  # for a key that has no incident yet

@@ -106,9 +106,9 @@ class TestSnooze:
 
 def test_people_are_asked_anew_when_it_opens_again_or_turns_critical() -> None:
     case = opened()
-    assert shown(case).asked_since_ms == ms(0)
+    assert shown(case).asked_since_ms is None
     case = said(case, "snooze", for_s=600).case
-    assert shown(case).asked_since_ms == ms(0)
+    assert shown(case).asked_since_ms is None
     case = silent(case, 700).case
     assert shown(case).asked_since_ms == ms(660)
     case = found(case, finding(800, usd_per_min=90.0)).case
