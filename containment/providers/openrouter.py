@@ -121,7 +121,7 @@ class OpenRouterProvider:
         held = step == "disable" and key.disabled
         return Effect("yes" if held else "no", "the key is disabled" if key.disabled else "the key is enabled")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:
