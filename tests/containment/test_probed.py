@@ -208,6 +208,7 @@ async def test_a_command_is_confirmed_by_the_refusal_itself(front: FrontDoor) ->
     outcome = await stage.run(order)
     assert outcome.state is StepState.CONFIRMED
     assert "answered 40" in outcome.detail
+    assert front.secret not in f"{outcome}{stage.rows}{stage.saved}"
     if order.reversible:
         back = await stage.run(command(front.ref, "restore", facts=facts(provider_ref=front.ref)), {
             front.cut: stage.saved[order.command_id]

@@ -18,7 +18,8 @@ from containment.providers.openrouter import OpenRouterProvider
 from tests.containment.published import clients, query
 from tests.containment.published.checked import Checked
 from tests.containment.published.description import Description
-from tests.containment.published.files import document, published
+from tests.containment.published.files import Name, document, published
+from tests.containment.published.trim import USED, trimmed
 from tests.containment.servers import openrouter
 from tests.containment.servers.serve import Faulty, serving
 
@@ -142,6 +143,12 @@ def test_an_answer_of_iam_is_held_to_what_the_client_knows_of_it(was: str, now: 
     found = query.wrong_in_answer("ListServiceSpecificCredentials", 200, XML.replace(was, now).encode())
     assert bool(found) is deviates
     assert query.wrong_in_answer("ListBedrockKeys", 200, XML.encode())
+
+
+@pytest.mark.parametrize("name", ["google", "kubernetes", "litellm", "openai"])
+def test_a_file_holds_what_is_used_and_no_more(name: Name) -> None:
+    whole = document(name)
+    assert trimmed(whole, USED[name], whole["info"]["title"]) == whole
 
 
 class Canned:

@@ -86,8 +86,10 @@ class Description:
             yield f"{error.json_path}: {error.message}"
 
 
-def closed(schema: Any) -> Any:
+def closed(schema: Any, *, naming: bool = False) -> Any:
     """The same schema, refusing properties that it does not name, in the words of JSON Schema 2020-12.
+
+    `naming`: it maps names, which may be any, to schemas.
 
     >>> closed({"properties": {"a": {"type": "string", "nullable": True}}})["properties"]["a"]
     {'type': ['string', 'null']}
@@ -96,7 +98,10 @@ def closed(schema: Any) -> Any:
         return [closed(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {name: closed(each) for name, each in schema.items() if name not in {"nullable", "example", "examples"}}
+    if naming:
+        return {name: closed(each) for name, each in schema.items()}
+    kept = {name: each for name, each in schema.items() if name not in {"nullable", "example", "examples"}}
+    made = {name: closed(each, naming=name == "properties") for name, each in kept.items()}
     if schema.get("nullable") is True and isinstance(schema.get("type"), str):  # OpenAPI 3.0
         made["type"] = [schema["type"], "null"]
     if isinstance(made.get("properties"), dict) and made.get("additionalProperties", True) is True:

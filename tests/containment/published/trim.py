@@ -41,6 +41,7 @@ USED: Final[dict[str, tuple[str, ...]]] = {
 _PROSE: Final = frozenset(
     {"description", "summary", "title", "tags", "operationId", "security", "servers", "externalDocs", "deprecated"}
 )
+_EXAMPLE: Final = "x-example"
 _OTHER_FORMS: Final = frozenset({"application/yaml", "application/vnd.kubernetes.protobuf"})
 _REF: Final = "#/components/schemas/"
 _OF_EVERY_METHOD: Final = (
@@ -137,11 +138,11 @@ def _bare(part: Any, *, naming: bool = False) -> Any:
     kept = {
         name: _bare(each, naming=name in {"properties", "responses", "content"})
         for name, each in part.items()
-        if naming or not (name in _PROSE or name.startswith("x-"))
+        if naming or name == _EXAMPLE or not (name in _PROSE or name.startswith("x-"))
     }
     told = part.get("x-oaiMeta", {}).get("examples", {}) if isinstance(part.get("x-oaiMeta"), dict) else {}
     if not naming and isinstance(told, dict) and told.get("response"):
-        kept["x-example"] = told["response"]
+        kept[_EXAMPLE] = told["response"]
     return kept
 
 
