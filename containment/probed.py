@@ -15,7 +15,7 @@ from containment.providers.base import Effect, Provider, StepSpec
 from containment.providers.harmless import HarmlessCall
 from schemas.records import Step
 
-BEFORE: Final = "probe"  # in the saved pre-state: was the key refused before anything was done to it
+BEFORE: Final = "keyfuse_probe"  # in the saved pre-state: was the key refused before anything was done to it
 PATIENCE_S: Final = 1.0
 """For the look before the cut, after the snapshot is there."""
 _PROVES_NOTHING: Final = "; it was refused before anything was done, so this proves nothing"

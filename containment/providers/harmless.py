@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -17,7 +18,6 @@ import httpx
 from pydantic import SecretStr
 
 from containment.providers.base import Effect
-from containment.providers.http import trusting
 from schemas.config.wiring import ProviderConfig
 from schemas.records import Step
 
@@ -84,7 +84,7 @@ class HarmlessCall:
             timeout=timeout_s,
             follow_redirects=False,  # a key is not carried to wherever a redirect points
             headers={"user-agent": "keyfuse-probe", **self._kind.headers},
-            verify=trusting(config.ca_file) if config.ca_file else True,
+            verify=trusting_also(config.ca_file) if config.ca_file else True,
         )
 
     def notices(self, step: Step, ref: str) -> bool:
@@ -124,6 +124,16 @@ class HarmlessCall:
         if self._google:  # which says 403 of much else, and 400 of a key that is gone
             return "yes" if _google_reason(answer) in _GOOGLE_REFUSES else "unknown"
         return "yes" if answer.status_code in _REFUSED else "unknown"
+
+
+def trusting_also(ca_file: str) -> ssl.SSLContext:
+    """The usual certificates and those of a file: a gateway has one or the other. ValueError where it has none."""
+    context = httpx.create_ssl_context()
+    try:
+        context.load_verify_locations(ca_file)
+    except OSError as error:  # also what is in the file is no certificate
+        raise ValueError(f"ca_file {ca_file} cannot be used: {type(error).__name__}") from None
+    return context
 
 
 def _urls(config: ProviderConfig, kind: Kind) -> Callable[[str], tuple[str, ...]]:

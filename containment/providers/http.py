@@ -42,7 +42,7 @@ class JsonApi:
             timeout=timeout_s,
             follow_redirects=False,  # an admin key is not carried to wherever a redirect points
             headers={**authorization, **headers},
-            verify=trusting(ca_file) if ca_file else True,
+            verify=_trusting(ca_file) if ca_file else True,
         )
 
     async def call(
@@ -91,8 +91,7 @@ class JsonApi:
         await self._client.aclose()
 
 
-def trusting(ca_file: str) -> ssl.SSLContext:
-    """Trusts the certificates in a file alone. ValueError when it cannot be used."""
+def _trusting(ca_file: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
     except OSError as error:  # also what is in the file is no certificate

@@ -95,7 +95,8 @@ class ProviderConfig(Config):
     secret_file: str = ""
     """... or the file that holds it."""
     ca_file: str = ""
-    """kong, envoy and webhook: certificates (PEM) to trust instead of the public ones, for an address of your own."""
+    """kong, envoy and webhook: certificates (PEM) to trust instead of the public ones, for an address of your own; at
+    `probe_url` besides them."""
     probe_url: str = ""
     """Where a harmless call (GET) is made with a key whose `probe_secret_...` is in keys.yaml, to see that it is really
     refused. Answers a good key with success, others with 401 or 403. Several, separated by commas: all must refuse.
