@@ -138,10 +138,11 @@ def trusting_also(ca_file: str) -> ssl.SSLContext:
 
 def _urls(config: ProviderConfig, kind: Kind) -> Callable[[str], tuple[str, ...]]:
     if config.probe_url:
-        addresses, path = config.probe_url, ""
+        urls = _parts(config.probe_url)
+    elif kind.path:
+        urls = tuple(part.rstrip("/") + kind.path for part in _parts((kind.shared and config.base_url) or kind.address))
     else:
-        addresses, path = (config.base_url if kind.shared else "") or kind.address, kind.path
-    urls = tuple(part.strip().rstrip("/") + path for part in addresses.split(",") if part.strip() and has_call(config))
+        urls = ()
 
     def of(ref: str) -> tuple[str, ...]:
         if config.kind == "google" and "/serviceAccounts/" in ref:
@@ -150,6 +151,10 @@ def _urls(config: ProviderConfig, kind: Kind) -> Callable[[str], tuple[str, ...]
         return tuple(url.replace("{account}", found["account"] if found else "") for url in urls)
 
     return of
+
+
+def _parts(addresses: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in addresses.split(",") if part.strip())
 
 
 def _google_reason(answer: httpx.Response) -> str:

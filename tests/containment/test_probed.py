@@ -16,8 +16,8 @@ from schemas.config.responses import RetryConfig
 from schemas.config.wiring import ProviderConfig
 from schemas.records import StepState
 from tests.containment.build import command, facts
-from tests.containment.front_doors import FRONT_DOORS, FrontDoor
-from tests.containment.servers.serve import Misbehave
+from tests.containment.front_doors import FRONT_DOORS, Door, FrontDoor
+from tests.containment.servers.serve import Faulty, Misbehave, serving
 from tests.containment.test_execute import Stage
 
 SECRET = "its-value"
@@ -190,6 +190,26 @@ def test_a_kind_without_a_call_needs_an_address() -> None:
     assert not has_call(ProviderConfig(kind="vault"))
     assert not has_call(ProviderConfig(kind="kong", base_url="http://127.0.0.1:9"))
     assert has_call(ProviderConfig(kind="vault", probe_url="http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({"kind": "vault", "probe_url": "URL/models/"}, ["/models/"]),
+        ({"kind": "openai", "base_url": "URL/v1/"}, ["/v1/models"]),
+        ({"kind": "openai", "base_url": "http://127.0.0.1:9/v1", "probe_url": "URL/a , URL/b,"}, ["/a", "/b"]),
+        ({"kind": "google", "base_url": "http://127.0.0.1:9", "probe_url": "URL/v1beta/models"}, ["/v1beta/models"]),
+        ({"kind": "azure", "probe_url": "URL/{account}/models"}, ["/shop/models"]),
+    ],
+)
+async def test_the_call_goes_where_the_settings_say(settings: dict[str, str], asked: list[str]) -> None:
+    door = Faulty(Door("authorization", f"Bearer {SECRET}", lambda: True))
+    async with serving(door) as url:
+        config = ProviderConfig.model_validate({name: text.replace("URL", url) for name, text in settings.items()})
+        call = HarmlessCall(config, timeout_s=5)
+        await call.look("6b1f8a54-0000-4000-8000-1d2e3f405162/ai-prod/shop/Key1", SecretStr(SECRET))
+        await call.close()
+    assert sorted(path for _, path in door.requests) == asked
 
 
 async def test_a_provider_with_a_probe_of_its_own_keeps_it() -> None:
