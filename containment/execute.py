@@ -155,7 +155,7 @@ class _Run:
             books = await self.calls.once("read_back", lambda: self.provider.in_effect(step, self.calls.ref))
             if books.state != want or not probe:
                 return books.state, books
-            probed = await self.calls.once("probe", lambda: self.provider.probe(self.calls.ref))
+            probed = await self.calls.once("probe", lambda: self.provider.probe(step, self.calls.ref))
         except ProviderError as error:
             return "unknown", Effect("unknown", str(error))
         if probed is None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
-from urllib.parse import urlsplit
 
 from containment.providers.build import DECLARED, KEYLESS, REPLICATED, SELF_HOSTED
 from containment.providers.build import KINDS as PROVIDER_KINDS
@@ -16,16 +15,17 @@ from schemas.config.wiring import DeclaredStepConfig, LeaksConfig, ProviderConfi
 from schemas.fingerprint import FINGERPRINT, VERSION
 from schemas.records import EXPECTED_MAX_MS
 from service.channel_checks import CHANNEL_KINDS, TO_URL, lacking, misplaced, needs_secret, secrets_of_answers
-from service.config_errors import ConfigError, Loc, did_you_mean, shown
+from service.config_errors import Loc, did_you_mean, shown
 from service.config_tree import Folder
+from service.field_checks import Errors, Sources
+from service.field_checks import address as _address
+from service.field_checks import variable as _variable
+from service.probe_checks import probes, probes_of_keys
 from service.yaml_source import Source
 from storage.dsn import parse_dsn
 from storage.errors import StoreError
 
-_VARIABLE: Final = re.compile(r"[A-Z_][A-Z0-9_]{0,99}")
 _TOPIC_PREFIX: Final = re.compile(r"[A-Za-z0-9._-]{0,100}")
-Sources = Mapping[str, Source]  # by the part of the folder; only those files whose settings are valid by themselves
-Errors = Iterator[ConfigError]
 
 
 def cross_check(folder: Folder, sources: Sources) -> Errors:
@@ -140,27 +140,6 @@ def _one_secret(source: Source, loc: Loc, owner: ChannelConfig | ProviderConfig,
         yield source.error((*loc, "secret_env"), "nothing", "secret_env or secret_file: where its secret is")
 
 
-def _variable(source: Source, loc: Loc, name: str) -> Errors:
-    """Strict on purpose: a token pasted where its variable's name belongs is caught here, and not shown."""
-    digits = sum(letter.isdigit() for letter in name)
-    pasted = len(name) >= 20 and "_" not in name and digits >= 3
-    if name and (pasted or not _VARIABLE.fullmatch(name)):
-        expected = "the name of an environment variable: capital letters, digits and _, like SLACK_TOKEN"
-        yield source.error(loc, shown(name, loc=loc), expected)
-
-
-def _address(source: Source, loc: Loc, url: str) -> Errors:
-    if not url:
-        return
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        good = False
-    if not good:
-        yield source.error(loc, shown(url), "an address that begins with https:// or http://")
-
-
 def _keys(folder: Folder, sources: Sources) -> Errors:
     source = sources["keys"]
     first: dict[str, int] = {}
@@ -264,4 +243,6 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]]
     (("responses",), _named_key_ids("responses", _ids_of_responses)),
     (("keys", "responses", "wiring"), _acting_provider),
     (("shadow",), _shadow),
+    (("wiring",), probes),
+    (("keys", "wiring"), probes_of_keys),
 )

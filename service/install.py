@@ -24,6 +24,7 @@ from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts
 from service.config_folder import Folder, FolderWatch
 from service.errors import UserError
+from service.probes import with_probe
 from service.secrets import create_pepper, load_pepper, resolve
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
@@ -160,7 +161,11 @@ class Install:
             what = f"provider {name}"
             secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
             try:
-                built[name] = build_provider(name, config, secret, timeout_s=self.folder.responses.retry.timeout_s)
+                timeout_s = self.folder.responses.retry.timeout_s
+                provider = build_provider(name, config, secret, timeout_s=timeout_s)
+                built[name] = with_probe(
+                    provider, config, lambda: self.folder.keys, environ=self.environ, timeout_s=timeout_s
+                )  # fmt: skip
             except ValueError as error:
                 raise UserError(str(error)) from error
         return built

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from containment.providers.build import KINDS
+from containment.providers.harmless import KINDS as CALLS
 
 PAGES: Final = Path(__file__).parents[1] / "docs" / "providers"
 WITHOUT_PAGE: Final = frozenset({"sandbox"})
@@ -20,6 +21,10 @@ HEAD: Final = """# Providers
 
 What Keyfuse can do to one key at each provider: every step is read back after it was ordered, and what was there before
 is kept, so that what has an undo can be undone. Nothing here was tried against a provider's own production service.
+
+"Verified by" is what is always looked at. Where a key's own secret is at hand, a cut is tried with it as well:
+[a call with the key](containment.md#a-call-with-the-key). {with_call} know
+such a call, the others are told it (`probe_url`).
 
 <!-- Made by `python -m service.provider_page` from the pages of the providers; a test keeps it true. -->
 
@@ -66,7 +71,8 @@ def tried_on(kind: str) -> str:
 
 def page() -> str:
     """The whole page."""
-    return HEAD + "\n".join(_lines()) + "\n"
+    with_call = sorted(kind for kind, how in CALLS.items() if how.path)
+    return HEAD.format(with_call=", ".join(with_call)) + "\n".join(_lines()) + "\n"
 
 
 def _lines() -> Iterator[str]:

@@ -79,7 +79,7 @@ class AnthropicProvider:
         status = await self._status(ref)
         return Effect("yes" if status in _HOLDS[step] else "no", f"the key is {status}")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

@@ -147,7 +147,7 @@ class AwsProvider:
         held = status == "deleted" or (step == "disable" and status in _OFF)
         return Effect("yes" if held else "no", f"the key is {status.lower()}")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

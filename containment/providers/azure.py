@@ -165,7 +165,7 @@ class AzureProvider:
         gone = self._replaced(ref, key, hashes)
         return Effect("yes" if gone else "no", f"{key.slot} has {'another' if gone else 'still the same'} value")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

@@ -59,8 +59,11 @@ class Provider(Protocol):
     async def in_effect(self, step: Step, ref: str) -> Effect:
         """Read back whether the step holds. Never trusts what `apply` was answered."""
 
-    async def probe(self, ref: str) -> Effect | None:
-        """Is the key really refused ("yes") or served ("no")? None where that takes the key's secret."""
+    async def probe(self, step: Step, ref: str) -> Effect | None:
+        """Is the key really refused ("yes") or served ("no")? None where that takes the key's secret, or tells nothing.
+
+        `step` is the one that was ordered or undone; see `containment.probed` for keys whose secret is at hand.
+        """
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:
         """Put back what `snapshot` saw; returns what the provider said."""

@@ -95,7 +95,7 @@ class DeclaredProvider(ABC):
         self._known(step)
         return await self._state("check", step, ref)
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

@@ -110,7 +110,7 @@ class EnvoyProvider:
             return Effect("no", f"the Secret {at.secret} has a key for {at.client}")
         return Effect("yes", f"the Secret {at.secret} has no key for {at.client}, and {at.secret}{ASIDE} keeps it")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

@@ -106,7 +106,7 @@ class GoogleProvider:
     async def in_effect(self, step: Step, ref: str) -> Effect:
         return await self._able(step, ref).in_effect(step, ref)
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

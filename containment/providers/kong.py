@@ -129,7 +129,7 @@ class KongProvider:
         at = _parse(ref)
         return await self._gone(at) if step == "revoke" else _effect(step, await self._plugins(step, at))
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ started.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -35,6 +36,7 @@ STEPS: Final[Mapping[Step, StepSpec]] = MappingProxyType(
         "revoke": StepSpec(False, "key", 60, "Deletes the virtual key for good; its users need a new one."),
     }
 )
+_HASH: Final = re.compile(r"[0-9a-fA-F]{64}")  # what LiteLLM takes for one; all else it refuses, but a key's value
 T = TypeVar("T")
 
 
@@ -122,7 +124,7 @@ class LiteLLMProvider:
         held = all(info.throttled() if step == "throttle" else info.blocked for info in infos)
         return self._seen(step, ref, held=held)
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:
@@ -223,10 +225,12 @@ async def _read(replica: _Replica, ref: str) -> _Info:
 
 
 def _is_hash(ref: str) -> bool:
-    return bool(ref.strip()) and not ref.startswith("sk-")
+    return _HASH.fullmatch(ref) is not None
 
 
 def _checked(ref: str) -> str:
     if not _is_hash(ref):
-        raise Refused(Reason.BAD_REF, "provider_ref must be the key's hash for LiteLLM, never its value")
+        raise Refused(
+            Reason.BAD_REF, "provider_ref must be the key's hash (64 hex digits) for LiteLLM, never its value"
+        )
     return ref

@@ -72,7 +72,7 @@ class MemoryProvider:
         held = ref in self._throttled if step == "throttle" else _LEVEL[self._level[ref]] >= _LEVEL[step]
         return Effect("yes" if held else "no", f"the key is {self._level[ref]}")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         self._begin("probe", ref)
         refused = self._level[ref] != "active"
         if self._stale.get(ref, 0) > 0:

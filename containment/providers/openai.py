@@ -151,7 +151,7 @@ class OpenAIProvider:
             raise
         return Effect("no", f"the {_noun(at)} still exists")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

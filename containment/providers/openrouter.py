@@ -46,6 +46,7 @@ class _Key(BaseModel, strict=True):
     include_byok_in_limit: bool = False
     usage: _Usd
     byok_usage: _Usd = 0.0
+    last_used_at: str | None = None
 
     def spent_usd(self) -> float:
         """What counts against a limit that is never reset."""
@@ -119,9 +120,11 @@ class OpenRouterProvider:
         if step == "throttle":
             return Effect("yes" if self._held(key) else "no", _limit_words(key))
         held = step == "disable" and key.disabled
-        return Effect("yes" if held else "no", "the key is disabled" if key.disabled else "the key is enabled")
+        words = "the key is disabled" if key.disabled else "the key is enabled"
+        used = f", last used {key.last_used_at[:20]}" if key.last_used_at else ""  # a hint where nobody has its secret
+        return Effect("yes" if held else "no", words + used)
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ class SandboxProvider:
         held = status == "revoked" or (step == "disable" and status == "disabled")
         return Effect("yes" if held else "no", f"the key is {status}")
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         doing = f"probe {ref}"
         status = (await self._api.call("POST", f"{_path(ref)}/probe", doing)).get("status_code")
         if not isinstance(status, int):

@@ -101,7 +101,7 @@ class VaultProvider:
             return Effect("yes", "Vault holds no such lease any more")
         return Effect("no", "Vault still holds it: " + ", ".join(f"{name} {value}" for name, value in held.items()))
 
-    async def probe(self, ref: str) -> Effect | None:
+    async def probe(self, step: Step, ref: str) -> Effect | None:
         return None
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:

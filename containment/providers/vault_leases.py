@@ -46,7 +46,7 @@ class Leases:
         answer = await self._call(doing, lambda: self._client.sys.read_lease(lease))
         if answer.status_code == 400 and _GONE in (_object(answer).get("errors") or ()):
             return None
-        data = self._good(doing, answer)
+        data = await self._good(doing, answer)
         ends = data.get("expire_time", ...)
         if data.get("id") != lease or not isinstance(ends, str | None):
             raise Retryable(Reason.NONSENSE, f"{doing}: the answer is not this lease")
@@ -59,7 +59,7 @@ class Leases:
         # None is 404 with an empty list of errors; a path that Vault does not serve is 404 with words.
         if answer.status_code == 404 and _object(answer).get("errors") == []:
             return 0
-        keys = self._good(doing, answer).get("keys")
+        keys = (await self._good(doing, answer)).get("keys")
         if not isinstance(keys, list):
             raise Retryable(Reason.NONSENSE, f"{doing}: the answer is not a list of leases")
         return len(keys)
@@ -79,7 +79,7 @@ class Leases:
         path, asked = f"/v1/sys/leases/{what}", {**body, "sync": True}
         answer = await self._call(doing, lambda: self._client.adapter.post(path, json=asked))
         if answer.status_code >= 300:
-            raise self._failed(doing, answer)
+            raise await self._failed(doing, answer)
 
     async def _call(self, doing: str, call: Callable[[], requests.Response]) -> requests.Response:
         try:
@@ -89,22 +89,27 @@ class Leases:
         except requests.RequestException as exc:
             raise Retryable(Reason.NETWORK, f"{doing}: no connection ({type(exc).__name__})") from None
 
-    def _good(self, doing: str, answer: requests.Response) -> dict[str, Any]:
+    async def _good(self, doing: str, answer: requests.Response) -> dict[str, Any]:
         """The `data` of an answer that is one."""
         if answer.status_code >= 300:
-            raise self._failed(doing, answer)
+            raise await self._failed(doing, answer)
         whole = _object(answer)
         data = whole.get("data", whole)  # the documentation shows it bare, Vault wraps it
         if not isinstance(data, dict):
             raise Retryable(Reason.NONSENSE, f"{doing}: the answer is not what Vault documents")
         return data
 
-    def _failed(self, doing: str, answer: requests.Response) -> ProviderError:
+    async def _failed(self, doing: str, answer: requests.Response) -> ProviderError:
         said = redact(answer.text, self._secret)
         status = answer.status_code
-        if status == 403 and _BAD_TOKEN.search(said):
-            status = 401  # Vault answers 403 for a token it does not know, too
+        if status == 403 and (_BAD_TOKEN.search(said) or await self._knows_no_such_token(doing)):
+            status = 401  # Vault answers 403 for a token it does not know, too, and mostly in the same words
         return by_status(status, doing, said, retry_after=answer.headers.get("retry-after"))
+
+    async def _knows_no_such_token(self, doing: str) -> bool:
+        """Every token may look at itself, by the policy that all have unless somebody took it away."""
+        answer = await self._call(doing, lambda: self._client.adapter.get("/v1/auth/token/lookup-self"))
+        return answer.status_code == 403
 
 
 def _object(answer: requests.Response) -> dict[str, Any]:

@@ -22,6 +22,10 @@ class KeyConfig(Config):
     Kong `CONSUMER/KEY_AUTH_ID` (and `/sole`), Envoy `NAMESPACE/SECRET/CLIENT_ID`,
     AWS `iam/USER/AKIA...`, `bedrock/USER/ACCA...`, `role/ROLE` or `user/USER`, Google the resource's name, like
     `projects/P/locations/global/keys/K`."""
+    probe_secret_env: str = ""
+    """Environment variable, of the contain worker alone, with the key itself: a cut is then tried with it ..."""
+    probe_secret_file: str = ""
+    """... or the file that holds it, read at each try. Optional: without it a cut is read back, and not tried."""
     team: str = "unknown"
     """Owning team; routes by it."""
     app: str = "unknown"

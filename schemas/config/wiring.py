@@ -113,7 +113,15 @@ class ProviderConfig(Config):
     secret_file: str = ""
     """... or the file that holds it."""
     ca_file: str = ""
-    """kong, envoy and webhook: certificates (PEM) to trust instead of the public ones, for an address of your own."""
+    """kong, envoy and webhook: certificates (PEM) to trust instead of the public ones, for an address of your own; at
+    `probe_url` besides them."""
+    probe_url: str = ""
+    """Where a harmless call (GET) is made with a key whose `probe_secret_...` is in keys.yaml, to see that it is really
+    refused. Answers a good key with success, others with 401 or 403. Several, separated by commas: all must refuse.
+    Empty: the provider's own list of models (openrouter: its own key); kong, envoy and others have none."""
+    probe_header: str = ""
+    """The header that carries the key in that call. Empty: the kind's own (kong: apikey, envoy: x-api-key,
+    else mostly Authorization, with Bearer before the key)."""
     throttle_usd: Annotated[float, Field(gt=0, le=1000)] = 1
     """openrouter: what a throttled key may still spend, in USD."""
     degrade_to: Annotated[tuple[str, ...], Field(max_length=500)] = ()

@@ -51,7 +51,7 @@ async def litellm_bench() -> AsyncIterator[Bench]:
     def make(secret: SecretStr, url: str, timeout_s: float) -> Provider:
         return LiteLLMProvider("litellm", secret, base_url=url, timeout_s=timeout_s)
 
-    async with over_http(litellm.create(SECRET, {"88dc28": None}), make, "88dc28", "99ef00") as bench:
+    async with over_http(litellm.create(SECRET, {litellm.KEY: None}), make, litellm.KEY, "9" * 64) as bench:
         yield bench
 
 

@@ -33,7 +33,7 @@ def aws_bench(name: str, ref: Callable[[aws.World], str], unknown: str) -> MakeB
                 own = SecretStr(f"{world.own_id}:{secret.get_secret_value()}")
                 return AwsProvider(name, own, base_url=url, timeout_s=timeout_s)
 
-            async with over_http(aws.app, make, ref(world), unknown, layer=aws.FaultyQueries) as bench:
+            async with over_http(aws.App(), make, ref(world), unknown, layer=aws.FaultyQueries) as bench:
                 yield bench
 
     return bench

@@ -15,7 +15,7 @@ from containment.providers.base import Provider
 from containment.providers.openrouter import OpenRouterProvider
 from containment.providers.vault import VaultProvider
 from tests.containment.bench import SECRET, Bench, over_http
-from tests.containment.servers import azure, openrouter, vault
+from tests.containment.servers import azure, openbao, openrouter, vault
 from tests.containment.servers.serve import is_change
 
 MakeBench = Callable[[], AbstractAsyncContextManager[Bench]]
@@ -66,6 +66,7 @@ async def azure_bench() -> AsyncIterator[Bench]:
     ref, unknown = azure_ref("shop", shop.key("Key1")), azure_ref("nobodys")
     app = azure.create(SECRET, {"shop": shop})
     async with over_http(app, make, ref, unknown, is_change=asks_azure) as bench:
+        bench.impatient_s = 0.5  # Microsoft's client takes a while until it asks
         yield bench
 
 
@@ -91,9 +92,29 @@ def vault_bench(name: str, ref: str, unknown: str) -> MakeBench:
     return bench
 
 
+def openbao_bench(name: str, *, prefix: bool) -> MakeBench:
+    """A real server. It is made anew for each test: that takes less than a second, and leaves nothing behind."""
+
+    @contextlib.asynccontextmanager
+    async def bench() -> AsyncIterator[Bench]:
+        def make(secret: SecretStr, url: str, timeout_s: float) -> Provider:
+            return VaultProvider(name, secret, base_url=url, timeout_s=timeout_s)
+
+        async with openbao.serving_openbao(SECRET) as server:
+            lease = await server.lend()
+            await server.lend("other")
+            ref, unknown = ("prefix:pki/issue/shop", "prefix:pki/issue/nobody") if prefix else (lease, f"{lease}x")
+            async with over_http(server, make, ref, unknown, is_change=asks_vault) as bench:
+                yield bench
+
+    return bench
+
+
 KEEPERS: dict[str, MakeBench] = {
     "azure": azure_bench,
     "openrouter": openrouter_bench,
     "vault/lease": vault_bench("vault/lease", "openai/creds/shop/h31Z7", "openai/creds/shop/gone"),
     "vault/prefix": vault_bench("vault/prefix", "prefix:openai/creds/shop", "prefix:openai/creds/nobody"),
+    "vault/lease-openbao": openbao_bench("vault/lease-openbao", prefix=False),
+    "vault/prefix-openbao": openbao_bench("vault/prefix-openbao", prefix=True),
 }

@@ -108,7 +108,7 @@ class TestSandbox:
         seen = []
         for now_s in (0.0, 4.9, 5.0):
             practice.clock[0] = now_s
-            probed = await practice.provider.probe("fp1:a")
+            probed = await practice.provider.probe("disable", "fp1:a")
             assert probed is not None
             seen.append((await practice.call(), await practice.call(path="/v1/use"), probed.state))
         assert seen == [(200, 200, "no"), (200, 200, "no"), (401, 401, "yes")]
@@ -204,10 +204,10 @@ class TestBuild:
             build_provider("mine", config, secret)
 
     async def test_a_line_break_after_the_secret_in_its_file_does_no_harm(self) -> None:
-        async with serving(Faulty(litellm.create("plainly-secret", {"88dc28": None}))) as url:
+        async with serving(Faulty(litellm.create("plainly-secret", {litellm.KEY: None}))) as url:
             config = ProviderConfig(kind="litellm", base_url=url)
             provider = build_provider("mine", config, SecretStr("plainly-secret\n"))
-            assert (await provider.snapshot("88dc28"))["blocked"] == "no"
+            assert (await provider.snapshot(litellm.KEY))["blocked"] == "no"
             await provider.close()
 
     def test_what_reaches_further_than_the_key_is_no_choice_without_a_person(self) -> None:

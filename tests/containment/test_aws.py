@@ -44,7 +44,7 @@ class Stage:
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     with aws.account(SECRET) as world:
-        faulty = aws.FaultyQueries(aws.app)
+        faulty = aws.FaultyQueries(aws.App())
         async with serving(faulty) as url:
             provider = AwsProvider("aws", SecretStr(f"{world.own_id}:{SECRET}"), base_url=url)
             yield Stage(world, faulty, url, provider)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -18,7 +19,9 @@ from fastapi import FastAPI, Request, Response
 from pydantic import SecretStr
 
 from containment.providers.errors import Reason, Refused, Retryable
+from containment.providers.harmless import HarmlessCall, trusting_also
 from containment.providers.http import JsonApi
+from schemas.config.wiring import ProviderConfig
 from tests.containment.servers.serve import Faulty, Misbehave, serving
 
 SECRET = SecretStr("plainly-secret")
@@ -73,6 +76,22 @@ class TestTrust:
                 await api.call("GET", "/", "read")
             await api.close()
         assert caught.value.reason is Reason.NETWORK
+
+    async def test_a_call_with_a_key_trusts_it_too(self, certificate: tuple[Path, Path]) -> None:
+        async with over_tls(certificate) as url:
+            seen = []
+            for ca_file in (str(certificate[0]), ""):
+                call = HarmlessCall(ProviderConfig(kind="kong", probe_url=url, ca_file=ca_file), timeout_s=5)
+                seen.append((await call.look("shop", SECRET)).state)
+                await call.close()
+        assert seen == ["no", "unknown"]
+
+    def test_a_call_with_a_key_trusts_the_usual_ones_as_well(self, certificate: tuple[Path, Path]) -> None:
+        """The admin API has a certificate of the house, the gateway that the world sees a public one."""
+        usual = httpx.create_ssl_context().cert_store_stats()["x509"]
+        assert trusting_also(str(certificate[0])).cert_store_stats()["x509"] == usual + 1 > 10
+        with pytest.raises(ValueError, match="ca_file /nowhere cannot be used"):
+            trusting_also("/nowhere")
 
 
 class Echo:

@@ -20,7 +20,7 @@ from tests.containment.servers.serve import Faulty, Misbehave, body, serving
 from tests.containment.test_execute import Stage
 
 SECRET = SecretStr("plainly-secret")
-KEY = "88dc28"
+KEY = litellm.KEY
 
 
 @dataclass
@@ -211,18 +211,19 @@ async def test_old_versions_answer_401_for_an_unknown_key_and_are_understood() -
     async with serving(Faulty(litellm.create("plainly-secret", {}, unknown_status=401))) as url:
         provider = LiteLLMProvider("litellm", SECRET, base_url=url)
         with pytest.raises(Refused) as caught:
-            await provider.apply("block", "99ef00")
+            await provider.apply("block", "9" * 64)
         await provider.close()
     assert caught.value.reason is Reason.UNKNOWN_KEY
 
 
-async def test_a_key_value_in_the_registry_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize("ref", ["sk-abcdef", "abcdef", "abcdef" + "0" * 59, "abcdef" + "g" * 58])
+async def test_what_is_no_hash_is_refused_as_litellm_would_and_not_repeated(ref: str) -> None:
     provider = LiteLLMProvider("litellm", SECRET, base_url="http://127.0.0.1:9")
     for step in STEPS:
         with pytest.raises(Refused, match="never its value") as caught:
-            await provider.apply(step, "sk-abcdef")
+            await provider.apply(step, ref)
         assert "abcdef" not in str(caught.value)
-    assert provider.steps_of("sk-abcdef") == {}
+    assert provider.steps_of(ref) == {}
     await provider.close()
 
 

@@ -117,3 +117,10 @@ async def test_a_delete_that_does_not_say_so_is_not_believed() -> None:
         assert (await provider.in_effect("revoke", LIVE)).state == "no"
         assert await provider.apply("revoke", LIVE) == "deleted"
         assert (await provider.apply("revoke", LIVE)).startswith("already gone")
+
+
+async def test_when_the_key_was_last_used_is_told_to_people() -> None:
+    async with shop(Key()) as (provider, _):
+        await provider.apply("disable", LIVE)
+        seen = await provider.in_effect("disable", LIVE)
+    assert seen.words == "the key is disabled, last used 2026-11-29T23:58:27Z"

@@ -21,7 +21,7 @@ from tests.containment.servers.serve import Misbehave, body
 
 NOT_PROVIDERS = {  # what adapters are made of, not adapters
     "aws_iam", "azure_arm", "azure_identity", "base", "build", "declared", "errors", "google_keys", "google_rest",
-    "http", "openai_limits", "openai_project", "redact", "sdk_errors", "vault_leases",
+    "harmless", "http", "openai_limits", "openai_project", "redact", "sdk_errors", "vault_leases",
 }  # fmt: skip
 STEPS: dict[str, tuple[Step, ...]] = {
     "openai": ("throttle", "degrade", "block", "revoke"),
@@ -43,7 +43,10 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "openrouter": ("throttle", "disable", "revoke"),
     "vault/lease": ("revoke",),
     "vault/prefix": ("revoke",),
+    "vault/lease-openbao": ("revoke",),
+    "vault/prefix-openbao": ("revoke",),
 }
+KEEPS_LEASES = [name for name in STEPS if name.startswith("vault/")]
 COMES_BACK = {("google/key", "revoke")}  # what is deleted there can be had back
 EACH = [(name, step) for name, steps in STEPS.items() for step in steps]
 UNDOABLE = [(name, step) for name, step in EACH if step != "revoke" or (name, step) in COMES_BACK]
@@ -155,9 +158,9 @@ async def test_a_step_it_does_not_have_is_refused(bench: Bench) -> None:
 
 @each_provider
 async def test_a_probe_where_it_exists_tells_a_cut_key_from_a_live_one(bench: Bench) -> None:
-    live = await bench.provider.probe(bench.ref)
+    live = await bench.provider.probe(STEPS[bench.provider.name][-1], bench.ref)
     await bench.provider.apply(STEPS[bench.provider.name][-1], bench.ref)
-    cut = await bench.provider.probe(bench.ref)
+    cut = await bench.provider.probe(STEPS[bench.provider.name][-1], bench.ref)
     if live is None:
         assert cut is None
     else:
@@ -185,7 +188,7 @@ async def test_an_unknown_key_is_refused_for_good(bench: Bench, step: Step) -> N
         assert caught.value.reason is Reason.UNKNOWN_KEY
 
 
-@pytest.mark.parametrize("bench", ["openai", "litellm", "openrouter", "vault/lease", "vault/prefix"], indirect=True)
+@pytest.mark.parametrize("bench", ["openai", "litellm", "openrouter", *KEEPS_LEASES], indirect=True)
 async def test_a_key_unknown_from_the_start_is_not_taken_for_a_deleted_one(bench: Bench) -> None:
     """Deleting leaves nothing to read, so the snapshot before is what tells a typing mistake from success."""
     with pytest.raises(Refused) as caught:

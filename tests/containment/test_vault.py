@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import AsyncIterator
+from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -13,7 +15,7 @@ from containment.providers.build import build_provider, steps_configured
 from containment.providers.errors import Reason, Refused, Retryable
 from containment.providers.vault import VaultProvider
 from schemas.config.wiring import ProviderConfig
-from tests.containment.servers import vault
+from tests.containment.servers import openbao, vault
 from tests.containment.servers.serve import Faulty, Misbehave, body, serving
 
 SECRET = SecretStr("plainly-secret")
@@ -134,3 +136,63 @@ async def test_nobody_at_the_address_is_a_matter_of_the_network() -> None:
         await provider.snapshot(ONE)
     await provider.close()
     assert caught.value.reason is Reason.NETWORK
+
+
+async def test_a_wrong_token_that_is_denied_like_a_right_one_is_told_by_looking_itself_up() -> None:
+    for secret, reason in (("plainly-secret", Reason.FORBIDDEN), ("another", Reason.BAD_CREDENTIALS)):
+        app = vault.create("plainly-secret", {ONE}, sudo=False, names_the_fault=False)
+        async with serving(Faulty(app)) as url:
+            provider = VaultProvider("vault", SecretStr(secret), base_url=url)
+            with pytest.raises(Refused) as caught:
+                await provider.snapshot("prefix:openai/creds/shop")
+            await provider.close()
+        assert caught.value.reason is reason
+
+
+class TestTheStandIn:
+    """Our server beside OpenBao: the same answers to the same requests."""
+
+    REQUESTS = (
+        ("PUT", "/lookup", {"lease_id": "LEASE"}),
+        ("PUT", "/lookup", {"lease_id": "LEASEx"}),
+        ("LIST", "/lookup/pki/issue/shop", None),
+        ("LIST", "/lookup/pki/issue", None),
+        ("LIST", "/lookup/pki/issue/nobody", None),
+        ("POST", "/revoke", {"lease_id": "LEASEx", "sync": True}),
+        ("POST", "/revoke", {"lease_id": "LEASE", "sync": True}),
+        ("PUT", "/lookup", {"lease_id": "LEASE"}),
+        ("POST", "/revoke-prefix/pki/issue/nobody", {"sync": True}),
+        ("POST", "/revoke-prefix/pki/issue/shop", {"sync": True}),
+        ("LIST", "/lookup/pki/issue/shop", None),
+    )
+
+    async def answers(self, url: str, lease: str, token: str) -> list[tuple[int, Any]]:
+        headers = {"X-Vault-Token": token, "X-Vault-Request": "true"}
+        async with httpx.AsyncClient(base_url=f"{url}/v1/sys/leases", headers=headers) as client:
+            found = []
+            for method, path, body_ in self.REQUESTS:
+                asked = body_ and {name: lease + "x" * (value == "LEASEx") if isinstance(value, str) else value
+                                   for name, value in body_.items()}  # fmt: skip
+                answer = await client.request(method, path, json=asked)
+                found.append((answer.status_code, told(answer.json()) if answer.content else None))
+            return found
+
+    async def test_it_answers_as_openbao_does(self) -> None:
+        async with openbao.serving_openbao("plainly-secret") as real:
+            lease = await real.lend()
+            told_by_it = await self.answers(real.url, lease, "plainly-secret")
+            denied_by_it = await self.answers(real.url, lease, "another")
+        ours = vault.create("plainly-secret", {lease}, names_the_fault=False)
+        async with serving(Faulty(ours)) as url:
+            assert await self.answers(url, lease, "plainly-secret") == told_by_it
+            assert await self.answers(url, lease, "another") == denied_by_it
+        assert {status for status, _ in told_by_it} == {200, 204, 400, 404}
+
+
+def told(answer: Any) -> Any:
+    """What an answer says: errors and what stands under `data`, but for what differs each time."""
+    data = answer.get("data")
+    if isinstance(data, dict):
+        same = {"id", "path", "keys"}
+        data = {name: value if name in same else type(value).__name__ for name, value in data.items()}
+    return {"errors": answer.get("errors"), "data": data}

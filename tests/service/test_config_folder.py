@@ -360,6 +360,40 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         'keyfuse.yaml:2 providers.p.base_url: "b:4000" -> an address that begins with https:// or http://',
     ),
     (
+        "a call with a key to nowhere",
+        {"keyfuse": "providers:\n  p: {kind: openai, secret_env: K, probe_url: 'https://a/models, b/models'}\n"},
+        'keyfuse.yaml:2 providers.p.probe_url: "b/models" -> an address that begins with https:// or http://',
+    ),
+    (
+        "a key's secret in two places",
+        {
+            "keyfuse": "providers:\n  p: {kind: openai, secret_env: K}\n",
+            "keys": "keys:\n- {key_id: k, provider: p, probe_secret_env: A, probe_secret_file: /b}\n",
+        },
+        "keys.yaml:2 keys[0].probe_secret_file: a second place for the secret -> probe_secret_env or probe_secret_file",
+    ),
+    (
+        "a key's secret for a kind that has no call",
+        {
+            "keyfuse": "providers:\n  p: {kind: vault, base_url: 'https://v', secret_env: K}\n",
+            "keys": "keys:\n- {key_id: k, provider: p, probe_secret_file: /b}\n",
+        },
+        'keys.yaml:2 keys[0].probe_secret_file: "/b" -> nothing, or a probe_url under `providers: p:` in keyfuse.yaml',
+    ),
+    (
+        "a key's secret for nobody",
+        {"keys": "keys:\n- {key_id: k, provider: p, probe_secret_env: KEY_OF_SHOP}\n"},
+        "keys.yaml:2 keys[0].probe_secret_env: another text (not shown: it may be a secret) -> nothing, or",
+    ),
+    (
+        "a key where its variable's name belongs",
+        {
+            "keyfuse": "providers:\n  p: {kind: openai, secret_env: K}\n",
+            "keys": "keys:\n- {key_id: k, provider: p, probe_secret_env: 'K Y'}\n",
+        },
+        "keys.yaml:2 keys[0].probe_secret_env:",
+    ),
+    (
         "key twice",
         {"keys": f"keys:\n- key_id: '{FP}'\n  provider: a\n- key_id: '{FP}'\n  provider: b\n"},
         f'keys.yaml:4 keys[1].key_id: "{FP}" again -> each key once (first on line 2)',

@@ -52,7 +52,7 @@ class World:
         return [o for o in self.outbox.of(Topic.OUTCOMES)[before:] if isinstance(o, Outcome)]
 
     async def refused(self, key_id: str = KEY) -> bool:
-        effect = await self.provider.probe(key_id)
+        effect = await self.provider.probe("disable", key_id)
         assert effect is not None
         return effect.state == "yes"
 

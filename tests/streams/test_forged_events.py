@@ -115,7 +115,7 @@ class World:
         return [each for each in self.outbox.of(Topic.INCIDENTS) if isinstance(each, Incident)]
 
     async def cut(self) -> set[str]:
-        effects = {name: await self.provider.probe(name) for name in NAMES}
+        effects = {name: await self.provider.probe("disable", name) for name in NAMES}
         return {name for name, effect in effects.items() if effect is not None and effect.state == "yes"}
 
 

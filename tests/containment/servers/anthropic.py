@@ -7,8 +7,11 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse
 
+from tests.containment.published.checked import Checked
+from tests.containment.published.clients import anthropic
 
-def create(secret: str, keys: dict[str, str]) -> FastAPI:  # noqa: C901 - one documented shape, read in one piece
+
+def create(secret: str, keys: dict[str, str]) -> Checked:  # noqa: C901 - one documented shape, read in one piece
     """`keys`: id -> status."""
     app = FastAPI()
 
@@ -54,4 +57,12 @@ def create(secret: str, keys: dict[str, str]) -> FastAPI:  # noqa: C901 - one do
         keys[key] = wanted
         return shown(key)
 
-    return app
+    @app.get("/v1/models")
+    async def models(request: Request) -> Any:
+        """For callers. In the tests a key's value is `sk-ant-` and its id."""
+        key = request.headers.get("x-api-key", "").removeprefix("sk-ant-")
+        if not request.headers.get("anthropic-version") or keys.get(key) != "active":
+            return error(401, "authentication_error", "invalid x-api-key")
+        return {"data": [], "has_more": False, "first_id": None, "last_id": None}
+
+    return Checked(app, anthropic())

@@ -21,8 +21,10 @@ from moto.core.request import Request
 from moto.iam.exceptions import NotFoundException, ValidationError
 from moto.iam.models import IAMBackend, iam_backends
 from moto.iam.responses import IamResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
+from tests.containment.published.checked import again, whole
+from tests.containment.published.query import wrong_in_answer
 from tests.containment.servers.serve import Faulty
 
 PAGE: Final = Path(__file__).parents[3] / "docs/providers/aws.md"
@@ -134,15 +136,22 @@ def account(secret: str) -> Iterator[World]:
         yield world
 
 
-async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """One IAM Query API request, answered by moto."""
-    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-    request = Request.from_primitives("POST", f"http://{headers['host']}/", headers, (await receive())["body"])
-    status, answered, body = Iam.dispatch(request, request.raw_url, request.headers)
-    kept = [(str(name).encode(), str(value).encode()) for name, value in answered.items() if name != "status"]
-    data = body.encode() if isinstance(body, str) else body
-    await send({"type": "http.response.start", "status": status, "headers": kept})
-    await send({"type": "http.response.body", "body": data})
+class App:
+    """The IAM Query API, answered by moto. What AWS does not describe so is noted in `deviations`."""
+
+    def __init__(self) -> None:
+        self.deviations: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        asked = await whole(receive)
+        request = Request.from_primitives("POST", f"http://{headers['host']}/", headers, asked)
+        status, answered, body = Iam.dispatch(request, request.raw_url, request.headers)
+        kept = [(str(name).encode(), str(value).encode()) for name, value in answered.items() if name != "status"]
+        data = body.encode() if isinstance(body, str) else body
+        self.deviations += wrong_in_answer(parse_qs(asked.decode())["Action"][0], status, data)
+        await send({"type": "http.response.start", "status": status, "headers": kept})
+        await send({"type": "http.response.body", "body": data})
 
 
 class FaultyQueries(Faulty):
@@ -150,24 +159,9 @@ class FaultyQueries(Faulty):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            body = await _whole(receive)
+            body = await whole(receive)
             action = parse_qs(body.decode()).get("Action", ["?"])[0]
             method = "GET" if action.startswith(("List", "Get")) else "POST"
             scope = {**scope, "method": method, "path": f"/{action}"}
-            receive = _again(body)
+            receive = again(body)
         await super().__call__(scope, receive, send)
-
-
-async def _whole(receive: Receive) -> bytes:
-    body, more = b"", True
-    while more:
-        message = await receive()
-        body, more = body + message.get("body", b""), message.get("more_body", False)
-    return body
-
-
-def _again(body: bytes) -> Receive:
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive

@@ -14,6 +14,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from tests.containment.published.checked import Checked
+from tests.containment.published.clients import azure_accounts
+
 SUBSCRIPTION = "6b1f8a54-0000-4000-8000-1d2e3f405162"
 GROUP = "ai-prod"
 PATH = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.CognitiveServices/accounts/{account}"
@@ -46,7 +49,7 @@ class Account:
 
 def create(  # noqa: C901 - one documented shape, read in one piece
     token: str, accounts: dict[str, Account], *, allowed: Callable[[str], bool] = lambda action: True
-) -> FastAPI:
+) -> Checked:
     """`accounts`: name -> account, all in one group. `allowed`: whether the token's role has an action."""
     app = FastAPI()
 
@@ -106,7 +109,7 @@ def create(  # noqa: C901 - one documented shape, read in one piece
             account.generation[data.keyName] += 1
         return keys(account, "regenerate")
 
-    return app
+    return Checked(app, azure_accounts())
 
 
 def _shown(request: Request, account: Account) -> dict[str, Any]:

@@ -15,6 +15,9 @@ from fastapi import FastAPI, Header, Request
 from fastapi.responses import JSONResponse
 from google.auth import jwt
 
+from tests.containment.published.checked import Checked
+from tests.containment.published.files import published
+
 API_KEY: Final = "projects/shop/locations/global/keys/b7ff1f9f-8275"
 ACCOUNT_KEY: Final = "projects/shop/serviceAccounts/llm@shop.iam.gserviceaccount.com/keys/f00d5eed"
 RESTRICTIONS: Final = {
@@ -25,6 +28,7 @@ RESTRICTIONS: Final = {
     "serverKeyRestrictions": {"allowedIps": ["192.0.2.7"]},
 }
 _CODES: Final = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND"}
+_INFO: Final = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "googleapis.com"}
 _ONE_OF: Final = {"browserKeyRestrictions", "serverKeyRestrictions", "androidKeyRestrictions", "iosKeyRestrictions"}
 _AUDIENCE: Final = "https://oauth2.googleapis.com/token"  # wherever the endpoint is
 _JWT_BEARER: Final = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -124,8 +128,9 @@ class Project:
         return {"name": name, "done": True, "response": {"@type": "type.googleapis.com/google.api.apikeys.v2.Key"}}
 
 
-def _error(status: int, message: str, kind: str = "") -> JSONResponse:
-    return JSONResponse({"error": {"code": status, "message": message, "status": kind or _CODES[status]}}, status)
+def _error(status: int, message: str, kind: str = "", **more: Any) -> JSONResponse:
+    told = {"code": status, "message": message, "status": kind or _CODES[status], **more}
+    return JSONResponse({"error": told}, status)
 
 
 def _wrong(restrictions: Any) -> bool:
@@ -136,12 +141,12 @@ def _wrong(restrictions: Any) -> bool:
     return not named or len(restrictions.keys() & _ONE_OF) > 1
 
 
-def create(project: Project) -> FastAPI:
+def create(project: Project) -> Checked:
     """Both services on one address, as `base_url` has it."""
     app = FastAPI()
     _api_keys(app, project)
     _account_keys(app, project)
-    return app
+    return Checked(app, published("google"))
 
 
 def _denied(project: Project, authorization: str) -> JSONResponse | None:
@@ -195,6 +200,17 @@ def _api_keys(app: FastAPI, project: Project) -> None:  # noqa: C901 - one docum
             return _error(400, "The key is not deleted.", "FAILED_PRECONDITION")
         project.deleted = False
         return project.operation()
+
+    @app.get("/v1beta/models")
+    async def models(x_goog_api_key: Annotated[str, Header()] = "") -> Any:
+        """For callers. In the tests the key's value is `AIza` and its id."""
+        services = [target["service"] for target in (project.restrictions or {}).get("apiTargets", [])]
+        if project.deleted or x_goog_api_key != "AIza" + API_KEY.rpartition("/")[2]:
+            return _error(400, "API key not valid.", details=[{**_INFO, "reason": "API_KEY_INVALID"}])
+        if services and "generativelanguage.googleapis.com" not in services:
+            words = "Requests to this API generativelanguage.googleapis.com method are blocked."
+            return _error(403, words, details=[{**_INFO, "reason": "API_KEY_SERVICE_BLOCKED"}])
+        return {"models": []}
 
     @app.get("/v2/operations/{name}")
     async def operation(name: str, authorization: Annotated[str, Header()] = "") -> Any:

@@ -9,6 +9,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+from tests.containment.published.checked import Checked
+from tests.containment.published.kong import kong as published
+
 PERIODS = ("second", "minute", "hour", "day", "month", "year")
 KNOWN: dict[str, dict[str, Any]] = {
     "request-termination": {"status_code": 503, "message": None, "body": None, "content_type": None, "echo": False,
@@ -42,7 +45,7 @@ class _Stop(Exception):
 
 def create(  # noqa: C901 - one documented shape, read in one piece
     secret: str, consumers: dict[str, Consumer], *, read_only: bool = False, page_size: int = 1000
-) -> FastAPI:
+) -> Checked:
     """`read_only`: without a database."""
     app = FastAPI()
 
@@ -114,7 +117,7 @@ def create(  # noqa: C901 - one documented shape, read in one piece
         consumer(request, name).plugins.pop(plugin_id, None)
         return Response(status_code=204)
 
-    return app
+    return Checked(app, published())
 
 
 def _checked(name: str, config: dict[str, Any]) -> dict[str, Any]:

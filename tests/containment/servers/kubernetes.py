@@ -10,6 +10,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from tests.containment.published.checked import Checked
+from tests.containment.published.files import published
+
 NAMESPACE = "gateway"
 
 
@@ -44,7 +47,7 @@ class Cluster:
         return {entry: base64.b64decode(value).decode() for entry, value in self.secrets[name].get("data", {}).items()}
 
 
-def create(token: str, cluster: Cluster) -> FastAPI:  # noqa: C901 - one documented shape, read in one piece
+def create(token: str, cluster: Cluster) -> Checked:  # noqa: C901 - one documented shape, read in one piece
     app = FastAPI()
 
     @app.exception_handler(_Stop)
@@ -96,7 +99,7 @@ def create(token: str, cluster: Cluster) -> FastAPI:  # noqa: C901 - one documen
         merged = {**old.get("data", {}), **body.get("data", {})}
         return cluster.put(name, _valid({entry: value for entry, value in merged.items() if value is not None}))
 
-    return app
+    return Checked(app, published("kubernetes"))
 
 
 def _valid(data: dict[str, str]) -> dict[str, str]:

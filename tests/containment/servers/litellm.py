@@ -6,12 +6,19 @@ call begins that minute anew: a busy caller keeps an old entry alive (BerriAI/li
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Header
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+
+from tests.containment.published.checked import Checked
+from tests.containment.published.files import published
+
+KEY = "88dc28d0f030c55ed4ab77ed8faf098196cb1c05df778539800c9f1243fe6b4b"
+_VALID = re.compile(r"sk-[\w-]+|[0-9a-fA-F]{64}", re.ASCII)  # its `is_valid_api_key`
 
 
 class BlockKeyRequest(BaseModel, extra="forbid", strict=True):
@@ -45,7 +52,7 @@ class Gateway:
     rows: dict[str, Row]
     unknown_status: int = 404  # older versions answer 401 when asked to block a key they do not know
 
-    def replica(self) -> FastAPI:  # noqa: C901 - one documented shape, read in one piece
+    def replica(self) -> Checked:  # noqa: C901 - one documented shape, read in one piece
         """One more proxy, with a cache of its own."""
         app, cache = FastAPI(), dict[str, Row]()
 
@@ -59,8 +66,10 @@ class Gateway:
             stopped = denied(authorization)
             if stopped:
                 return stopped
+            if not _VALID.fullmatch(key):
+                return error(400, "Invalid key format.")
             if key not in self.rows:
-                return error(self.unknown_status, "Authentication Error, Invalid proxy server token passed.")
+                return error(self.unknown_status, "Key not found.")
             self.rows[key].blocked = blocked
             cache[key] = replace(cache.get(key, self.rows[key]), blocked=blocked)
             return {"token": key, "blocked": blocked, "key_alias": "checkout"}
@@ -109,17 +118,24 @@ class Gateway:
             shown = {"blocked": row.blocked, "rpm_limit": row.rpm_limit, "tpm_limit": row.tpm_limit}
             return {"key": key, "info": {"key_alias": "checkout", "spend": 1.5, **shown}}
 
-        @app.post("/v1/chat/completions")
-        async def call(authorization: Annotated[str, Header()] = "") -> Any:
+        def served(authorization: str, answer: dict[str, Any]) -> Any:
             """In the tests a key's value is `sk-` and its hash."""
             key = authorization.removeprefix("Bearer sk-")
             row = cache.get(key) or self.rows.get(key)
             if row is None or row.blocked:
                 return error(401, "Authentication Error, Key is blocked.")
             cache[key] = replace(row)
-            return {"choices": []}
+            return answer
 
-        return app
+        @app.post("/v1/chat/completions")
+        async def call(authorization: Annotated[str, Header()] = "") -> Any:
+            return served(authorization, {"choices": []})
+
+        @app.get("/v1/models")
+        async def models(authorization: Annotated[str, Header()] = "") -> Any:
+            return served(authorization, {"data": [], "object": "list"})
+
+        return Checked(app, published("litellm"), callers=frozenset({"/v1/chat/completions"}))
 
 
 def error(status: int, message: str) -> JSONResponse:
@@ -127,6 +143,6 @@ def error(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": detail}, status)
 
 
-def create(secret: str, keys: dict[str, bool | None], *, unknown_status: int = 404) -> FastAPI:
+def create(secret: str, keys: dict[str, bool | None], *, unknown_status: int = 404) -> Checked:
     """A gateway of one replica. `keys`: hash -> blocked (null: never was)."""
     return Gateway(secret, {key: Row(blocked) for key, blocked in keys.items()}, unknown_status).replica()

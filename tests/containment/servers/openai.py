@@ -8,6 +8,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from tests.containment.published.checked import Checked
+from tests.containment.published.clients import openai_newer
+from tests.containment.published.files import published
+
 PROJECT = "proj_shop"
 FIGURES = {
     "max_requests_per_1_minute", "max_tokens_per_1_minute", "max_images_per_1_minute",
@@ -50,7 +54,7 @@ class _Stop(Exception):
         self.status = status
 
 
-def create(secret: str, project: Project) -> FastAPI:
+def create(secret: str, project: Project) -> Checked:
     app = FastAPI()
 
     @app.exception_handler(_Stop)
@@ -71,10 +75,17 @@ def create(secret: str, project: Project) -> FastAPI:
         body = await request.json() if request.method == "POST" else None
         return _PARTS[part](project, request, name, body)
 
+    @app.get("/v1/models")
+    async def models(request: Request) -> Any:
+        """For callers. In the tests a key's value is `sk-` and its id."""
+        if request.headers.get("authorization", "").removeprefix("Bearer sk-") not in project.keys:
+            raise _Stop(401, "Incorrect API key provided.")
+        return {"object": "list", "data": []}
+
     path = "/v1/organization/projects/{project_id}"
     app.add_api_route(path, answer, methods=["GET"])
     app.add_api_route(path + "/{rest:path}", answer, methods=["GET", "POST", "DELETE"])
-    return app
+    return Checked(app, openai_newer(), published("openai", prefix="/v1"))
 
 
 def _project(project: Project, request: Request, name: str, body: Any) -> Any:

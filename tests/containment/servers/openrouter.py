@@ -10,6 +10,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from tests.containment.published.checked import Checked
+from tests.containment.published.clients import openrouter_keys
+
 LIVE = "f01d52606dc8f0a8303a7b5cc3fa07109c2e346cec7c0a16b40de462992ce943"
 Reset = Literal["daily", "weekly", "monthly"]
 
@@ -41,7 +44,7 @@ class Update(BaseModel, extra="forbid", strict=True):
     include_byok_in_limit: bool | None = None
 
 
-def create(secret: str, keys: dict[str, Key]) -> FastAPI:  # noqa: C901 - one documented shape, read in one piece
+def create(secret: str, keys: dict[str, Key]) -> Checked:  # noqa: C901 - one documented shape, read in one piece
     """`keys`: hash -> key."""
     app = FastAPI()
 
@@ -61,6 +64,14 @@ def create(secret: str, keys: dict[str, Key]) -> FastAPI:  # noqa: C901 - one do
     async def get(key: str, authorization: Annotated[str, Header()] = "") -> Any:
         return stop(authorization, key) or {"data": _shown(key, keys[key])}
 
+    @app.get("/api/v1/key")
+    async def own(authorization: Annotated[str, Header()] = "") -> Any:
+        """For callers. In the tests a key's value is `sk-or-` and its hash."""
+        key = authorization.removeprefix("Bearer sk-or-")
+        if key not in keys or keys[key].disabled:
+            return error(401, "User not found.")
+        return {"data": _shown_to_itself(key, keys[key])}
+
     @app.patch("/api/v1/keys/{key}")
     async def patch(key: str, data: Update, authorization: Annotated[str, Header()] = "") -> Any:
         stopped = stop(authorization, key)
@@ -78,7 +89,7 @@ def create(secret: str, keys: dict[str, Key]) -> FastAPI:  # noqa: C901 - one do
         del keys[key]
         return {"deleted": True}
 
-    return app
+    return Checked(app, openrouter_keys())
 
 
 def _shown(key: str, of: Key) -> dict[str, Any]:
@@ -98,4 +109,21 @@ def _shown(key: str, of: Key) -> dict[str, Any]:
         "created_at": "2025-08-24T10:30:00Z",
         "updated_at": None,
         "expires_at": None,
+        "external_user": None,
+        "last_used_at": "2026-11-29T23:58:27Z",
     }  # fmt: skip
+
+
+def _shown_to_itself(key: str, of: Key) -> dict[str, Any]:
+    hidden = {"hash", "name", "disabled", "created_at", "updated_at", "external_user", "last_used_at"}
+    return {name: value for name, value in _shown(key, of).items() if name not in hidden} | {
+        "allowed_data_regions": [],
+        "budgets": [],
+        "effective_budget": None,
+        "free_model_daily_requests": {"limit": 50, "remaining": 50, "used": 0},
+        "is_free_tier": False,
+        "is_management_key": False,
+        "is_provisioning_key": False,
+        "organization_id": None,
+        "rate_limit": {"interval": "1h", "note": "This field is deprecated", "requests": 1000},
+    }

@@ -45,6 +45,11 @@ class Faulty:
         self.requests: list[tuple[str, str]] = []
         self.released = asyncio.Event()
 
+    @property
+    def deviations(self) -> list[str]:
+        """What was not as the provider describes it, where a description is at hand."""
+        return getattr(self._app, "deviations", [])
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -91,6 +96,7 @@ async def serving(app: Faulty) -> AsyncIterator[str]:
         for connection in list(state.connections):
             connection.shutdown()
         await asyncio.gather(*state.tasks, return_exceptions=True)
+    assert not app.deviations, "not as the provider describes it: " + "; ".join(dict.fromkeys(app.deviations))
 
 
 def body(value: object) -> bytes:

@@ -23,9 +23,12 @@ class RevokePrefix(BaseModel, extra="forbid", strict=True):
 
 
 def create(  # noqa: C901 - one documented shape, read in one piece
-    secret: str, leases: set[str], *, sudo: bool = True, stuck: frozenset[str] = frozenset()
-) -> FastAPI:
+    secret: str, leases: set[str], *, sudo: bool = True, stuck: frozenset[str] = frozenset(),
+    names_the_fault: bool = True,
+) -> FastAPI:  # fmt: skip
     """`leases`: ids. `sudo`: what paths need. `stuck`: leases whose engine fails to delete the key.
+
+    `names_the_fault`: says of a wrong token that it is one; OpenBao, and Vault at times, deny it like a right one.
 
     Without `sync` a revocation is only queued: here it never gets its turn, so that asking for it fails a test.
     """
@@ -38,7 +41,8 @@ def create(  # noqa: C901 - one documented shape, read in one piece
         if request.headers.get("x-vault-request") != "true":
             return error(412, "required request header is not set")
         if token != secret:
-            return error(403, f"2 errors occurred:\n\t* permission denied\n\t* invalid token {token}\n\n")
+            said = f"2 errors occurred:\n\t* permission denied\n\t* invalid token {token}\n\n"
+            return error(403, said if names_the_fault else "permission denied")
         return error(403, "1 error occurred:\n\t* permission denied\n\n") if needs_sudo and not sudo else None
 
     def revoke_all(wanted: list[str], *, sync: bool) -> Response:
@@ -49,6 +53,10 @@ def create(  # noqa: C901 - one documented shape, read in one piece
                 leases.discard(lease)
         return Response(status_code=204)  # also for a lease nobody knows
 
+    @app.get("/v1/auth/token/lookup-self")
+    async def own(request: Request, x_vault_token: Annotated[str, Header()] = "") -> Any:
+        return denied(request, x_vault_token) or {"data": {"id": x_vault_token}}
+
     @app.api_route("/v1/sys/leases/lookup", methods=["POST", "PUT"])
     async def lookup(data: Lookup, request: Request, x_vault_token: Annotated[str, Header()] = "") -> Any:
         stopped = denied(request, x_vault_token)
@@ -57,7 +65,8 @@ def create(  # noqa: C901 - one documented shape, read in one piece
         if data.lease_id not in leases:
             return error(400, "invalid lease")
         times = {"issue_time": "2026-10-30T10:18:11.228946471Z", "expire_time": "2026-10-30T11:18:11.228946708Z"}
-        shown = {"id": data.lease_id, **times, "last_renewal": None, "renewable": True, "ttl": 3558}
+        path = data.lease_id.rpartition("/")[0]  # OpenBao shows it, Vault's page does not
+        shown = {"id": data.lease_id, "path": path, **times, "last_renewal": None, "renewable": True, "ttl": 3558}
         return {"request_id": "r", "lease_id": "", "renewable": False, "lease_duration": 0, "data": shown}
 
     @app.api_route("/v1/sys/leases/lookup/{prefix:path}", methods=["LIST"])
