@@ -110,8 +110,8 @@ def keep(store: Store, *, now_ms: int) -> tuple[list[AuditRow], int]:
             _write(store, before, scope, now_ms)
             told += [_said(hold, None), *_drop(store, hold, _spared(holds, wanted, hold, now_ms), now_ms)]
             continue
-        held = _hold(store, before, scope, now_ms)
-        missing += held.events - (there := held_events(store, scope))
+        held, there = _hold(store, before, scope, now_ms)
+        missing += held.events - there
         told += [_said(hold, there), *_checked(hold, held, there, now_ms)]
     known_ids = _audited(store, told)
     return [row for row in told if row.audit_id not in known_ids], missing
@@ -123,16 +123,16 @@ def _scope(store: Store, hold: Hold) -> Scope:
     return Scope(hold.hold_id, hold.key_id, hold.from_ms, until_ms, in_force=not hold.released)
 
 
-def _hold(store: Store, before: Scope | None, scope: Scope, now_ms: int) -> Scope:
-    """The scope with the most events that it ever held."""
+def _hold(store: Store, before: Scope | None, scope: Scope, now_ms: int) -> tuple[Scope, int]:
+    """The scope with the most events that it ever held, and how many it holds now."""
     known = _write(store, before, scope, now_ms)
     store.connection.command(
         f"INSERT INTO usage_held SELECT * FROM usage_events WHERE {_WITHIN}"  # noqa: S608 - our own words
         f" AND ({_PLACE}) NOT IN (SELECT {_PLACE} FROM usage_held WHERE {_WITHIN})",
         parameters=scope.named, settings={"insert_deduplicate": 0, "max_partitions_per_insert_block": 0},
     )  # fmt: skip
-    held = replace(scope, events=max(known.events, held_events(store, scope)))
-    return _write(store, known, held, now_ms)
+    there = held_events(store, scope)
+    return _write(store, known, replace(scope, events=max(known.events, there)), now_ms), there
 
 
 def _write(store: Store, before: Scope | None, scope: Scope, now_ms: int) -> Scope:
