@@ -25,6 +25,7 @@ from service.config_shown import of_key, shown
 from service.config_tree import Folder
 from service.evidence_answers import AuditAnswer
 from service.evidence_archive import MANIFEST, SIGNATURE, pack, verify
+from service.evidence_config import Configs
 from service.evidence_facts import Evidence, gather
 from service.evidence_members import about, members
 from service.evidence_page import page
@@ -35,8 +36,11 @@ from service.install import Install, Running
 from service.local_server import LocalServer
 from service.postmortem import draft, follow_ups
 from service.query_commands import StoreAnswers, answer_of
+from storage.audit import append
 from storage.client import open_store
+from storage.holds import keep
 from storage.migrate import migrate
+from storage.rows import record_row
 from storage.signing import is_signed
 from storage.store import Store
 from storage.testing import fresh_dsn
@@ -130,6 +134,37 @@ def test_the_page_escapes_what_comes_from_outside(evidence: Evidence) -> None:
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert "20 times its &lt;usual&gt;" in html
+
+
+def test_the_page_tells_the_facts_first_then_the_days(evidence: Evidence) -> None:
+    html = page(evidence, timeline(evidence))
+    for words in (
+        "<dt>Legal hold</dt><dd>by cy since 2026-11-23 10:01 UTC: matter 12</dd>",
+        "detected after 2 min; opened after 5 s; cut ordered after 60 s; cut seen after 4 s",
+        '<th colspan="4" class="day">2026-11-23</th>', "10:01:06.000",
+    ):  # fmt: skip
+        assert words in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_who_approved_is_told_with_their_role(evidence: Evidence) -> None:
+    [order] = [entry for entry in timeline(evidence) if entry.kind == "command"]
+    assert "approved by ann (approver)" in order.words
+    bare = evidence.model_copy(update={"configs": Configs()})
+    [order] = [entry for entry in timeline(bare) if entry.kind == "command"]
+    assert "approved by ann:" in order.words
+
+
+def test_holds_stand_in_the_timeline_and_each_days_word_does_not() -> None:
+    store = open_store(fresh_dsn())
+    migrate(store, retention_days=36_500)
+    fill(store)
+    for now_ms in (T0 + 100_000, T0 + 90_000_000):
+        rows, _ = keep(store, now_ms=now_ms)
+        append(store, "keyfuse.audit:0", [record_row(row)[1] for row in rows])
+    entries = [(entry.who, entry.words) for entry in timeline(told(store)) if entry.kind == "hold"]
+    store.close()
+    assert entries == [("cy", "legal hold placed: matter 12, events 6")]
 
 
 def test_the_post_mortem_says_loss_pace_and_what_to_do(evidence: Evidence) -> None:
@@ -324,9 +359,12 @@ def test_forensics_writes_and_verifies(run: Run, tmp_path: Path) -> None:
         manifest = json.loads(archive.read(MANIFEST))
     assert manifest["counts"] == {"events": 6, "findings": 3, "audit_rows": 2, "commands": 1, "outcomes": 2, "holds": 1}
     assert [note for note in manifest["notes"] if "is learned of the key now is not in here: nothing runs" in note]
-    (tmp_path / "inc.zip").write_bytes(again((tmp_path / "inc.zip").read_bytes(), **{"postmortem.md": b"nothing"}))
-    code, said = run("forensics", "verify", "inc.zip")
-    assert (code, "postmortem.md was changed" in said) == (1, True)
+    packed_ = (tmp_path / "inc.zip").read_bytes()
+    for name in sorted(manifest["members"]):
+        for content, words in ((b"nothing", f"{name} was changed"), (None, f"{name} is missing")):
+            (tmp_path / "inc.zip").write_bytes(again(packed_, **{name: content}))
+            code, said = run("forensics", "verify", "inc.zip")
+            assert (code, words in said) == (1, True)
 
 
 def test_the_post_mortem_goes_to_the_terminal_or_to_a_new_file(run: Run, tmp_path: Path) -> None:
