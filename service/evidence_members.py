@@ -41,7 +41,7 @@ def members(evidence: Evidence, folder: Folder, live: Live) -> dict[str, bytes]:
         "config.json": _json(of_key(shown(folder), evidence.incident.key_id)),
         "config_in_force.json": _json(as_periods(evidence.configs)),
         "holds.ndjson": _lines(evidence.holds),
-        "state.json": _json(state_words(evidence.state, live)),
+        "state.json": _NUMBERS.sub(_on_one_line, _json(state_words(evidence.state, live)).decode()).encode(),
         **state_members(evidence.state, live),
         "timeline.json": _json({"pace": pace(evidence).__dict__, "entries": as_json(entries)}),
         "timeline.html": page(evidence, entries).encode(),
@@ -73,6 +73,8 @@ def _lines(records: Iterable[BaseModel]) -> bytes:
 
 
 def _json(value: object) -> bytes:
-    """For people: a list of numbers stays on one line."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    return _NUMBERS.sub(lambda found: " ".join(found[0].split()), text).encode() + b"\n"
+    return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split())

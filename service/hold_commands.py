@@ -28,8 +28,10 @@ def hold(config: Path, incident_id: str, *, reason: str, hours: float, by: str, 
     """Place a hold, and say what it holds as soon as the archive has acted on it."""
     install, by, why = Install.open(config), person(by), _reason(reason)
     incident = _incident(config, incident_id)
+    hold_id = Hold.id_of(incident_id, by, why)
+    before_ms = max((each.hold.at_ms for each in standings(install) if each.hold.hold_id == hold_id), default=0)
     placed = Hold(
-        hold_id=Hold.id_of(incident_id, by, why), at_ms=wall_ms(), by=by, reason=why, incident_id=incident_id,
+        hold_id=hold_id, at_ms=max(wall_ms(), before_ms + 1), by=by, reason=why, incident_id=incident_id,
         key_id=incident.key_id, from_ms=max(0, incident.opened_at_ms - int(hours * 3_600_000)),
     )  # fmt: skip
     send(install, Topic.HOLDS, (placed.hold_id, placed))

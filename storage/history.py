@@ -32,11 +32,14 @@ class Span(NamedTuple):
 
 def span(store: Store, *, held_of: str = "") -> Span | None:
     """None when nothing is stored. With a key in `held_of`, what is held of it counts as well."""
-    [(events, first, last)] = store.connection.rows(
-        f"SELECT count(), toUnixTimestamp64Milli(min(ts)), toUnixTimestamp64Milli(max(ts)) FROM {_rows('1')}",  # noqa: S608
-        {"held": held_of},
-    )
-    return Span(int(first), int(last), int(events)) if events else None
+    asked = "SELECT count(), toUnixTimestamp64Milli(min(ts)), toUnixTimestamp64Milli(max(ts)) FROM "
+    found = store.connection.rows(f"{asked} usage_events")
+    if held_of:
+        found += store.connection.rows(f"{asked} usage_held WHERE key_id = {{held:String}}", {"held": held_of})
+    some = [(int(events), int(first), int(last)) for events, first, last in found if events]
+    if not some:
+        return None
+    return Span(min(one[1] for one in some), max(one[2] for one in some), sum(one[0] for one in some))
 
 
 def usage(

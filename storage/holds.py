@@ -42,6 +42,7 @@ class Scope:
     until_ms: int
     in_force: bool
     events: int = 0  # so many were held once; fewer now means that somebody removed some
+    version: int = 0
 
     @property
     def named(self) -> dict[str, Any]:
@@ -81,10 +82,10 @@ def newest(said: Iterable[Hold]) -> list[Hold]:
 def scopes(store: Store) -> dict[str, Scope]:
     """By hold."""
     rows = store.connection.rows(
-        "SELECT hold_id, key_id, toUnixTimestamp64Milli(since), toUnixTimestamp64Milli(until), in_force, events"
-        " FROM hold_scopes FINAL"
+        "SELECT hold_id, key_id, toUnixTimestamp64Milli(since), toUnixTimestamp64Milli(until), in_force, events,"
+        " version FROM hold_scopes FINAL"
     )
-    return {row[0]: Scope(row[0], row[1], int(row[2]), int(row[3]), bool(row[4]), int(row[5])) for row in rows}
+    return {row[0]: Scope(row[0], row[1], int(row[2]), int(row[3]), bool(row[4]), *map(int, row[5:])) for row in rows}
 
 
 def held_events(store: Store, scope: Scope) -> int:
@@ -100,15 +101,17 @@ def keep(store: Store, *, now_ms: int) -> tuple[list[AuditRow], int]:
     To be called for each new word, and from time to time: an incident may have ended since.
     """
     said, known = versions(store), scopes(store)
-    holds = newest(said)
-    wanted = {hold.hold_id: _scope(store, hold) for hold in holds}
+    holds, first_ms = newest(said), dict[str, int]()
+    for hold in said:  # said again for a shorter time, it still covers what it held before
+        first_ms[hold.hold_id] = min(hold.from_ms, first_ms.get(hold.hold_id, hold.from_ms))
+    wanted = {hold.hold_id: _scope(store, hold, first_ms[hold.hold_id]) for hold in holds}
     told: list[AuditRow] = [_said(hold, None) for hold in said if hold not in holds]
     missing = 0
     for hold in holds:
         scope, before = wanted[hold.hold_id], known.get(hold.hold_id)
         if hold.released:
             _write(store, before, scope, now_ms)
-            told += [_said(hold, None), *_drop(store, hold, _spared(holds, wanted, hold, now_ms), now_ms)]
+            told += [_said(hold, None), *_drop(store, hold, scope, _spared(holds, wanted, hold, now_ms), now_ms)]
             continue
         held, there = _hold(store, before, scope, now_ms)
         missing += held.events - there
@@ -117,10 +120,10 @@ def keep(store: Store, *, now_ms: int) -> tuple[list[AuditRow], int]:
     return [row for row in told if row.audit_id not in known_ids], missing
 
 
-def _scope(store: Store, hold: Hold) -> Scope:
+def _scope(store: Store, hold: Hold, from_ms: int) -> Scope:
     incident = store.incident(hold.incident_id)
     until_ms = end_of(incident) if incident is not None and incident.state in CLOSED else OPEN_MS
-    return Scope(hold.hold_id, hold.key_id, hold.from_ms, until_ms, in_force=not hold.released)
+    return Scope(hold.hold_id, hold.key_id, from_ms, until_ms, in_force=not hold.released)
 
 
 def _hold(store: Store, before: Scope | None, scope: Scope, now_ms: int) -> tuple[Scope, int]:
@@ -137,12 +140,17 @@ def _hold(store: Store, before: Scope | None, scope: Scope, now_ms: int) -> tupl
 
 def _write(store: Store, before: Scope | None, scope: Scope, now_ms: int) -> Scope:
     """What is stored afterwards: nothing is written when it says the same. A count outlives all but another span."""
-    same = before is not None and replace(before, events=0, in_force=True) == replace(scope, events=0, in_force=True)
-    wanted = replace(scope, events=max(scope.events, before.events)) if before is not None and same else scope
+    wanted = scope
+    if before is not None:
+        same = (before.from_ms, before.until_ms) == (scope.from_ms, scope.until_ms)
+        events = max(scope.events, before.events) if same else scope.events
+        wanted = replace(scope, events=events, version=before.version)
     if wanted != before:
+        wanted = replace(wanted, version=max(now_ms, wanted.version + 1))
         row = {
-            "hold_id": wanted.hold_id, "version": now_ms, "key_id": wanted.key_id, "since": time_of(wanted.from_ms),
-            "until": time_of(wanted.until_ms), "in_force": wanted.in_force, "events": wanted.events,
+            "hold_id": wanted.hold_id, "version": wanted.version, "key_id": wanted.key_id,
+            "since": time_of(wanted.from_ms), "until": time_of(wanted.until_ms), "in_force": wanted.in_force,
+            "events": wanted.events,
         }  # fmt: skip
         store.insert_records("hold_scopes", [row])
     return wanted
@@ -157,11 +165,11 @@ def _spared(holds: Sequence[Hold], wanted: Mapping[str, Scope], gone: Hold, now_
     ]  # fmt: skip
 
 
-def _drop(store: Store, hold: Hold, spared: Sequence[Scope], now_ms: int) -> list[AuditRow]:
+def _drop(store: Store, hold: Hold, scope: Scope, spared: Sequence[Scope], now_ms: int) -> list[AuditRow]:
     """When the grace is over: first the audit says so, at the next look the copies go that no other hold covers."""
     if now_ms - hold.at_ms < GRACE_MS:
         return []
-    whole = Scope(hold.hold_id, hold.key_id, hold.from_ms, OPEN_MS, in_force=False)
+    whole = replace(scope, until_ms=OPEN_MS)  # what came in while the incident went on
     others = "".join(
         f" AND NOT (toUnixTimestamp64Milli(ts) >= {other.from_ms} AND toUnixTimestamp64Milli(ts) < {other.until_ms})"
         for other in spared

@@ -200,6 +200,29 @@ def test_what_another_hold_covers_stays(store: Store) -> None:
     assert ids(store) == ["a2"]
 
 
+def test_said_again_for_a_shorter_time_it_still_covers_what_it_held(store: Store) -> None:
+    archive_uses(store, USES)
+    put(store, of("resolved"))
+    shorter = HOLD.model_copy(update={"at_ms": HOLD.at_ms + 1, "from_ms": OLD + 30_000})
+    said(store, HOLD)
+    said(store, shorter)
+    expire(store)
+    assert ids(store) == ["a1", "a2"]
+    gone = shorter.model_copy(update={"at_ms": RELEASED.at_ms, "released": True})
+    said(store, gone)
+    for turn in range(2):
+        said(store, now_ms=RELEASED.at_ms + GRACE_MS + turn)
+    assert ids(store) == []
+
+
+def test_a_clock_that_went_back_does_not_bring_back_an_old_scope(store: Store) -> None:
+    put(store, of("open"))
+    said(store, HOLD, now_ms=T0 + DAY_MS)
+    put(store, of("resolved").model_copy(update={"seq": 2}))
+    said(store, now_ms=T0)
+    assert scopes(store)[HOLD.hold_id].until_ms < OPEN_MS
+
+
 def test_what_somebody_removes_by_hand_is_told(store: Store) -> None:
     archive_uses(store, USES)
     put(store, of("resolved"))
