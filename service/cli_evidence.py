@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli_options import CONFIG, ConfigDir, out
+from service.cli_options import CONFIG, By, ConfigDir, out
 from service.cli_tuning import Since, Until
 from service.errors import UserError
 from service.lazy import lazy
@@ -18,6 +18,8 @@ PublicKey = Annotated[
     typer.Option("--public-key", help="Who must have signed: PEM file or 64 hex digits. Default: own.", metavar="KEY"),
 ]
 Hours = Annotated[float, typer.Option(help="So many hours before the incident too.", min=0, max=10_000, metavar="N")]
+
+Wait = Annotated[float, typer.Option(help="So long for the archive to say that it is done.", min=0, metavar="S")]
 
 
 def _commands() -> Any:  # noqa: ANN401 - a module
@@ -66,6 +68,42 @@ def forensics(
     if file or not output:
         raise UserError(f"where to? `keyfuse forensics {incident} --out {file or 'FILE.zip'}`")
     _commands().forensics(config, incident, Path(output), hours=hours, out=out)
+
+
+@evidence.command(epilog="Example: `keyfuse hold inc_5f3a... --reason 'matter 2026-114'`")
+def hold(
+    incident: Annotated[str, typer.Argument(metavar="INCIDENT", help="As `keyfuse incidents` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why; goes to the audit.", metavar="TEXT")],
+    config: ConfigDir = CONFIG,
+    hours: Hours = 24,
+    by: By = "",
+    wait: Wait = 20,
+) -> None:
+    """Legal hold: what is stored of the incident's key stays, whatever the retention, until it is released."""
+    lazy("service.hold_commands").hold(
+        config, incident, reason=reason, hours=hours, by=by, wait_s=wait, out=out
+    )  # fmt: skip
+
+
+@evidence.command(epilog="Example: `keyfuse unhold hld_5f3a... --reason 'settled'`")
+def unhold(
+    target: Annotated[str, typer.Argument(metavar="HOLD_OR_INCIDENT", help="As `keyfuse holds` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why; goes to the audit.", metavar="TEXT")],
+    config: ConfigDir = CONFIG,
+    by: By = "",
+    wait: Wait = 20,
+) -> None:
+    """Release a legal hold: a week later the retention has its way again."""
+    lazy("service.hold_commands").unhold(config, target, reason=reason, by=by, wait_s=wait, out=out)
+
+
+@evidence.command(epilog="Examples: `keyfuse holds` or `keyfuse holds --all`")
+def holds(
+    config: ConfigDir = CONFIG,
+    everything: Annotated[bool, typer.Option("--all", help="Released ones too.")] = False,
+) -> None:
+    """Legal holds: who, why, since when without a gap, and what each holds."""
+    lazy("service.hold_commands").holds(config, everything=everything, out=out)
 
 
 @evidence.command(epilog="Example: `keyfuse postmortem inc_5f3a... --out postmortem.md`")

@@ -54,7 +54,7 @@ def judged(found: Iterator[Link], written: tuple[Head, ...], *, part: bool, keep
     )  # fmt: skip
 
 
-def evidence_answer(store: Store, incident_id: str, before_ms: int) -> dict[str, Any] | None:
+def evidence_answer(store: Store, incident_id: str, before_ms: int, *, now_ms: int) -> dict[str, Any] | None:
     """None for an incident that nobody knows."""
-    evidence = gather(store, incident_id, before_ms=before_ms)
+    evidence = gather(store, incident_id, before_ms=before_ms, now_ms=now_ms)
     return evidence.model_dump(mode="json") if evidence is not None else None

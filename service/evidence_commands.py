@@ -18,6 +18,7 @@ from service.evidence_answers import AuditAnswer, judged
 from service.evidence_archive import pack, verify
 from service.evidence_facts import Evidence
 from service.evidence_members import about, members
+from service.evidence_state import live_state
 from service.history import Wanted
 from service.install import Install, wall_ms
 from service.postmortem import draft
@@ -65,9 +66,10 @@ def forensics(config: Path, incident_id: str, file: Path, *, hours: float, out: 
     """Write one archive with all that is stored of the incident."""
     install = Install.open(config)
     evidence, signer = _evidence(install, incident_id, hours=hours), install.signer()
-    told = about(evidence, made_at_ms=wall_ms(), version=version("keyfuse"))
+    live = live_state(install, evidence.incident.key_id)
+    told = about(evidence, live, made_at_ms=wall_ms(), version=version("keyfuse"))
     sign = (lambda data: (signer.public_key, signer.sign(data))) if signer else None
-    data = pack(members(evidence, install.folder), told, sign)
+    data = pack(members(evidence, install.folder, live), told, sign)
     _write(file, data)
     by = f"signed by {signer.public_key}" if signer else f"not signed: {_NO_KEY}"
     span = f"{rfc3339(evidence.from_ms)[:16]} to {rfc3339(evidence.until_ms)[:16]}"
@@ -75,6 +77,8 @@ def forensics(config: Path, incident_id: str, file: Path, *, hours: float, out: 
     out.print(
         f"{file}: {evidence.events:,} events of {evidence.incident.key_id} from {span}, {counts}; {by}", markup=False
     )
+    for note in told["notes"][1:]:
+        out.print(note, markup=False)
 
 
 def forensics_verify(config: Path, file: Path, *, public_key: str, out: Console) -> int:

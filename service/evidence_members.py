@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from schemas.records import rfc3339
-from schemas.redact import redact
-from service.config_tree import FILES, Folder
+from service.config_shown import of_key, shown
+from service.config_tree import Folder
+from service.evidence_config import as_json as as_periods
 from service.evidence_facts import Evidence
-from service.evidence_story import as_json, pace, page, timeline
+from service.evidence_page import page
+from service.evidence_state import Live, state_members, state_notes, state_words
+from service.evidence_story import as_json, pace, timeline
 from service.postmortem import draft
 
-_HIDDEN: Final = "[redacted]"
-_NOT_STATE: Final = (
-    "The key's learned state is not in here: workers hold it in memory. What each family makes of the key at a time is "
-    "played again from the stored events by `keyfuse explain KEY --at TIME`; what was said then is in findings.ndjson."
+_NUMBERS: Final = re.compile(r"\[[-\d.,eE+\s]*(?:null[-\d.,eE+\s]*)*\]")
+_OF_NOW: Final = (
+    "config.json is what the folder said when this archive was made; what workers followed then is in "
+    "config_in_force.json."
 )
-_OF_NOW: Final = "config.json is the configuration when this archive was made, not of the time of the incident."
 
 
-def members(evidence: Evidence, folder: Folder) -> dict[str, bytes]:
+def members(evidence: Evidence, folder: Folder, live: Live) -> dict[str, bytes]:
     """File name → content."""
     entries = timeline(evidence)
     return {
@@ -35,14 +38,18 @@ def members(evidence: Evidence, folder: Folder) -> dict[str, bytes]:
         "outcomes.ndjson": _lines(evidence.outcomes),
         "marks.ndjson": _lines(evidence.marks),
         "audit.ndjson": _lines([*evidence.audit, *evidence.heads]),
-        "config.json": _json(config(folder, evidence.incident.key_id)),
+        "config.json": _json(of_key(shown(folder), evidence.incident.key_id)),
+        "config_in_force.json": _json(as_periods(evidence.configs)),
+        "holds.ndjson": _lines(evidence.holds),
+        "state.json": _NUMBERS.sub(_on_one_line, _json(state_words(evidence.state, live)).decode()).encode(),
+        **state_members(evidence.state, live),
         "timeline.json": _json({"pace": pace(evidence).__dict__, "entries": as_json(entries)}),
         "timeline.html": page(evidence, entries).encode(),
         "postmortem.md": draft(evidence).encode(),
     }
 
 
-def about(evidence: Evidence, *, made_at_ms: int, version: str) -> dict[str, Any]:
+def about(evidence: Evidence, live: Live, *, made_at_ms: int, version: str) -> dict[str, Any]:
     """What the manifest says beside the list of members."""
     incident = evidence.incident
     return {
@@ -55,44 +62,10 @@ def about(evidence: Evidence, *, made_at_ms: int, version: str) -> dict[str, Any
         "made_by": f"keyfuse {version}",
         "counts": {
             "events": evidence.events, "findings": len(evidence.findings), "audit_rows": len(evidence.audit),
-            "commands": len(evidence.commands), "outcomes": len(evidence.outcomes),
+            "commands": len(evidence.commands), "outcomes": len(evidence.outcomes), "holds": len(evidence.holds),
         },
-        "notes": [_OF_NOW, _NOT_STATE],
+        "notes": [_OF_NOW, *evidence.configs.unknown, *state_notes(evidence.state, live)],
     }  # fmt: skip
-
-
-def config(folder: Folder, key_id: str) -> dict[str, Any]:
-    """All files of the folder; of keys.yaml only this key. Secrets are not in the files; what looks like one goes."""
-    told = {file.name: getattr(folder, file.part).model_dump(mode="json") for file in FILES}
-    told["keys.yaml"]["keys"] = [key for key in told["keys.yaml"]["keys"] if key["key_id"] == key_id]
-    cleaned: dict[str, Any] = _without_secrets(told)
-    return cleaned
-
-
-def _without_secrets(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Texts through the redactor one by one; what a channel's address says after the host may be a secret as well."""
-    match value:
-        case str():
-            return redact(value)
-        case Mapping():
-            return {
-                name: _address(inner) if name == "target" and isinstance(inner, str) else _without_secrets(inner)
-                for name, inner in value.items()
-            }
-        case list() | tuple():
-            return [_without_secrets(inner) for inner in value]
-    return value
-
-
-def _address(text: str) -> str:
-    """A webhook's path is often all that keeps others from using it.
-
-    >>> _address("https://hooks.example.com/T1/abc?x=1"), _address("#oncall")
-    ('https://hooks.example.com/[redacted]', '#oncall')
-    """
-    scheme, there, rest = text.partition("://")
-    host, slash, _ = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}/{_HIDDEN}" if there and slash else redact(text)
 
 
 def _lines(records: Iterable[BaseModel]) -> bytes:
@@ -101,3 +74,7 @@ def _lines(records: Iterable[BaseModel]) -> bytes:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return " ".join(found[0].split())

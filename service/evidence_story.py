@@ -9,21 +9,20 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from alerting.steps import CUTS
-from alerting.words import STATE_WORDS, STEP_WORDS, clean, usd
+from alerting.words import STATE_WORDS, STEP_WORDS
 from schemas.records import AuditRow, Finding, StepState, rfc3339
-from service.evidence_facts import Evidence, Minute
-from service.markup import Markup, el
+from service.evidence_facts import Evidence
+from service.evidence_windows import Minute
 
 _PAUSE_MS: Final = 5 * 60_000
 """A theft may pause so long and is still the same."""
-_ORDER: Final = ("began", "finding", "provider", "outcome", "incident", "mark", "command")
+_ORDER: Final = ("began", "finding", "provider", "outcome", "incident", "mark", "hold", "command")
 """Of what is told with the same time, the cause comes first."""
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-_STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;vertical-align:top;padding:.3rem .6rem;"
-    "border-bottom:1px solid #8884}td:first-child{white-space:nowrap;font-variant-numeric:tabular-nums}"
-)
+_HOLD_WORDS: Final = {
+    "hold.place": "legal hold placed", "hold.release": "legal hold released",
+    "hold.drop": "what was held and is older than the retention is dropped", "hold.broken": "held events are missing",
+}  # fmt: skip
+"""What the audit says of holds, but for its daily word that all is kept."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +65,39 @@ def _findings(findings: tuple[Finding, ...]) -> list[Entry]:
 
 
 def _acts(evidence: Evidence) -> list[Entry]:
-    entries = []
+    entries, roles = [], _roles(evidence)
     for command in evidence.commands:
-        approved = f", approved by {' and '.join(command.approvals)}" if command.approvals else ""
+        names = [f"{name} ({roles[name]})" if name in roles else name for name in command.approvals]
+        approved = f", approved by {' and '.join(names)}" if names else ""
         words = f"{STEP_WORDS[command.step]}: ordered{approved}: {command.reason}"
         entries.append(Entry(command.at_ms, "command", command.by, words))
     for outcome in evidence.outcomes:
         told = f"{STEP_WORDS[outcome.step]}: {STATE_WORDS[outcome.state]}"
         entries.append(Entry(outcome.at_ms, "outcome", "keyfuse", f"{told}: {outcome.detail}".rstrip(": ")))
     for row in rows_of(evidence):
-        if "." in row.action and row.incident_id == evidence.incident.incident_id:  # a call to the provider
+        if row.incident_id != evidence.incident.incident_id:
+            continue
+        if row.action in _HOLD_WORDS:
+            entries.append(Entry(row.at_ms, "hold", row.actor, _hold_words(row)))
+        elif "." in row.action and not row.action.startswith("hold."):  # a call to the provider
             words = f"{row.action}: {row.result}: {row.detail.get('answer', '')}".rstrip(": ")
             entries.append(Entry(row.at_ms, "provider", row.actor, words))
     return entries
+
+
+def _hold_words(row: AuditRow) -> str:
+    told = [str(row.detail["reason"])] if "reason" in row.detail else []
+    told += [f"{name} {row.detail[name]}" for name in ("events", "missing") if name in row.detail]
+    return ": ".join([_HOLD_WORDS[row.action], *([", ".join(told)] if told else [])])
+
+
+def _roles(evidence: Evidence) -> dict[str, str]:
+    """Each person's role in the newest configuration that was in force; empty when none is known."""
+    for period in reversed(evidence.configs.periods):
+        people = (evidence.configs.versions[period.version].get("people.yaml") or {}).get("people")
+        if people:
+            return {name: str(person["role"]) for name, person in people.items()}
+    return {}
 
 
 def rows_of(evidence: Evidence) -> Iterator[AuditRow]:
@@ -136,23 +155,3 @@ def _between(from_ms: int | None, until_ms: int | None) -> float | None:
 def as_json(entries: list[Entry]) -> list[dict[str, Any]]:
     """Each with its time in words as well."""
     return [{"at": rfc3339(entry.at_ms), **asdict(entry)} for entry in entries]
-
-
-def page(evidence: Evidence, entries: list[Entry]) -> str:
-    """The timeline as one HTML page that loads nothing. What comes from outside is escaped."""
-    incident = evidence.incident
-    told = f"{clean(incident.key_id)}: {clean(incident.headline)} Lost {usd(incident.lost_usd)}."
-    head = el(
-        "head",
-        el("meta", charset="utf-8"),
-        el("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        el("title", f"Incident {incident.incident_id}"),
-        el("style", Markup(_STYLE)),
-    )
-    rows = [
-        el("tr", el("td", rfc3339(e.at_ms)), el("td", e.kind), el("td", clean(e.who)), el("td", clean(e.words, 2000)))
-        for e in entries
-    ]
-    names = el("tr", *(el("th", name) for name in ("UTC", "what", "who", "in words")))
-    body = el("body", el("h1", f"Incident {clean(incident.incident_id)}"), el("p", told), el("table", names, *rows))
-    return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"

@@ -91,7 +91,8 @@ def open_history(
 ) -> Iterator[History]:
     """Files when there are some, else the store; of events in [from_ms, until_ms), None for no bound.
 
-    With a `key_id` only what its stream partition holds: all that its scores depend on.
+    With a `key_id` only what its stream partition holds: all that its scores depend on. Of what the retention has
+    dropped, what is held of this key is still there.
 
     Raises:
         UserError: there is no event in that time, or a file or the store cannot be read.
@@ -104,7 +105,7 @@ def open_history(
         return
     store = store_of(install)
     try:
-        yield _of_store(store, low, high, partition, partitions)
+        yield _of_store(store, low, high, partition, partitions, held_of=key_id or "")
     except StoreError as error:
         raise no_answer(error) from error
     finally:
@@ -119,15 +120,15 @@ def store_of(install: Install) -> Store:
     return connect(install)
 
 
-def _of_store(store: Store, low: int, high: int, partition: int | None, partitions: int) -> History:
-    stored = span(store)
+def _of_store(store: Store, low: int, high: int, partition: int | None, partitions: int, *, held_of: str) -> History:
+    stored = span(store, held_of=held_of)
     if stored is None or stored.first_ms >= high or stored.last_ms < low:
         raise UserError("the store has no events in that time; name files, or another --from and --until")
     first, last = max(stored.first_ms, low), min(stored.last_ms, high - 1)
     share = (last - first + 1) / (stored.last_ms - stored.first_ms + 1) / (1 if partition is None else partitions)
     return History(
         "the stored history", first, last, int(stored.events * share),
-        lambda: usage(store, first, last + 1, partition=partition, partitions=partitions),
+        lambda: usage(store, first, last + 1, partition=partition, partitions=partitions, held_of=held_of),
     )  # fmt: skip
 
 

@@ -32,6 +32,8 @@ class Answers(Protocol):
 
     def evidence(self, incident_id: str, before_ms: int) -> dict[str, Any] | None: ...
 
+    def holds(self, incident_id: str = "") -> list[dict[str, Any]]: ...
+
 
 def create_app(
     *,
@@ -107,5 +109,9 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
     @router.get("/evidence")
     async def evidence(incident_id: str, before_ms: Annotated[int, Query(ge=0)]) -> dict[str, Any] | None:
         return await asyncio.to_thread(answers.evidence, incident_id, before_ms)
+
+    @router.get("/holds")
+    async def holds(incident_id: str = "") -> list[dict[str, Any]]:
+        return await asyncio.to_thread(answers.holds, incident_id)
 
     return router

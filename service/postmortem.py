@@ -11,6 +11,7 @@ from alerting.words import INCIDENT_WORDS, STATE_WORDS, STEP_WORDS, clean, span,
 from schemas.records import Command, Outcome, StepState, rfc3339
 from service.evidence_facts import Evidence
 from service.evidence_story import normal_usd, pace, timeline
+from storage.holds import newest
 
 _LONG_WAIT_S: Final = 300
 _ROOM: Final = 2.0
@@ -117,7 +118,8 @@ def _worked(evidence: Evidence) -> list[str]:
 
 def follow_ups(evidence: Evidence) -> list[str]:
     """What should be different next time, each with the command or the setting that does it."""
-    return [*_about_steps(evidence), *_about_limits(evidence), *_about_marks(evidence), "TODO: what else was learned"]
+    found = [*_about_steps(evidence), *_about_limits(evidence), *_about_marks(evidence), *_about_holds(evidence)]
+    return [*found, "TODO: what else was learned"]
 
 
 def _about_steps(evidence: Evidence) -> Iterator[str]:
@@ -177,6 +179,15 @@ def _about_marks(evidence: Evidence) -> Iterator[str]:
                 f"An exception was known for this key: {mark.verdict} by {md(mark.by, 80)}, {md(mark.reason)}. "
                 f"To close it: `keyfuse unmark {mark.mark_id} --reason '...'`"
             )
+
+
+def _about_holds(evidence: Evidence) -> Iterator[str]:
+    incident, held = evidence.incident, [hold for hold in newest(evidence.holds) if not hold.released]
+    for hold in held:
+        yield f"Under legal hold by {md(hold.by, 80)} ({md(hold.reason)}); to end it: `keyfuse unhold {hold.hold_id}`"
+    if not held and incident.state != "false_positive":
+        said = code(f"keyfuse hold {incident.incident_id} --reason '...'")
+        yield f"The key's events go when they are older than `store.retention_days`; where they must stay: {said}"
 
 
 def _last_words(evidence: Evidence) -> dict[str, Outcome]:

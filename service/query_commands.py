@@ -15,6 +15,7 @@ from controls.leaks import leaks_words
 from schemas.records import Incident, IncidentState, rfc3339
 from service.errors import UserError
 from service.evidence_answers import audit_answer, evidence_answer
+from service.hold_answers import holds_answer
 from service.install import Install, Running, wall_ms
 from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
@@ -22,7 +23,7 @@ from storage.history import acts, findings
 from storage.store import Store
 from streams.shadow import TRIAL
 
-Question = Literal["keys", "incidents", "trial", "audit", "evidence"]
+Question = Literal["keys", "incidents", "trial", "audit", "evidence", "holds"]
 
 
 class StoreAnswers:
@@ -52,7 +53,11 @@ class StoreAnswers:
 
     def evidence(self, incident_id: str, before_ms: int) -> dict[str, Any] | None:
         """All that is stored of one incident; None when there is none of that name."""
-        return evidence_answer(self._store(), incident_id, before_ms)
+        return evidence_answer(self._store(), incident_id, before_ms, now_ms=wall_ms())
+
+    def holds(self, incident_id: str = "") -> list[dict[str, Any]]:
+        """Legal holds and what each holds, newest first."""
+        return [standing.model_dump(mode="json") for standing in holds_answer(self._store(), incident_id)]
 
 
 def keys(config: Path, *, hours: float, out: Console) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from fastapi import APIRouter
 from service import stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
+from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
 from service.errors import UserError
 from service.http_app import create_app
@@ -94,6 +96,9 @@ class Worker:
             await self._serve([intake, leaks_router(edges, self.store), *ways.routers])
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
             await self._serve([])
+        self._config = ConfigNews(install.folder, wall_ms)
+        teller = ConfigTeller(edges.outbox, worker=uuid.uuid4().hex, roles=self.roles)
+        self._run("config", lambda: self._config.follow(teller))
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         _settle_memory()
         self.health.ready = True
@@ -117,6 +122,7 @@ class Worker:
         return self._stopping
 
     def _reloaded(self, folder: Folder) -> None:
+        self._config.changed(folder)
         if self.score is not None:
             self.score.reconfigure(folder.detectors)
 

@@ -64,10 +64,12 @@ class ClickHouseConnection:
         self._client = client
         self._password = password
 
-    def command(self, sql: str, *, settings: Mapping[str, Any] | None = None) -> None:
+    def command(
+        self, sql: str, *, parameters: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
         """Run a statement that returns nothing."""
         with translated(self._password):
-            self._client.command(sql, settings=dict(settings or {}))
+            self._client.command(sql, parameters=dict(parameters or {}), settings=dict(settings or {}))
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """All rows of a query; parameters are bound by the server (`{name:Type}`)."""

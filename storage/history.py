@@ -17,6 +17,8 @@ _CHUNK_MS: Final = 3_600_000  # one question an hour of history: the memory of t
 _FINDINGS_MOST: Final = 1_000_000
 _MADE: Final = frozenset({"raw_partition", "raw_offset", "raw_index", "ts_ms"})
 _COLUMNS: Final = tuple(name for name in FRAME_SCHEMA.names if name not in _MADE)
+_STORED: Final = "*, raw_offset, raw_index"  # two are computed, which a star leaves out
+_IN_TIME: Final = "ts >= fromUnixTimestamp64Milli({since:Int64}) AND ts < fromUnixTimestamp64Milli({until:Int64})"
 _TABLES: Final = ("findings", "findings_shadow")
 
 
@@ -28,29 +30,36 @@ class Span(NamedTuple):
     events: int
 
 
-def span(store: Store) -> Span | None:
-    """None when nothing is stored."""
-    [(events, first, last)] = store.connection.rows(
-        "SELECT count(), toUnixTimestamp64Milli(min(ts)), toUnixTimestamp64Milli(max(ts)) FROM usage_events"
-    )
-    return Span(int(first), int(last), int(events)) if events else None
+def span(store: Store, *, held_of: str = "") -> Span | None:
+    """None when nothing is stored. With a key in `held_of`, what is held of it counts as well."""
+    asked = "SELECT count(), toUnixTimestamp64Milli(min(ts)), toUnixTimestamp64Milli(max(ts)) FROM "
+    found = store.connection.rows(f"{asked} usage_events")
+    if held_of:
+        found += store.connection.rows(f"{asked} usage_held WHERE key_id = {{held:String}}", {"held": held_of})
+    some = [(int(events), int(first), int(last)) for events, first, last in found if events]
+    if not some:
+        return None
+    return Span(min(one[1] for one in some), max(one[2] for one in some), sum(one[0] for one in some))
 
 
 def usage(
     store: Store, from_ms: int, until_ms: int, *, partition: int | None = None, partitions: int = 1,
-    chunk_ms: int = _CHUNK_MS,
+    chunk_ms: int = _CHUNK_MS, held_of: str = "",
 ) -> Iterator[pa.RecordBatch]:  # fmt: skip
     """Frames of the events in [from_ms, until_ms), in the order of their time; of one stream partition if named.
 
+    Held events that the retention has dropped else are left out, for they are those of few keys; with a key in
+    `held_of` its own come along.
+
     Their raw coordinates are not those of any topic: one running number in raw partition 0.
     """
-    stored = span(store)
+    stored = span(store, held_of=held_of)
     if stored is None:
         return
     start, until_ms, offset = max(from_ms, stored.first_ms), min(until_ms, stored.last_ms + 1), 0
     while start < until_ms:
         end = min(until_ms, (start // chunk_ms + 1) * chunk_ms)
-        rows = _between(store, start, end, partition, partitions)
+        rows = _between(store, start, end, partition, partitions, held_of)
         if rows.num_rows:
             yield _frame(rows, offset)
             offset += rows.num_rows
@@ -58,29 +67,37 @@ def usage(
 
 
 def events_of(store: Store, key_id: str, from_ms: int, until_ms: int) -> pa.Table:
-    """The stored events of one key in [from_ms, until_ms), oldest first, with every column that is stored."""
+    """The stored and the held events of one key in [from_ms, until_ms), oldest first, with every stored column."""
     return store.connection.arrow(
         f"""
         SELECT toUnixTimestamp64Milli(ts) AS ts_ms, {", ".join(_text(name) for name in _COLUMNS)}, retry,
             raw_partition, raw_offset, raw_index
-        FROM usage_events FINAL
-        WHERE key_id = {{key:String}} AND ts >= fromUnixTimestamp64Milli({{since:Int64}})
-            AND ts < fromUnixTimestamp64Milli({{until:Int64}})
+        FROM {_rows(f"key_id = {{held:String}} AND {_IN_TIME}")}
         ORDER BY ts, position""",  # noqa: S608 - our own columns
-        {"key": key_id, "since": from_ms, "until": until_ms},
+        {"held": key_id, "since": from_ms, "until": until_ms},
     )
 
 
-def _between(store: Store, from_ms: int, until_ms: int, partition: int | None, partitions: int) -> pa.Table:
+def _between(
+    store: Store, from_ms: int, until_ms: int, partition: int | None, partitions: int, held_of: str
+) -> pa.Table:
     where = "" if partition is None else "AND CRC32(toString(key_id)) % {partitions:UInt32} = {partition:UInt32}"
     return store.connection.arrow(
         f"""
         SELECT toUnixTimestamp64Milli(ts) AS ts_ms, {", ".join(_text(name) for name in _COLUMNS)}
-        FROM usage_events FINAL
-        WHERE ts >= fromUnixTimestamp64Milli({{since:Int64}}) AND ts < fromUnixTimestamp64Milli({{until:Int64}})
-            {where}
+        FROM {_rows(f"{_IN_TIME} {where}")}
         ORDER BY ts, position""",  # noqa: S608 - our own columns and clause
-        {"since": from_ms, "until": until_ms, "partition": partition or 0, "partitions": partitions},
+        {"since": from_ms, "until": until_ms, "partition": partition or 0, "partitions": partitions, "held": held_of},
+    )
+
+
+def _rows(where: str) -> str:
+    """The latest word on each event, and what is held of the key `held` and else stored no more."""
+    place = "key_id, toStartOfFiveMinutes(ts), event_id"
+    return (
+        f"(SELECT {_STORED} FROM usage_events FINAL WHERE {where} UNION ALL "  # noqa: S608 - our own
+        f"SELECT {_STORED} FROM usage_held FINAL WHERE key_id = {{held:String}} AND {where} AND ({place}) NOT IN "
+        f"(SELECT {place} FROM usage_events WHERE key_id = {{held:String}} AND {where})) AS usage_events"
     )
 
 

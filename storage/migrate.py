@@ -52,7 +52,10 @@ def _record(store: Store, migration: Migration) -> None:
 
 
 def _keep(store: Store, retention_days: int) -> None:
-    """Retention is a setting, not a migration: it is compared with the tables at each start."""
+    """Retention is a setting, not a migration: it is compared with the tables at each start.
+
+    `usage_held` is not among them: see storage/holds.py.
+    """
     wanted = {
         "usage_events": ("ts", retention_days),
         "usage_minute": ("at", retention_days),
@@ -66,6 +69,8 @@ def _keep(store: Store, retention_days: int) -> None:
         # Seconds in 64 bits: a far date plus a long retention would wrap around to 1970 and be dropped at once.
         rule = f"toDateTime(least(toUnixTimestamp({column}) + toUInt64({days * 86_400}), toUInt64(4294967295)))"
         if table in created and f"TTL {rule}" not in created[table]:
+            # What is stored carries its date of expiry: without the new one it is dropped on the old.
+            store.connection.command(f"ALTER TABLE {table} MODIFY SETTING materialize_ttl_recalculate_only = 1")
             store.connection.command(
-                f"ALTER TABLE {table} MODIFY TTL {rule}", settings={"materialize_ttl_after_modify": 0}
+                f"ALTER TABLE {table} MODIFY TTL {rule}", settings={"materialize_ttl_after_modify": 1}
             )

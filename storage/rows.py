@@ -11,10 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.audit_chain import Head
+from schemas.evidence import ConfigInForce, ConfigText, Hold, KeyState
 from schemas.frame import INDEX_BITS
 from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, Mark, Outcome
 
-StoredRecord = Finding | Incident | Command | Outcome | Mark | AuditRow | DeadLetter
+Kept = Hold | ConfigText | ConfigInForce | KeyState
+StoredRecord = Finding | Incident | Command | Outcome | Mark | AuditRow | DeadLetter | Kept
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SAME: Final = (
@@ -82,7 +84,7 @@ def record_row(record: StoredRecord) -> tuple[str, dict[str, Any]]:
 def head_row(head: Head) -> dict[str, Any]:
     """The row of `audit_heads` for a head."""
     row = head.model_dump(include={"chain", "seq", "hash", "public_key"})
-    return row | {"at": _time(head.at_ms), "record": head.model_dump_json()}
+    return row | {"at": time_of(head.at_ms), "record": head.model_dump_json()}
 
 
 def _columns(record: StoredRecord) -> tuple[str, dict[str, Any]]:
@@ -90,27 +92,45 @@ def _columns(record: StoredRecord) -> tuple[str, dict[str, Any]]:
     match record:
         case Finding():
             row = _picked(record, "finding_id", "key_id", "family", "detector", "severity", "score")
-            found = "findings", row | {"at": _time(record.at_ms)}
+            found = "findings", row | {"at": time_of(record.at_ms)}
         case Incident():
             row = _picked(record, "incident_id", "seq", "key_id", "state", "severity", "lost_usd")
-            times = {"opened_at": _time(record.opened_at_ms), "updated_at": _time(record.updated_at_ms)}
+            times = {"opened_at": time_of(record.opened_at_ms), "updated_at": time_of(record.updated_at_ms)}
             found = "incidents", row | times
         case Command():
             row = _picked(record, "command_id", "incident_id", "key_id", "step", "automatic")
-            found = "commands", row | {"at": _time(record.at_ms)}
+            found = "commands", row | {"at": time_of(record.at_ms)}
         case Outcome():
             row = _picked(record, "command_id", "incident_id", "key_id", "step")
-            found = "outcomes", row | {"state": record.state.value, "at": _time(record.at_ms)}
+            found = "outcomes", row | {"state": record.state.value, "at": time_of(record.at_ms)}
         case Mark():
             row = _picked(record, "mark_id", "verdict", "scope", "key_id", "incident_id", "by", "withdrawn")
-            found = "marks", row | {"version": record.at_ms, "at": _time(record.at_ms)}
+            found = "marks", row | {"version": record.at_ms, "at": time_of(record.at_ms)}
         case AuditRow():
             row = _picked(record, "audit_id", "actor", "action", "key_id", "incident_id", "command_id", "result")
-            found = "audit", row | {"at": _time(record.at_ms)}
+            found = "audit", row | {"at": time_of(record.at_ms)}
         case DeadLetter():
             row = _picked(record, "topic", "partition", "offset", "field", "bytes")
-            place = {"event_index": record.index, "reason": record.reason.value, "at": _time(record.at_ms)}
+            place = {"event_index": record.index, "reason": record.reason.value, "at": time_of(record.at_ms)}
             found = "dead_letters", row | place
+        case _:
+            found = _kept(record)
+    return found
+
+
+def _kept(record: Kept) -> tuple[str, dict[str, Any]]:
+    """What is kept for those who come later."""
+    found: tuple[str, dict[str, Any]]
+    match record:
+        case Hold():
+            row = _picked(record, "hold_id", "incident_id", "key_id", "by", "released")
+            found = "holds", row | {"version": record.at_ms, "at": time_of(record.at_ms)}
+        case ConfigText():
+            found = "config_texts", _picked(record, "sha256", "file")
+        case ConfigInForce():
+            found = "config_in_force", _picked(record, "worker", "version") | {"at": time_of(record.at_ms)}
+        case KeyState():
+            found = "key_states", _picked(record, "key_id", "finding_id") | {"at": time_of(record.at_ms)}
     return found
 
 
@@ -118,5 +138,6 @@ def _picked(record: StoredRecord, *names: str) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
-def _time(ms: int) -> datetime:
+def time_of(ms: int) -> datetime:
+    """As the driver takes times."""
     return _EPOCH + timedelta(milliseconds=ms)

@@ -13,30 +13,35 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from pydantic import ValidationError
 
+from schemas.evidence import Hold, KeyState, config_record
 from schemas.frame import decode_frame
 from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Mark, Outcome
 from storage.archive import Commit, PartitionArchive
 from storage.archiving import resume, write
 from storage.errors import Unreachable
-from storage.rows import record_row
+from storage.rows import StoredRecord, record_row
 from storage.store import Store
 from streams.audit import CHAIN, AuditKeeper, Sealing, chain_of
 from streams.health import StageProgress
+from streams.holds import HoldKeeper
 from streams.kafka import rewind
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.topics import Topic
 
 _PAUSES_S: Final = (0.2, 1.0, 5.0, 15.0)
-_RECORDS: Final[dict[Topic, type[Finding | Incident | Command | Outcome | Mark | AuditRow | DeadLetter]]] = {
-    Topic.FINDINGS: Finding,
-    Topic.INCIDENTS: Incident,
-    Topic.COMMANDS: Command,
-    Topic.OUTCOMES: Outcome,
-    Topic.SHADOW: Finding,
-    Topic.MARKS: Mark,
-    Topic.AUDIT: AuditRow,
-    Topic.DEAD: DeadLetter,
+_RECORDS: Final[dict[Topic, Callable[[bytes], StoredRecord]]] = {
+    Topic.FINDINGS: Finding.from_bytes,
+    Topic.INCIDENTS: Incident.from_bytes,
+    Topic.COMMANDS: Command.from_bytes,
+    Topic.OUTCOMES: Outcome.from_bytes,
+    Topic.SHADOW: Finding.from_bytes,
+    Topic.MARKS: Mark.from_bytes,
+    Topic.AUDIT: AuditRow.from_bytes,
+    Topic.DEAD: DeadLetter.from_bytes,
+    Topic.HOLDS: Hold.from_bytes,
+    Topic.CONFIG: config_record,
+    Topic.KEY_STATES: KeyState.from_bytes,
 }
 _TABLES: Final = {Topic.SHADOW: "findings_shadow"}  # records of a kind whose table is another topic's
 RECORD_TOPICS: Final = tuple(_RECORDS)
@@ -173,6 +178,7 @@ class RecordArchive:
         self._names = names
         self._deps = deps
         self._audit = AuditKeeper(deps.sealing, now_s=deps.now_s, now_ms=deps.now_ms)
+        self._holds = HoldKeeper(deps.metrics, now_s=deps.now_s, now_ms=deps.now_ms)
         self._stopping = False
 
     def stop(self) -> None:
@@ -193,11 +199,18 @@ class RecordArchive:
                         tables.setdefault(table, []).append(row)
             for table, rows in tables.items():
                 await patiently(self._deps, lambda table=table, rows=rows: self._insert(table, rows))  # type: ignore[misc]
+            if "holds" in tables or self._holds.due():
+                await self._keep_holds()
             if self._audit.due():
                 await patiently(self._deps, lambda: self._audit.seal(self._deps.store()))
             if fetched:
                 await self._commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
         await asyncio.to_thread(self._audit.seal_last, self._deps.store)
+
+    async def _keep_holds(self) -> None:
+        rows = await patiently(self._deps, lambda: self._holds.keep(self._deps.store()))
+        if rows:
+            await self._deps.outbox.send(Topic.AUDIT, [(row.audit_id, row) for row in rows])
 
     def _insert(self, table: str, rows: list[dict[str, Any]]) -> None:
         if table == "audit":
@@ -212,7 +225,7 @@ class RecordArchive:
         if topic is Topic.COMMANDS and b'"type":"request"' in record.value:
             return []  # a freeze: the contain stage writes its audit row
         try:
-            table, row = record_row(_RECORDS[topic].from_bytes(record.value))
+            table, row = record_row(_RECORDS[topic](record.value))
             if topic is Topic.AUDIT:
                 row[CHAIN] = chain_of(record.topic, record.partition)
             return [(_TABLES.get(topic, table), row)]

@@ -41,6 +41,7 @@ CounterName = Literal[
 GaugeName = Literal[
     "keyfuse_incidents_open",
     "keyfuse_archive_pending_rows",
+    "keyfuse_held_events_missing",
     "keyfuse_stage_lag_records",
     "keyfuse_stage_last_commit_age_seconds",
     "keyfuse_checkpoint_age_seconds",
@@ -176,6 +177,11 @@ GAUGES: Final[dict[GaugeName, Def]] = {
     "keyfuse_incidents_open": Def("incidents", "Incidents not yet closed.", "People have work, or nobody closes them."),
     "keyfuse_archive_pending_rows": Def(
         "rows", "Rows read and not yet stored.", "The store is slow or down. Nothing is lost: Kafka keeps them."
+    ),
+    "keyfuse_held_events_missing": Def(
+        "events",
+        "Events under legal hold that were stored and are gone, as of the last look, at most 10 minutes ago.",
+        "Somebody removed evidence: the audit names hold and day. Restore it from a back-up.",
     ),
     "keyfuse_stage_lag_records": Def(
         "records",

@@ -19,6 +19,7 @@ from schemas.records import DeadLetter, DeadReason, Finding, Mark, PartitionStat
 from streams.acks import Arrived
 from streams.checkpoint import Checkpoint
 from streams.health import StageProgress
+from streams.key_states import KeyStates
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.shadow import Shadow
@@ -79,6 +80,7 @@ class ScoreStage:
         self._settings = settings
         self._shadow = shadow
         self._partitions: dict[int, _Partition] = {}
+        self._key_states = KeyStates(outbox)
         self._marks: Sequence[Mark] = ()
         self._last_tick_s: float | None = None
         self._busy_s = 0.0  # with frames, since the last tick
@@ -131,7 +133,7 @@ class ScoreStage:
         else:
             findings = state.core.process(frame)
             self._count(frame, state.core)
-            await self._tell(findings, now_ms)
+            await self._tell(state.core, findings, now_ms)
             if self._shadow is not None:
                 await self._shadow.process(partition, frame)
             state.checkpoint.folded(offset, dirty=state.core.dirty_shards())
@@ -152,7 +154,8 @@ class ScoreStage:
             state.idle_s += passed_s
             idle_s = state.idle_s - self._settings.idle_s
             if idle_s > 0 and state.core.clock_s:
-                await self._tell(state.core.advance(state.last_frame_clock_s + 1 + int(idle_s)), now_ms)
+                silent = state.core.advance(state.last_frame_clock_s + 1 + int(idle_s))
+                await self._tell(state.core, silent, now_ms)
                 if self._shadow is not None:
                     await self._shadow.advance(partition, state.core.clock_s)
                 state.checkpoint.touched(dirty=state.core.dirty_shards())
@@ -206,7 +209,7 @@ class ScoreStage:
         await self._store.put(partition, _key(partition, name), value)
         self._metrics.inc("keyfuse_checkpoint_bytes_total", len(value))
 
-    async def _tell(self, findings: list[Finding], now_ms: int) -> None:
+    async def _tell(self, core: ScoreCore, findings: list[Finding], now_ms: int) -> None:
         if not findings:
             return
         ends = await self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in findings])
@@ -214,6 +217,7 @@ class ScoreStage:
         for finding in findings:
             self._metrics.inc("keyfuse_findings_total", family=finding.family, severity=finding.severity)
             self._metrics.observe("keyfuse_event_to_finding_seconds", max(0, now_ms - finding.at_ms) / 1000)
+        await self._key_states.tell(core, findings)
 
     def _count(self, frame: pa.RecordBatch, core: ScoreCore) -> None:
         self.scored += frame.num_rows

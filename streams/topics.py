@@ -23,6 +23,9 @@ class Topic(StrEnum):
     MARKS = "keyfuse.marks"
     VERDICTS = "keyfuse.verdicts"
     AUDIT = "keyfuse.audit"
+    HOLDS = "keyfuse.holds"
+    CONFIG = "keyfuse.config"
+    KEY_STATES = "keyfuse.key-states"
 
 
 class StateTopic(StrEnum):
@@ -35,7 +38,9 @@ class StateTopic(StrEnum):
 
 
 # One partition: the caps on automatic steps are counted over all keys by one reader.
-_SINGLE: Final = frozenset({Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD, Topic.MARKS})
+_SINGLE: Final = frozenset({
+    Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD, Topic.MARKS, Topic.HOLDS, Topic.CONFIG, Topic.KEY_STATES,
+})  # fmt: skip
 _COMPACTED: Final = frozenset({Topic.VERDICTS, Topic.MARKS})
 
 

@@ -34,7 +34,7 @@ class StoreConfig(Config):
     password_env: str = ""
     """Environment variable with the password."""
     retention_days: Annotated[int, Field(ge=1)] = 90
-    """Usage events older than this are dropped."""
+    """Usage events older than this are dropped, but for those under legal hold (`keyfuse hold`)."""
 
 
 class IntakeConfig(Config):

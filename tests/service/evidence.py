@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from detectors.core import ScoreCore
+from detectors.one_key import pack_cohort, pack_key
+from schemas.config import DetectorsConfig, KeysConfig, PeopleConfig, ResponsesConfig
+from schemas.evidence import ConfigInForce, Hold, KeyState
 from schemas.records import (
     AuditRow,
     Command,
@@ -15,12 +21,14 @@ from schemas.records import (
     Sketch,
     StepState,
 )
+from service.config_kept import texts_of, version_of
+from service.config_tree import Folder
 from service.evidence_facts import Evidence, gather
 from storage.audit import append, seal
 from storage.rows import StoredRecord, record_row
 from storage.signing import Signer
 from storage.store import Store
-from tests.storage.frames import MINUTE_MS, T0, Use, archive_uses
+from tests.storage.frames import HOUR_MS, MINUTE_MS, T0, Use, archive_uses, frame
 
 KEY = "fp1:a"
 INCIDENT = "inc_1"
@@ -71,6 +79,36 @@ MARK = Mark(
     mark_id=Mark.id_of("", "old"), at_ms=T0 - MINUTE_MS, by="bo", verdict="expected", reason="load test", key_id=KEY,
     from_ms=T0 - MINUTE_MS, until_ms=T0 + MINUTE_MS,
 )  # fmt: skip
+HOLD = Hold(
+    hold_id=Hold.id_of(INCIDENT, "cy", "matter 12"), at_ms=T0 + 100_000, by="cy", reason="matter 12",
+    incident_id=INCIDENT, key_id=KEY, from_ms=T0 - 3_600_000,
+)  # fmt: skip
+BEFORE = Folder(
+    keys=KeysConfig.model_validate({"keys": [{"key_id": name, "provider": "p"} for name in (KEY, "fp1:b")]}),
+    people=PeopleConfig.model_validate({"people": {"ann": {"role": "approver"}}}),
+)
+AFTER = replace(BEFORE, responses=ResponsesConfig(mode="approve"))
+
+
+def in_force(folder: Folder, at_ms: int, *roles: str) -> ConfigInForce:
+    files = {text.file: text.sha256 for text in texts_of(folder)}
+    return ConfigInForce(
+        at_ms=at_ms, worker=f"w{at_ms}", roles=roles, cause="start", version=version_of(files), files=files
+    )
+
+
+def learned() -> KeyState:
+    """What a core makes of the key's first events."""
+    core = ScoreCore(DetectorsConfig(), partition=0)
+    core.process(frame([Use(f"l{nth}", nth, ts_ms=T0 - HOUR_MS + nth * 1000) for nth in range(9)]))
+    facts = core.book.facts[core.book.slot_of[KEY]]
+    return KeyState(
+        key_id=KEY, at_ms=T0 + 5000, finding_id="fnd_2", clock_s=core.clock_s, state=pack_key(core, KEY),
+        cohort=pack_cohort(*core.population.export(), facts),
+    )  # fmt: skip
+
+
+STATE = learned()
 RECORDS: tuple[StoredRecord, ...] = (
     version(1, "open", T0 + 5000, "opened"),
     version(2, "contained", T0 + 69_000, "the key is cut"),
@@ -82,6 +120,12 @@ RECORDS: tuple[StoredRecord, ...] = (
     outcome(StepState.AWAITING_APPROVAL, T0 + 6000),
     outcome(StepState.CONFIRMED, T0 + 69_000, seconds_to_effective=4.0),
     MARK,
+    HOLD,
+    *texts_of(BEFORE),
+    *texts_of(AFTER),
+    in_force(BEFORE, T0 - HOUR_MS, "score", "decide"),
+    in_force(AFTER, T0 + 30_000, "decide"),
+    STATE,
 )
 
 
@@ -102,6 +146,6 @@ def fill(store: Store, signer: Signer | None = None) -> None:
 
 def told(store: Store) -> Evidence:
     """What is gathered of it."""
-    evidence = gather(store, INCIDENT, before_ms=3_600_000)
+    evidence = gather(store, INCIDENT, before_ms=3_600_000, now_ms=T0 + 7_200_000)
     assert evidence is not None
     return evidence

@@ -21,25 +21,32 @@ from pydantic import SecretStr
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.records import StepState, rfc3339
 from service.cli import main
+from service.config_shown import of_key, shown
 from service.config_tree import Folder
 from service.evidence_answers import AuditAnswer
 from service.evidence_archive import MANIFEST, SIGNATURE, pack, verify
+from service.evidence_config import Configs
 from service.evidence_facts import Evidence, gather
-from service.evidence_members import about, config, members
-from service.evidence_story import Entry, Pace, pace, page, timeline
+from service.evidence_members import about, members
+from service.evidence_page import page
+from service.evidence_state import Live
+from service.evidence_story import Entry, Pace, pace, timeline
 from service.http_app import create_app
 from service.install import Install, Running
 from service.local_server import LocalServer
 from service.postmortem import draft, follow_ups
 from service.query_commands import StoreAnswers, answer_of
+from storage.audit import append
 from storage.client import open_store
+from storage.holds import keep
 from storage.migrate import migrate
+from storage.rows import record_row
 from storage.signing import is_signed
 from storage.store import Store
 from storage.testing import fresh_dsn
 from streams.health import Health
 from streams.metrics import Metrics
-from tests.service.evidence import INCIDENT, KEY, MARK, command, fill, outcome, told
+from tests.service.evidence import HOLD, INCIDENT, KEY, MARK, command, fill, outcome, told
 from tests.storage.frames import MINUTE_MS, T0
 from tests.storage.test_audit import PEM, SIGNER
 
@@ -98,7 +105,7 @@ def test_all_around_the_incident_is_gathered_and_nothing_of_others(evidence: Evi
 
 def test_it_travels_as_json(store: Store, evidence: Evidence) -> None:
     assert Evidence.model_validate_json(json.dumps(evidence.model_dump(mode="json"))) == evidence
-    assert gather(store, "inc_none", before_ms=0) is None
+    assert gather(store, "inc_none", before_ms=0, now_ms=T0) is None
 
 
 def test_how_fast_it_went(evidence: Evidence) -> None:
@@ -123,10 +130,41 @@ def test_the_timeline_is_in_the_order_of_time(evidence: Evidence) -> None:
 
 
 def test_the_page_escapes_what_comes_from_outside(evidence: Evidence) -> None:
-    shown = page(evidence, [Entry(T0, "mark", "<b>eve</b>", "<script>alert(1)</script>")])
-    assert "<script>" not in shown
-    assert "&lt;script&gt;" in shown
-    assert "20 times its &lt;usual&gt;" in shown
+    html = page(evidence, [Entry(T0, "mark", "<b>eve</b>", "<script>alert(1)</script>")])
+    assert "<script>" not in html
+    assert "&lt;script&gt;" in html
+    assert "20 times its &lt;usual&gt;" in html
+
+
+def test_the_page_tells_the_facts_first_then_the_days(evidence: Evidence) -> None:
+    html = page(evidence, timeline(evidence))
+    for words in (
+        "<dt>Legal hold</dt><dd>by cy since 2026-11-23 10:01 UTC: matter 12</dd>",
+        "detected after 2 min; opened after 5 s; cut ordered after 60 s; cut seen after 4 s",
+        '<th colspan="4" class="day">2026-11-23</th>', "10:01:06.000",
+    ):  # fmt: skip
+        assert words in html
+    assert "http" not in html.replace("http-equiv", "")
+
+
+def test_who_approved_is_told_with_their_role(evidence: Evidence) -> None:
+    [order] = [entry for entry in timeline(evidence) if entry.kind == "command"]
+    assert "approved by ann (approver)" in order.words
+    bare = evidence.model_copy(update={"configs": Configs()})
+    [order] = [entry for entry in timeline(bare) if entry.kind == "command"]
+    assert "approved by ann:" in order.words
+
+
+def test_holds_stand_in_the_timeline_and_each_days_word_does_not() -> None:
+    store = open_store(fresh_dsn())
+    migrate(store, retention_days=36_500)
+    fill(store)
+    for now_ms in (T0 + 100_000, T0 + 90_000_000):
+        rows, _ = keep(store, now_ms=now_ms)
+        append(store, "keyfuse.audit:0", [record_row(row)[1] for row in rows])
+    entries = [(entry.who, entry.words) for entry in timeline(told(store)) if entry.kind == "hold"]
+    store.close()
+    assert entries == [("cy", "legal hold placed: matter 12, events 6")]
 
 
 def test_the_post_mortem_says_loss_pace_and_what_to_do(evidence: Evidence) -> None:
@@ -153,6 +191,8 @@ def test_the_post_mortem_says_loss_pace_and_what_to_do(evidence: Evidence) -> No
         ({"outcomes": (outcome(StepState.IRREVOCABLE, T0, detail="call them"),)}, "failed for good: check at the"),
         ({"outcomes": (outcome(StepState.REFUSED, T0, rule="cap"),)}, "refused by the rule `cap`: was that right?"),
         ({"outcomes": (outcome(StepState.AWAITING_APPROVAL, T0),)}, "still waits for an approval"),
+        ({}, f"Under legal hold by cy (matter 12); to end it: `keyfuse unhold {HOLD.hold_id}`"),
+        ({"holds": ()}, "where they must stay: `keyfuse hold inc_1 --reason '...'`"),
         ({"commands": (command(at_ms=T0 + 900_000),)}, "It took 14.9 min until a cut was ordered"),
     ],
 )  # fmt: skip
@@ -164,15 +204,16 @@ def test_each_follow_up_has_its_reason(evidence: Evidence, changed: dict[str, ob
 def test_a_healthy_end_asks_for_little(evidence: Evidence) -> None:
     newest = evidence.incident.model_copy(update={"state": "false_positive", "lost_usd": 1.0})
     marked = MARK.model_copy(update={"incident_id": INCIDENT, "verdict": "false_positive"})
-    given = evidence.model_copy(update={"versions": (newest,), "marks": (marked,)})
+    given = evidence.model_copy(update={"versions": (newest,), "marks": (marked,), "holds": ()})
     assert follow_ups(given) == ["TODO: what else was learned"]
 
 
 def test_the_archive_has_every_member_and_no_secret(evidence: Evidence) -> None:
-    made = members(evidence, Folder())
+    made = members(evidence, Folder(), Live())
     assert set(made) == {
         "events.parquet", "windows.json", "findings.ndjson", "incident.ndjson", "commands.ndjson", "outcomes.ndjson",
         "marks.ndjson", "audit.ndjson", "config.json", "timeline.json", "timeline.html", "postmortem.md",
+        "holds.ndjson", "config_in_force.json", "state.json", "state/first_sign.kfs", "state/first_sign.cohort.kfs",
     }  # fmt: skip
     assert json.loads(made["timeline.json"])["pace"]["effective_s"] == 4.0
     assert all(made.values())
@@ -186,10 +227,10 @@ def test_the_configuration_is_without_secrets_and_without_other_keys() -> None:
         keys=KeysConfig.model_validate({"keys": [{"key_id": name, "provider": "p"} for name in ("a", "b")]}),
         routes=RoutesConfig.model_validate({"channels": {"chat": chat}}),
     )
-    shown = config(folder, "b")
-    assert [key["key_id"] for key in shown["keys.yaml"]["keys"]] == ["b"]
-    assert "hunter22" not in json.dumps(shown)
-    assert shown["routes.yaml"]["channels"]["chat"]["target"] == "https://chat.example.com/[redacted]"
+    told_ = of_key(shown(folder), "b")
+    assert [key["key_id"] for key in told_["keys.yaml"]["keys"]] == ["b"]
+    assert "hunter22" not in json.dumps(told_)
+    assert told_["routes.yaml"]["channels"]["chat"]["target"] == "https://chat.example.com/[redacted]"
 
 
 def check(data: bytes, signature: str, public_key: str) -> bool:
@@ -290,7 +331,7 @@ def test_without_a_key_the_commands_say_that_nothing_is_signed(run: Run, tmp_pat
     assert "whose key that is, --public-key would tell" in run("audit", "verify")[1]
     code, said = run("forensics", INCIDENT, "--out", "inc.zip")
     assert (code, "not signed: no key" in said) == (0, True)
-    assert run("forensics", "verify", "inc.zip") == (0, "inc.zip: intact: 12 members; not signed\n")
+    assert run("forensics", "verify", "inc.zip") == (0, "inc.zip: intact: 17 members; not signed\n")
     code, said = run("forensics", "verify", "inc.zip", "--public-key", SIGNER.public_key)
     assert (code, "it is signed by nobody" in said, "NOT PROVEN" in said) == (1, True, True)
 
@@ -316,11 +357,14 @@ def test_forensics_writes_and_verifies(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "inc.zip").stat().st_mode & 0o077 == 0
     with zipfile.ZipFile(tmp_path / "inc.zip") as archive:
         manifest = json.loads(archive.read(MANIFEST))
-    assert manifest["counts"] == {"events": 6, "findings": 3, "audit_rows": 2, "commands": 1, "outcomes": 2}
-    assert any("learned state is not in here" in note for note in manifest["notes"])
-    (tmp_path / "inc.zip").write_bytes(again((tmp_path / "inc.zip").read_bytes(), **{"postmortem.md": b"nothing"}))
-    code, said = run("forensics", "verify", "inc.zip")
-    assert (code, "postmortem.md was changed" in said) == (1, True)
+    assert manifest["counts"] == {"events": 6, "findings": 3, "audit_rows": 2, "commands": 1, "outcomes": 2, "holds": 1}
+    assert [note for note in manifest["notes"] if "is learned of the key now is not in here: nothing runs" in note]
+    packed_ = (tmp_path / "inc.zip").read_bytes()
+    for name in sorted(manifest["members"]):
+        for content, words in ((b"nothing", f"{name} was changed"), (None, f"{name} is missing")):
+            (tmp_path / "inc.zip").write_bytes(again(packed_, **{name: content}))
+            code, said = run("forensics", "verify", "inc.zip")
+            assert (code, words in said) == (1, True)
 
 
 def test_the_post_mortem_goes_to_the_terminal_or_to_a_new_file(run: Run, tmp_path: Path) -> None:
@@ -381,5 +425,5 @@ async def test_a_worker_that_runs_is_asked_instead_of_the_store(
 
 
 def test_the_manifest_says_what_it_is_of(evidence: Evidence) -> None:
-    told_ = about(evidence, made_at_ms=T0, version="1.2.3")
+    told_ = about(evidence, Live(), made_at_ms=T0, version="1.2.3")
     assert (told_["incident_id"], told_["made_at"], told_["made_by"]) == (INCIDENT, rfc3339(T0), "keyfuse 1.2.3")

@@ -16,7 +16,7 @@ from tests.storage.frames import T0, Use, archive_uses
 def test_each_file_is_applied_once() -> None:
     store = open_store(fresh_dsn())
     files = ["0001_usage.sql", "0002_rollups.sql", "0003_records.sql", "0004_marks.sql", "0005_shadow.sql"]
-    files += ["0006_audit_chain.sql"]
+    files += ["0006_audit_chain.sql", "0007_evidence.sql"]
     assert migrate(store, retention_days=90) == files
     assert migrate(store, retention_days=90) == []
     store.close()
@@ -61,10 +61,24 @@ def test_retention_follows_the_setting_and_old_days_are_dropped(store: Store) ->
 
 def test_every_usage_table_remembers_ten_thousand_insert_tokens(store: Store) -> None:
     created = store.connection.rows(
-        "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-        " AND name LIKE 'usage%'"
+        "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+        " AND engine LIKE '%MergeTree' AND name LIKE 'usage%' ORDER BY name"
     )
-    assert len(created) == 3
-    for (query,) in created:
+    assert [name for name, _ in created] == ["usage_events", "usage_held", "usage_hour", "usage_minute"]
+    for name, query in created:
         assert "non_replicated_deduplication_window = 10000" in query
-        assert "ttl_only_drop_parts = 1" in query
+        assert ("ttl_only_drop_parts = 1" in query) == (name != "usage_held")
+
+
+def test_a_longer_retention_saves_what_is_stored_already(store: Store) -> None:
+    """A part carries the date on which it is dropped whole."""
+    mine = "database = currentDatabase() AND table = 'usage_events'"
+    expiry = f"SELECT toUnixTimestamp(max(delete_ttl_info_max)) FROM system.parts WHERE active AND {mine}"
+    migrate(store, retention_days=10_000)
+    archive_uses(store, [Use("old", 0, ts_ms=T0)])
+    assert store.connection.rows(expiry) == [(T0 // 1000 + 10_000 * 86_400,)]
+    migrate(store, retention_days=12_000)
+    for _ in range(10_000):
+        if store.connection.rows(f"SELECT count() FROM system.mutations WHERE NOT is_done AND {mine}") == [(0,)]:
+            break
+    assert store.connection.rows(expiry) == [(T0 // 1000 + 12_000 * 86_400,)]

@@ -81,9 +81,8 @@ class Shaky:
     store: Store
     away: list[str] = field(default_factory=lambda: ["audit"])
 
-    @property
-    def connection(self) -> Any:
-        return self.store.connection
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
     def insert_records(self, table: str, rows: Any, token: str = "") -> None:
         self.store.insert_records(table, rows, token)

@@ -1,0 +1,54 @@
+"""What was learned of a key, written down when the score stage first speaks of it in a while.
+
+Later checkpoints overwrite the state, and with it what a judgement rested on. The score stage does not know of
+incidents, but what opens one is a finding: so each key that is spoken of is written down, once an hour at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from detectors.core import ScoreCore
+from detectors.one_key import pack_cohort, pack_key
+from schemas.evidence import KeyState
+from schemas.records import Finding, KeyFacts
+from streams.outbox import Outbox
+from streams.topics import Topic
+
+STATE_EVERY_MS: Final = 3_600_000
+"""Of event time. What opens an incident is at most so much younger than the newest state written down."""
+_REMEMBERED: Final = 100_000  # keys; when there are more, some are written down once too often
+
+
+class KeyStates:
+    """Of one worker."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._last_ms: dict[str, int] = {}
+
+    async def tell(self, core: ScoreCore, findings: Sequence[Finding]) -> None:
+        """After the findings of one frame or tick are told, in the order of their time."""
+        new: dict[str, Finding] = {}
+        for finding in findings:
+            if finding.at_ms - self._last_ms.get(finding.key_id, -STATE_EVERY_MS) >= STATE_EVERY_MS:
+                new.setdefault(finding.key_id, finding)
+        if not new:
+            return
+        if len(self._last_ms) + len(new) > _REMEMBERED:
+            self._last_ms.clear()
+        exported, cohorts = core.population.export(), dict[tuple[str, str], bytes]()
+        records = []
+        for key_id, finding in new.items():
+            facts: KeyFacts = core.book.facts[core.book.slot_of[key_id]]
+            name = (facts.env, facts.provider)
+            if name not in cohorts:
+                cohorts[name] = pack_cohort(*exported, facts)
+            record = KeyState(
+                key_id=key_id, at_ms=finding.at_ms, finding_id=finding.finding_id, clock_s=core.clock_s,
+                state=pack_key(core, key_id), cohort=cohorts[name],
+            )  # fmt: skip
+            records.append((key_id, record))
+        await self._outbox.send(Topic.KEY_STATES, records)
+        self._last_ms |= {key_id: finding.at_ms for key_id, finding in new.items()}
