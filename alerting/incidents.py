@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from alerting.case import REPEAT, Change, KeyCase, case_of, closed, hear, mark, see, version
 from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, minutes_left, rank, severity_of, worse
-from alerting.steps import CUTS, UNDOABLE, cut_step, needs_person, on_command, on_outcome, pending
+from alerting.steps import CUTS, GIVEN_BACK, cut_step, needs_person, on_command, on_outcome, pending
 from alerting.words import INCIDENT_WORDS, span, usd
 from schemas.config.policies import BudgetsConfig
 from schemas.config.responses import ResponsesConfig
@@ -182,7 +182,7 @@ def _false_positive(case: KeyCase, incident: Incident, request: Request, at_ms: 
     """Also for an incident that resolved itself: the person may look only in the morning, and the key is still cut."""
     if incident.state == "false_positive":
         return Change(case, (), "the incident is already a false positive")
-    undo = [step.step for step in incident.steps if step.state == StepState.CONFIRMED and step.step in UNDOABLE]
+    undo = [step.step for step in incident.steps if step.state == StepState.CONFIRMED and step.step in GIVEN_BACK]
     final = any(
         step.state == StepState.CONFIRMED and step.step in CUTS and not step.reversible for step in incident.steps
     )

@@ -186,12 +186,9 @@ class _Run:
         """Could not be made true: say what a person must do now."""
         what, verb = f"key {self.calls.ref} at {self.provider.name}", self.command.step
         words = f"{verb} of {what} is not confirmed: {why}. Open the provider's console now and {verb} the key by hand"
-        return self._outcome(
-            StepState.IRREVOCABLE,
-            f"{words}; until then treat it as still usable by the thief."
-            if verb != "restore"
-            else f"{words}; until then its users are refused.",
-        )
+        until = {"restore": "its users are refused", "switch": "its users do not go on with the backup"}
+        then = until.get(verb, "treat it as still usable by the thief")
+        return self._outcome(StepState.IRREVOCABLE, f"{words}; until then {then}.")
 
     def _outcome(self, state: StepState, detail: str, *, rule: str = "", seconds: float | None = None) -> Outcome:
         return Outcome(

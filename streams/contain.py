@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from schemas.records import (
     StepState,
     stable_id,
 )
+from streams.around_cut import AroundCut, Backups, Lent
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
@@ -53,6 +55,7 @@ class ContainDeps:
     sleep: Callable[[float], Awaitable[None]]
     freeze_file: Path
     known_keys: Callable[[], int]
+    backups: Backups = field(default_factory=Backups)
 
 
 class ContainStage:
@@ -64,6 +67,7 @@ class ContainStage:
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[Callable[[], object]]] = {}  # order -> whom to tell that it has ended
         self._one_at_a_time: dict[str, asyncio.Lock] = {}  # by key: a cut and its undoing do not overlap
+        self._around = AroundCut(deps, Lent(self._audit, self._conclude, self.frozen, self._one_at_a_time))
 
     def on_stats(self, stats: PartitionStats) -> None:
         self._stats[stats.partition] = stats
@@ -80,10 +84,10 @@ class ContainStage:
             self._waiting[order].append(done)  # read again after a rebalance, while it runs
             return
         outcome = self._last_word(command)
-        if outcome is None:
+        if outcome is None and not self._around.begun_for(command):
             outcome = await self._judge(command)
         if outcome is not None:
-            await self._conclude(order, outcome)
+            await self._conclude(order, self._around.with_outlook(command, outcome))
             done()
             return
         self._waiting[order] = [done]
@@ -139,12 +143,13 @@ class ContainStage:
     async def _execute(self, command: Command) -> None:
         deps = self._deps
         pre_key = f"pre:{_order(command)}".encode()
-        outcome = await execute(
-            command, deps.providers[command.facts.provider],
+        step = partial(
+            execute, command, deps.providers[command.facts.provider],
             pre_state=self._read(pre_key) or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
             save_pre_state=lambda state: self._write(pre_key, state), audit=self._audit, frozen=self.frozen,
             undo=self._read(_cuts_key(command)),
         )  # fmt: skip
+        outcome = await self._around.carry_out(command, step, cuts=self._read(_cuts_key(command)))
         await self._remember(command, outcome, self._read(pre_key))
         await self._conclude(_order(command), outcome)
 
