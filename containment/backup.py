@@ -38,17 +38,14 @@ class Begun(Record):
 
     backup: str = ""
     order: str = ""  # the order of the cut that it was begun for
+    live: bool = False  # the backup is active: users may be told, and gates may answer with it
     done: bool = False  # every part is confirmed, and people know
     pre: dict[str, dict[str, str]] = Field(default_factory=dict)  # part -> how it stood before, in the order begun
 
     def without(self, name: str) -> Begun:
         """Less one part, which is as it was before; a switch that lacks a part is not done."""
         pre = {other: held for other, held in self.pre.items() if other != name}
-        return self.model_copy(update={"pre": pre, "done": False})
-
-    def told(self) -> bool:
-        """Whether users may have been told to go on with the backup."""
-        return any(name != ACTIVATE for name in self.pre)
+        return self.model_copy(update={"pre": pre, "done": False, "live": self.live and name != ACTIVATE})
 
 
 class Standing(NamedTuple):
@@ -120,9 +117,16 @@ class Run(Protocol):
 Save = Callable[[Begun], Awaitable[None]]
 
 
-async def switch_over(begun: Begun, parts: Sequence[Part], *, run: Run, save: Save) -> Outcome | None:
-    """Every part in order. Ends at the first that is not confirmed, with its outcome; None when all are."""
+async def switch_over(begun: Begun, parts: Sequence[Part], *, run: Run, save: Save, thorough: bool) -> list[Outcome]:
+    """Every part in order; the outcomes of those that are not confirmed.
+
+    Ends at the first of them, unless `thorough`: then the other places are told all the same. Nobody is told of a
+    backup that is not active.
+    """
+    failed: list[Outcome] = []
     for part in parts:
+        if part.name != ACTIVATE and not begun.live:
+            begun = begun.model_copy(update={"live": True})
 
         async def keep(pre: dict[str, str], name: str = part.name) -> None:
             nonlocal begun
@@ -130,9 +134,13 @@ async def switch_over(begun: Begun, parts: Sequence[Part], *, run: Run, save: Sa
             await save(begun)
 
         outcome = await run(part, "switch", pre_state=begun.pre.get(part.name), save=keep)
-        if outcome.state is not StepState.CONFIRMED:
-            return outcome
-    return None
+        if outcome.state is StepState.CONFIRMED:
+            continue
+        failed.append(outcome)
+        if not thorough or part.name == ACTIVATE or outcome.state is StepState.REFUSED:
+            return failed
+    await save(begun.model_copy(update={"live": True}))
+    return failed
 
 
 async def switch_back(begun: Begun, parts: Sequence[Part], *, run: Run, save: Save) -> str:

@@ -73,6 +73,8 @@ class _Run:
     async def cut(self, pre_state: PreState | None, save: Callable[[dict[str, str]], Awaitable[None]]) -> Outcome:
         step = self.command.step
         if self._stopped():
+            if pre_state is not None:  # an earlier run of this command may have changed it
+                return await self._stopped_halfway(step, "yes")
             return self._refused_by_freeze("before anything was touched")
         if step not in self.provider.steps_of(self.calls.ref):
             raise Refused(Reason.NOT_SUPPORTED, f"{self.provider.name} cannot {step} this key")

@@ -60,8 +60,7 @@ class AroundCut:
 
     def begun_for(self, command: Command) -> bool:
         """Whether a switch was begun for this very order: it was let through then, and is not judged again."""
-        begun = self._begun(command.key_id)
-        return bool(begun.pre) and begun.order == _order(command)
+        return self._begun(command.key_id).order == _order(command)
 
     def with_outlook(self, command: Command, outcome: Outcome) -> Outcome:
         """Whoever reads what would be done, or approves it, reads about the backup too."""
@@ -72,7 +71,7 @@ class AroundCut:
         return outcome.model_copy(update={"detail": words})
 
     async def carry_out(
-        self, command: Command, step: Callable[[], Awaitable[Outcome]], *, cuts: Mapping[Step, object]
+        self, command: Command, step: Callable[[], Awaitable[Outcome]], *, cuts: Mapping[Step, object], under_way: bool
     ) -> Outcome:
         """The step, and what belongs before and after it.
 
@@ -80,20 +79,14 @@ class AroundCut:
             command: What is ordered.
             step: Carries it out at the provider.
             cuts: The steps confirmed on the key before.
+            under_way: A run before a restart has begun with the step itself, so what comes before it is decided.
         """
-        refused = await self._before(command, cuts)
-        return refused or await self._after(command, await step(), cuts)
-
-    async def _before(self, command: Command, cuts: Mapping[Step, object]) -> Outcome | None:
-        """Switch and tell the gates; an outcome where the step must not be taken after all."""
-        if command.step not in RUNGS:
-            return None
-        refused = await self._switch(command) if command.step in CUTS else None
-        if refused is None:
+        refused = await self._switch(command) if command.step in CUTS and not under_way else None
+        if refused is None and command.step in RUNGS:
             begun = self._begun(command.key_id)
-            use = begun.backup if begun.done else ""
+            use = begun.backup if begun.live else ""
             await self._notices.tell_gates(command, {*cuts, command.step}, use_instead=use)
-        return refused
+        return refused or await self._after(command, await step(), cuts)
 
     async def _after(self, command: Command, outcome: Outcome, cuts: Mapping[Step, object]) -> Outcome:
         """What the end of a step means for backup and gates; the outcome, with what people should know of it."""
@@ -106,8 +99,8 @@ class AroundCut:
         elif outcome.state is StepState.REFUSED:  # a freeze came in between: no cut, no switch
             await self._notices.tell_gates(command, cuts)
             await self._send_back(command, begun)
-        elif begun.pre and not begun.done and not begun.told():
-            await self._send_back(command, begun)  # only activated, and nobody was told: of no use to anybody
+        elif begun.backup and not begun.live:
+            await self._send_back(command, begun)  # it could not be activated, so nobody was told
         elif outcome.state is StepState.CONFIRMED and command.step in CUTS and begun.done:
             words = f"{outcome.detail}; its users were switched to the backup {begun.backup} before"
             return outcome.model_copy(update={"detail": words})
@@ -149,23 +142,29 @@ class AroundCut:
             lock.release()
 
     async def _try(self, command: Command, backup: Backup, begun: Begun, patience_s: float) -> _Failed | None:
-        if begun.pre and begun.backup != backup.key_id:
+        if begun.backup not in ("", backup.key_id):
             return _Failed(f"a switch to {begun.backup} was begun before and is not undone")
         why = why_not(command.key_id, backup, self._standing(backup.key_id), command.step)
         if why:
             return _Failed(why)
-        begun = Begun(backup=backup.key_id, order=_order(command), pre=begun.pre)
+        begun = begun.model_copy(update={"backup": backup.key_id, "order": _order(command)})
         run = self._runner(command, deadline_ms=self._deps.now_ms() + round(patience_s * 1000))
         try:
-            stopped = await switch_over(begun, self._parts(backup), run=run, save=self._saver(command.key_id))
+            failed = await switch_over(
+                begun, self._parts(backup), run=run, save=self._saver(command.key_id), thorough=not self._waits(command)
+            )
         except _TooSlowError:
             return _Failed(f"it was not done within {patience_s:g} s")
-        return _Failed(stopped.detail, stopped.rule or "backup") if stopped else None
+        return _Failed("; ".join(each.detail for each in failed), failed[-1].rule or "backup") if failed else None
+
+    def _waits(self, command: Command) -> bool:
+        """Whether a person is waited for when the switch fails. Who orders by hand has decided already."""
+        return command.automatic and self._deps.responses().backup.fails_in(command.facts.env) == "wait"
 
     async def _failed(self, command: Command, backup: Backup, failed: _Failed) -> Outcome | None:
         """Roll back and refuse the cut, or let it go on: people are told either way."""
-        config, frozen = self._deps.responses().backup, failed.rule == "freeze"
-        if not frozen and not (command.automatic and config.fails_in(command.facts.env) == "wait"):
+        frozen = failed.rule == "freeze"
+        if not frozen and not self._waits(command):
             words = f"{failed.words}. The key is cut all the same: those of its users that were not switched stop"
             await self._notices.tell_people(command, StepState.IRREVOCABLE, words)
             return None
@@ -182,7 +181,7 @@ class AroundCut:
 
     async def _send_back(self, command: Command, begun: Begun) -> None:
         """Switch back; a person is told where that does not work."""
-        if not begun.pre:
+        if not begun.backup:
             return
         async with self._alone(begun.backup, None):
             left = await self._back(command, self._begun(command.key_id))
@@ -194,19 +193,22 @@ class AroundCut:
 
     async def _back(self, command: Command, begun: Begun) -> str:
         """Undo what was begun; what is left, in words. The backup's lock is held."""
-        if not begun.pre:
+        if not begun.backup:
             return ""
         backup = self._deps.backups.of(command.key_id)
         if backup is None or backup.key_id != begun.backup:
             return f"keys.yaml does not name {begun.backup} as its backup any more: put it back by hand"
         begun = await self._hand_over(command.key_id, begun)
         run = self._runner(command, deadline_ms=None)
-        return await switch_back(begun, self._parts(backup), run=run, save=self._saver(command.key_id))
+        left = await switch_back(begun, self._parts(backup), run=run, save=self._saver(command.key_id))
+        if not left:
+            await self._save(command.key_id, Begun())
+        return left
 
     async def _hand_over(self, key_id: str, begun: Begun) -> Begun:
         """While other keys' users are on the same backup it stays active: the last one to leave switches it off."""
         others = {other: self._begun(other) for other in self._deps.backups.users(begun.backup) if other != key_id}
-        heirs = [other for other, its in others.items() if its.pre and its.backup == begun.backup]
+        heirs = [other for other, its in others.items() if its.backup == begun.backup]
         held = begun.pre.get(ACTIVATE)
         if not heirs or held is None:
             return begun
@@ -254,7 +256,7 @@ class AroundCut:
     def _standing(self, backup: str) -> Standing:
         stored = self._deps.store.get(f"cuts:{backup}".encode())
         cut = any(step in CUTS for step in (orjson.loads(stored) if stored else {}))
-        return Standing(self._deps.backups.open_incident(backup), cut, bool(self._begun(backup).pre))
+        return Standing(self._deps.backups.open_incident(backup), cut, bool(self._begun(backup).backup))
 
     def _begun(self, key_id: str) -> Begun:
         stored = self._deps.store.get(_key(key_id))

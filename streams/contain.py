@@ -84,7 +84,7 @@ class ContainStage:
             self._waiting[order].append(done)  # read again after a rebalance, while it runs
             return
         outcome = self._last_word(command)
-        if outcome is None and not self._around.begun_for(command):
+        if outcome is None and not self._begun(command):
             outcome = await self._judge(command)
         if outcome is not None:
             await self._conclude(order, self._around.with_outlook(command, outcome))
@@ -101,6 +101,10 @@ class ContainStage:
 
     def frozen(self) -> bool:
         return self._deps.freeze_file.exists() or self._ledger().frozen is not None
+
+    def _begun(self, command: Command) -> bool:
+        """Let through before a restart and under way since: it is finished, not judged again."""
+        return bool(self._read(_pre_key(command))) or self._around.begun_for(command)
 
     def _last_word(self, command: Command) -> Outcome | None:
         stored = self._deps.store.get(_outcome_key(_order(command)))
@@ -142,14 +146,15 @@ class ContainStage:
 
     async def _execute(self, command: Command) -> None:
         deps = self._deps
-        pre_key = f"pre:{_order(command)}".encode()
+        pre_key = _pre_key(command)
         step = partial(
             execute, command, deps.providers[command.facts.provider],
             pre_state=self._read(pre_key) or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
             save_pre_state=lambda state: self._write(pre_key, state), audit=self._audit, frozen=self.frozen,
             undo=self._read(_cuts_key(command)),
         )  # fmt: skip
-        outcome = await self._around.carry_out(command, step, cuts=self._read(_cuts_key(command)))
+        cuts, under_way = self._read(_cuts_key(command)), bool(self._read(pre_key))
+        outcome = await self._around.carry_out(command, step, cuts=cuts, under_way=under_way)
         await self._remember(command, outcome, self._read(pre_key))
         await self._conclude(_order(command), outcome)
 
@@ -236,6 +241,11 @@ class ContainStage:
 def _order(command: Command) -> str:
     """One order of a command: the same step may be ordered again later, for the key was given back meanwhile."""
     return f"{command.command_id}@{command.at_ms}"
+
+
+def _pre_key(command: Command) -> bytes:
+    """How the key stood before this order touched it."""
+    return f"pre:{_order(command)}".encode()
 
 
 def _outcome_key(order: str) -> bytes:
