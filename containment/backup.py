@@ -182,7 +182,10 @@ class _OneStep:
 
 
 class Activation(_OneStep):
-    """The backup at its provider: kept inactive until it is needed, or active all along."""
+    """A key at its provider, seen from the other side: the step is that it works, its undoing that it is stopped.
+
+    A backup is kept inactive until it is needed, or it is active all along.
+    """
 
     def __init__(self, provider: Provider) -> None:
         self.name = provider.name
@@ -194,15 +197,15 @@ class Activation(_OneStep):
         return {"held": " ".join(held)}
 
     async def in_effect(self, step: Step, ref: str) -> Effect:
-        """Whether the backup works: none of the steps that would stop it holds, and its provider serves it."""
+        """Whether the key works: none of the steps that would stop it holds, and its provider serves it."""
         for cut in self._cuts(ref):
             held = await self._provider.in_effect(cut, ref)
             if held.state != "no":
-                return Effect("no" if held.state == "yes" else "unknown", f"the backup: {held.words}")
+                return Effect("no" if held.state == "yes" else "unknown", held.words)
         probed = await self._provider.probe(ref)
         if probed is not None and probed.state != "no":
-            return Effect("no" if probed.state == "yes" else "unknown", f"the backup: {probed.words}")
-        return Effect("yes", "the backup is active")
+            return Effect("no" if probed.state == "yes" else "unknown", probed.words)
+        return Effect("yes", "the key is active")
 
     async def apply(self, step: Step, ref: str) -> str:
         """Enabled as the provider undoes its own step; what that needs a saved state for, it refuses."""

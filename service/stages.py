@@ -18,7 +18,6 @@ from service.install import Install, wall_ms
 from storage.store import Store
 from streams.acks import Arrived
 from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArchive
-from streams.around_cut import Backups
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.decide import DecideStage
@@ -33,6 +32,7 @@ from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
 from streams.score import ScoreStage
 from streams.shadow import Shadow
+from streams.switch_runs import Backups
 from streams.topics import StateTopic, Topic
 
 

@@ -31,10 +31,11 @@ from schemas.records import (
     StepState,
     stable_id,
 )
-from streams.around_cut import AroundCut, Backups, Lent
+from streams.around_cut import AroundCut
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
+from streams.switch_runs import Backups, Lent
 from streams.topics import Topic
 
 FINAL: Final = frozenset({StepState.CONFIRMED, StepState.IRREVOCABLE, StepState.SUPERSEDED})

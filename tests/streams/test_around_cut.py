@@ -17,9 +17,9 @@ from containment.switches.memory import MemorySwitch
 from schemas.config import ResponsesConfig
 from schemas.records import AuditRow, Command, Mark, Outcome, Step, StepState
 from schemas.verdict import GateVerdict
-from streams.around_cut import Backups
 from streams.contain import ContainDeps, ContainStage
 from streams.metrics import Metrics
+from streams.switch_runs import Backups
 from streams.topics import Topic
 from tests.streams.world import FACTS, KEY, T0, MemoryOutbox, MemoryShards
 

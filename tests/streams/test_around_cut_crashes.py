@@ -158,8 +158,12 @@ async def story(
     world.vault.faults.clear()
     world.provider.faults.clear()
     world.freeze_file.unlink(missing_ok=True)
+    held = world.vault.secrets["shop"]
     await world.to_the_end(command("restore", at_s=600, by="ana"))
-    assert (world.level(KEY), world.vault.secrets["shop"]) == ("active", OLD)
+    if world.level(KEY) != "active":
+        assert (outcome.state, world.vault.secrets["shop"]) == (StepState.IRREVOCABLE, held)
+        return
+    assert world.vault.secrets["shop"] == OLD
     assert (world.level(SPARE) == "active") == shared
     assert not any(value in spoken(world) for value in (OLD.encode(), NEW.encode()))
 
