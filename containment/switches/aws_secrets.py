@@ -60,7 +60,7 @@ class AwsSecretsSwitch:
         current, standby = await self._versions(turn)
         if current == standby:
             return f"already in use: {CURRENT} is at {standby}"
-        return await self._move(turn.secret, current, standby)
+        return await self._move(turn, current, standby)
 
     async def in_effect(self, turn: Turn) -> Effect:
         current, standby = await self._versions(turn)
@@ -69,7 +69,7 @@ class AwsSecretsSwitch:
     async def undo(self, turn: Turn, pre_state: Mapping[str, str]) -> str:
         current, _ = await self._versions(turn)
         before = pre_state.get("version", "")
-        return f"already at {before}" if current == before else await self._move(turn.secret, current, before)
+        return f"already at {before}" if current == before else await self._move(turn, current, before)
 
     async def close(self) -> None:
         await self._api.close()
@@ -87,17 +87,19 @@ class AwsSecretsSwitch:
             raise Refused(Reason.UNKNOWN_KEY, f"{doing}: no version has the label {turn.standby}")
         return current, standby
 
-    async def _move(self, secret: str, here: str, there: str) -> str:
+    async def _move(self, turn: Turn, here: str, there: str) -> str:
         def ask(aws: SecretsManagerClient) -> None:
             aws.update_secret_version_stage(
-                SecretId=secret, VersionStage=CURRENT, RemoveFromVersionId=here, MoveToVersionId=there
+                SecretId=turn.secret, VersionStage=CURRENT, RemoveFromVersionId=here, MoveToVersionId=there
             )
 
+        doing = f"move {CURRENT} of {turn.secret} to {there}"
         try:
-            await self._api.call(f"move {CURRENT} of {secret} to {there}", ask)
+            await self._api.call(doing, ask)
         except Refused as refused:
-            if "currently attached" in str(refused):  # moved by somebody else since it was read: look again
-                raise Retryable(Reason.UNAVAILABLE, str(refused)) from None
+            if refused.reason is Reason.REJECTED and (await self._versions(turn))[0] != here:
+                words = f"{doing}: somebody else moved it at the same moment"
+                raise Retryable(Reason.UNAVAILABLE, words) from None
             raise
         return f"moved {CURRENT} from {here} to {there}"
 
