@@ -18,6 +18,7 @@ from alerting.words import STATE_WORDS, clean
 from containment.kill import Cut, Wanted, check_wanted, cut_for, means_it, select
 from containment.plan import people_for
 from schemas.records import KeyFacts, Outcome, Request, StepState
+from service.backups import users_words
 from service.errors import UserError
 from service.install import Install, wall_ms
 from service.plan_command import hits_of, hits_words
@@ -55,6 +56,7 @@ class Order(NamedTuple):
     cut: Cut
     people: int
     also_hits: tuple[str, ...]
+    backup: str = ""  # what its users go on with, in words
 
 
 def kill(config: Path, said: Said, *, read: Callable[[str], str], out: Console) -> int:
@@ -115,7 +117,8 @@ def _order(install: Install, key_id: str, facts: KeyFacts, said: Said) -> Order:
     if cut.step is None:
         return Order(key_id, facts, cut, 0, ())
     hits = hits_of(install, key_id, facts, steps)
-    return Order(key_id, facts, cut, people_for(steps[cut.step], facts.env), hits[cut.step])
+    people = people_for(steps[cut.step], facts.env)
+    return Order(key_id, facts, cut, people, hits[cut.step], users_words(install, key_id, cut.step))
 
 
 def _line(order: Order) -> str:
@@ -126,7 +129,7 @@ def _line(order: Order) -> str:
         return f"{clean(order.key_id)} ({owner}{marks}): NOT CUT: {clean(order.cut.why)}"
     people = f"; {order.people} people must order it" if order.people > 1 else ""
     hits = f"; also hits {hits_words(order.also_hits)}" if order.also_hits else ""
-    return f"{clean(order.key_id)} ({owner}{marks}): {order.cut.step}, {order.cut.why}{people}{hits}"
+    return f"{clean(order.key_id)} ({owner}{marks}): {order.cut.step}, {order.cut.why}{people}{hits}; {order.backup}"
 
 
 def _confirm(mean: int | None, keys: int, read: Callable[[str], str]) -> None:

@@ -14,6 +14,7 @@ from rich.console import Console
 from containment.providers.base import StepSpec
 from schemas.records import KeyFacts, Record, Request, Step
 from schemas.redact import looks_secret
+from service.backups import users_words
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
 from service.query_commands import ask
@@ -38,7 +39,8 @@ def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: 
         step=cast("Step", step) if step else None, reason=reason, facts=facts,
     )  # fmt: skip
     send(install, Topic.REQUESTS, (request.key_id, request))
-    out.print(f"asked to contain {key_id}; `keyfuse incidents` shows what became of it", markup=False)
+    users = users_words(install, key_id, request.step)
+    out.print(f"asked to contain {key_id} ({users}); `keyfuse incidents` shows what became of it", markup=False)
 
 
 def say(config: Path, key_id: str, action: Action, *, reason: str, by: str, out: Console) -> None:

@@ -176,6 +176,7 @@ def install(
     dsn: str = "",
     idle_s: float = 2,
     urls: Mapping[str, str] | None = None,
+    change: Callable[[Folder], Folder] = lambda folder: folder,
     **responses: Any,
 ) -> Install:
     """Like a configuration folder, without the files: mode auto, one low certain limit, every channel told."""
@@ -194,7 +195,7 @@ def install(
         wiring=wiring, detectors=detectors, keys=registered, routes=routes(services, urls or {}),
         responses=ResponsesConfig(**settings),
     )  # fmt: skip
-    return Install(folder, directory / "no-config-folder", ENVIRON)
+    return Install(change(folder), directory / "no-config-folder", ENVIRON)
 
 
 def kafka_config(broker: Broker, prefix: str) -> KafkaConfig:
