@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from schemas.config.keys import KeyConfig, KeysConfig, PlaceConfig
 from schemas.config.wiring import SwitchConfig
 from schemas.records import Incident, Outcome, Request
@@ -22,8 +24,10 @@ from tests.containment.servers import switchboard, vault_kv
 from tests.containment.servers.serve import Faulty, serving
 from tests.integration.uses import T0_MS, theft
 from tests.integration.world import ENVIRON, OWNED, World, running, until
+from tests.scenarios.test_secrets_nowhere import spelled_out
 
 KEY, SPARE = "key_in_use", "key_in_reserve"
+OLD, NEW = "sk-proj-canary-of-the-key-0123456789", "plain-canary-of-the-backup"
 
 
 @contextlib.asynccontextmanager
@@ -47,9 +51,9 @@ async def verdicts(world: World) -> AsyncIterator[list[GateVerdict]]:
 
 
 async def test_a_theft_is_cut_only_after_its_users_are_on_the_backup(
-    tansu_broker: Broker, prefix: str, tmp_path: Path
+    tansu_broker: Broker, prefix: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    store = vault_kv.Store({"shop/openai": [{"key": "old", "db": "x"}], "shop/spare": [{"key": "new"}]})
+    store = vault_kv.Store({"shop/openai": [{"key": OLD, "db": "x"}], "shop/spare": [{"key": NEW}]})
     board = switchboard.Switchboard({KEY: KEY})
     vault_app = Faulty(vault_kv.create(ENVIRON["SANDBOX_ADMIN"], store))
     deploys_app = switchboard.ByAction(switchboard.create(NETWORKED["webhook"].secret, board))
@@ -70,7 +74,7 @@ async def test_a_theft_is_cut_only_after_its_users_are_on_the_backup(
             await world.produce(*theft(KEY, T0_MS))
             await until(lambda: world.ended(KEY, "confirmed"), lambda: f"the cut; told: {world.told(Outcome, KEY)}")
             assert (world.sandbox.admit(KEY), world.sandbox.admit(SPARE)) == (401, 200)
-            assert (store.now("shop/openai"), board.using) == ({"key": "new", "db": "x"}, {KEY: SPARE})
+            assert (store.now("shop/openai"), board.using) == ({"key": NEW, "db": "x"}, {KEY: SPARE})
             ends = [(outcome.step, outcome.state.value) for outcome in world.told(Outcome, KEY)]
             assert ends == [("switch", "confirmed"), ("disable", "confirmed")]
             await until(
@@ -89,8 +93,16 @@ async def test_a_theft_is_cut_only_after_its_users_are_on_the_backup(
             )
             await until(lambda: world.ended(KEY, "confirmed", "restore"), "the restore")
             assert (world.sandbox.admit(KEY), world.sandbox.admit(SPARE)) == (200, 401)
-            assert (store.now("shop/openai"), board.using) == ({"key": "old", "db": "x"}, {KEY: KEY})
+            assert (store.now("shop/openai"), board.using) == ({"key": OLD, "db": "x"}, {KEY: KEY})
             await until(lambda: seen[-1].state == "allow", "the gates let it pass again")
+            found = [
+                await spelled_out(world.worker.bootstrap, spec.name, spec.partitions)
+                for spec in world.worker.install.topics.specs()
+            ]
+            assert sum(text.count("shop/openai") for text in found) > 5, "the switch was written about"
+            captured = capfd.readouterr()
+            for value in (OLD, NEW, ENVIRON["SANDBOX_ADMIN"], NETWORKED["webhook"].secret):
+                assert not any(value in text for text in (*found, captured.out, captured.err))
 
 
 async def test_nobody_is_sent_to_a_backup_that_is_being_stolen_itself(
