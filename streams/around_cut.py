@@ -54,11 +54,14 @@ class AroundCut:
             cuts: The steps confirmed on the key before.
             under_way: A run before a restart has begun with the step itself, so what comes before it is decided.
         """
+        was_done = self._runs.begun(command.key_id).done
         refused = await self._switch(command) if command.step in CUTS and not under_way else None
         if refused is None and command.step in RUNGS:
             begun = self._runs.begun(command.key_id)
             use = begun.backup if begun.live else ""
             await self._notices.tell_gates(command, {*cuts, command.step}, use_instead=use)
+            if begun.done and not was_done:
+                await self._deps.sleep(self._deps.responses().backup.head_start_s)
         return refused or await self._after(command, await step(), cuts)
 
     async def _after(self, command: Command, outcome: Outcome, cuts: Mapping[Step, object]) -> Outcome:

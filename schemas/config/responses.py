@@ -78,6 +78,9 @@ class BackupConfig(Config):
     """By environment; stronger than `if_switch_fails`."""
     patience_s: Annotated[float, Field(gt=0, le=600)] = 30
     """How long the cut waits for the switch at most. The thief goes on meanwhile."""
+    head_start_s: Annotated[float, Field(ge=0, le=600)] = 0
+    """So long after its users were told the key is still served: what they need to read their credential again. The
+    thief goes on meanwhile; gates refuse the key at once."""
     settle_h: Annotated[float, Field(ge=0, le=168)] = 24
     """So long more use than usual is expected of the backup: it takes over what the key did. 0: not at all; then it may
     look stolen itself."""

@@ -211,6 +211,15 @@ class TestBeforeTheCut:
         await world.run(command())
         assert [(mark.until_ms - mark.from_ms) // 3_600_000 for mark in world.marks()] == hours
 
+    @pytest.mark.parametrize("head_start_s", [0, 45])
+    async def test_users_may_get_a_head_start(self, head_start_s: float, tmp_path: Path) -> None:
+        world = World(tmp_path / "FREEZE", head_start_s=head_start_s)
+        await world.run(command())
+        assert (world.now_ms - T0) / 1000 == head_start_s
+        assert world.at_the_cut == [LIVE]
+        await world.run(command("revoke", at_s=60, by="ana"))  # nobody is told again
+        assert (world.now_ms - T0) / 1000 == head_start_s
+
     async def test_a_key_without_a_backup_is_cut_as_ever_and_gates_are_told(self, world: World) -> None:
         world.backups.clear()
         outcome = await world.run(command())
