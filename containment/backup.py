@@ -198,7 +198,7 @@ class Activation(_OneStep):
 
     async def in_effect(self, step: Step, ref: str) -> Effect:
         """Whether the key works: none of the steps that would stop it holds, and its provider serves it."""
-        for cut in self._cuts(ref):
+        for cut in self._cuts(ref, wide=True):
             held = await self._provider.in_effect(cut, ref)
             if held.state != "no":
                 return Effect("no" if held.state == "yes" else "unknown", held.words)
@@ -211,17 +211,21 @@ class Activation(_OneStep):
         """Enabled as the provider undoes its own step; what that needs a saved state for, it refuses."""
         held = [cut for cut in self._cuts(ref) if (await self._provider.in_effect(cut, ref)).state == "yes"]
         if not held:
-            raise Refused(Reason.REJECTED, f"activate {ref}: nothing that Keyfuse can undo stops it, yet it is refused")
+            words = (
+                f"activate {ref}: it is refused, and what stops it is no step on this key alone; only people lift that"
+            )
+            raise Refused(Reason.REJECTED, words)
         return "; ".join([await self._provider.undo(cut, ref, {}) for cut in held])
 
     async def undo(self, step: Step, ref: str, pre_state: Mapping[str, str]) -> str:
         held = [cut for cut in self._cuts(ref) if cut in pre_state.get("held", "").split()]
         return "; ".join([await self._provider.apply(cut, ref) for cut in held])
 
-    def _cuts(self, ref: str) -> list[Step]:
-        """What would stop this key alone and can be undone: for more than that a person is needed."""
+    def _cuts(self, ref: str, *, wide: bool = False) -> list[Step]:
+        """What would stop the key and can be undone: this key alone, or `wide` more than it; that only people lift."""
         specs = self._provider.steps_of(ref)
-        return [step for step in specs if step in CUTS and specs[step].reversible and specs[step].scope == "key"]
+        undoable = [step for step in specs if step in CUTS and specs[step].reversible]
+        return [step for step in undoable if wide or specs[step].scope == "key"]
 
 
 class Place(_OneStep):

@@ -55,7 +55,7 @@ class AroundCut:
             under_way: A run before a restart has begun with the step itself, so what comes before it is decided.
         """
         was_done = self._runs.begun(command.key_id).done
-        refused = await self._switch(command) if command.step in CUTS and not under_way else None
+        refused = await self._switch(command, cuts) if command.step in CUTS and not under_way else None
         if refused is None and command.step in RUNGS:
             begun = self._runs.begun(command.key_id)
             use = begun.backup if begun.live else ""
@@ -74,8 +74,9 @@ class AroundCut:
                 await self._notices.tell_gates(command, ())
                 await self._send_back(command, begun)
         elif outcome.state is StepState.REFUSED:  # a freeze came in between: no cut, no switch
-            await self._notices.tell_gates(command, cuts)
-            await self._send_back(command, begun)
+            await self._notices.tell_gates(command, cuts, use_instead=begun.backup if begun.live else "")
+            if not _is_cut(cuts):
+                await self._send_back(command, begun)
         elif begun.backup and not begun.live:
             await self._send_back(command, begun)  # it could not be activated, so nobody was told
         elif outcome.state is StepState.CONFIRMED and command.step in CUTS and begun.done:
@@ -83,25 +84,28 @@ class AroundCut:
             return outcome.model_copy(update={"detail": words})
         return outcome
 
-    async def _switch(self, command: Command) -> Outcome | None:
+    async def _switch(self, command: Command, cuts: Mapping[Step, object]) -> Outcome | None:
         backup, begun = self._deps.backups.of(command.key_id), self._runs.begun(command.key_id)
         if backup is None or begun.done:
             return None
         if backup.key_id == command.key_id:  # its lock is held by this very command
-            return await self._failed(command, backup, _Failed(f"{backup.key_id} is named as its own backup"))
+            return await self._failed(command, backup, _Failed(f"{backup.key_id} is named as its own backup"), cuts)
         started_ms, patience_s = self._deps.now_ms(), self._deps.responses().backup.patience_s
         try:
             async with self._alone(backup.key_id, patience_s):
-                failed = await self._try(command, backup, begun, patience_s)
+                failed = await self._try(command, backup, begun, thorough=_is_cut(cuts) or not self._waits(command))
+                if failed is None:
+                    await self._finish(command, backup, started_ms)
         except TooSlowError:
             failed = _Failed(f"the backup {backup.key_id} was busy with other commands for {patience_s:g} s")
-        if failed is not None:
-            return await self._failed(command, backup, failed)
+        return await self._failed(command, backup, failed, cuts) if failed else None
+
+    async def _finish(self, command: Command, backup: Backup, started_ms: int) -> None:
+        """Detectors and people know before it counts as done: a restart in between tells them again."""
         await self._notices.expect(command.key_id, backup.key_id, order_of(command))
         seconds = max(0, self._deps.now_ms() - started_ms) / 1000
         await self._notices.tell_people(command, StepState.CONFIRMED, _told_words(backup), seconds=seconds)
         await self._runs.save(command.key_id, self._runs.begun(command.key_id).model_copy(update={"done": True}))
-        return None
 
     @contextlib.asynccontextmanager
     async def _alone(self, backup: str, patience_s: float | None) -> AsyncIterator[None]:
@@ -117,15 +121,16 @@ class AroundCut:
         finally:
             lock.release()
 
-    async def _try(self, command: Command, backup: Backup, begun: Begun, patience_s: float) -> _Failed | None:
+    async def _try(self, command: Command, backup: Backup, begun: Begun, *, thorough: bool) -> _Failed | None:
         if begun.backup not in ("", backup.key_id):
             return _Failed(f"a switch to {begun.backup} was begun before and is not undone")
         why = why_not(command.key_id, backup, self._runs.standing(backup.key_id), command.step)
         if why:
             return _Failed(why)
+        patience_s = self._deps.responses().backup.patience_s
         deadline_ms = self._deps.now_ms() + round(patience_s * 1000)
         try:
-            failed = await self._runs.over(command, backup, deadline_ms=deadline_ms, thorough=not self._waits(command))
+            failed = await self._runs.over(command, backup, deadline_ms=deadline_ms, thorough=thorough)
         except TooSlowError:
             return _Failed(f"it was not done within {patience_s:g} s")
         return _Failed("; ".join(each.detail for each in failed), failed[-1].rule or "backup") if failed else None
@@ -134,10 +139,17 @@ class AroundCut:
         """Whether a person is waited for when the switch fails. Who orders by hand has decided already."""
         return command.automatic and self._deps.responses().backup.fails_in(command.facts.env) == "wait"
 
-    async def _failed(self, command: Command, backup: Backup, failed: _Failed) -> Outcome | None:
-        """Roll back and refuse the cut, or let it go on: people are told either way."""
+    async def _failed(
+        self, command: Command, backup: Backup, failed: _Failed, cuts: Mapping[Step, object]
+    ) -> Outcome | None:
+        """Roll back and refuse the cut, or let it go on: people are told either way.
+
+        Nobody is sent back to a key that is cut already: then the step goes on, and a freeze stops it by itself.
+        """
         frozen = failed.rule == "freeze"
-        if not frozen and not self._waits(command):
+        if frozen and _is_cut(cuts):
+            return None
+        if _is_cut(cuts) or not (frozen or self._waits(command)):
             words = f"{failed.words}. The key is cut all the same: those of its users that were not switched stop"
             await self._notices.tell_people(command, StepState.IRREVOCABLE, words)
             return None
@@ -170,6 +182,11 @@ class AroundCut:
             await self._notices.tell_people(command, StepState.IRREVOCABLE, words)
         elif begun.done:
             await self._notices.expect(command.key_id, begun.backup, begun.order, withdrawn=True)
+
+
+def _is_cut(cuts: Mapping[Step, object]) -> bool:
+    """Whether one of the confirmed steps makes the key refused."""
+    return any(step in CUTS for step in cuts)
 
 
 def _told_words(backup: Backup) -> str:

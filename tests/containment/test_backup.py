@@ -71,6 +71,16 @@ async def test_where_nothing_stops_one_key_alone_and_can_be_undone_nothing_is_li
     assert caught.value.reason is Reason.REJECTED
 
 
+@pytest.mark.parametrize("bench", ["openai", "kong", "azure", "aws/user"], indirect=True)
+async def test_a_backup_that_is_stopped_with_all_its_neighbours_is_seen_and_left_to_people(bench: Bench) -> None:
+    await bench.provider.apply("block", bench.ref)
+    activation = Activation(bench.provider)
+    assert (await activation.in_effect("switch", bench.ref)).state == "no"
+    with pytest.raises(Refused, match="only people lift that"):
+        await activation.apply("switch", bench.ref)
+    assert (await bench.provider.in_effect("block", bench.ref)).state == "yes"
+
+
 async def test_a_key_without_its_restrictions_is_never_opened_to_everything() -> None:
     async with BENCHES["google/key"]() as bench:
         await bench.provider.apply("block", bench.ref)

@@ -344,6 +344,33 @@ class TestFreeze:
         assert world.look() == (False, OLD, "allow False")
 
 
+class TestACutKeyThatIsCutHarder:
+    """Nobody is ever sent back to a key that is cut already."""
+
+    async def test_a_freeze_in_between_leaves_users_on_the_backup(self, world: World) -> None:
+        await world.run(command())
+        world.freeze_at(f"snapshot {KEY}")
+        outcome = await world.run(command("revoke", at_s=9))
+        assert (outcome.rule, world.look()) == ("freeze", LIVE)
+
+    async def test_a_freeze_while_the_switch_is_tried_again_takes_nothing_back(self, world: World) -> None:
+        world.open.add(SPARE)
+        await world.run(command())
+        world.open.clear()
+        world.freeze_at("snapshot shop")
+        outcome = await world.run(command("revoke", at_s=9))
+        assert (outcome.rule, world.level(SPARE)) == ("freeze", "active")
+
+    async def test_a_switch_that_fails_again_takes_nothing_back_nor_waits(self, careful: World) -> None:
+        careful.open.add(SPARE)
+        await careful.run(command(by="ana"))
+        careful.open.clear()
+        careful.vault.faults.extend([None, None, Refused(Reason.FORBIDDEN, "no permission")])
+        outcome = await careful.run(command("revoke", at_s=9))
+        assert (outcome.state, careful.level(SPARE)) == (StepState.CONFIRMED, "active")
+        assert careful.look()[2] == "deny True"
+
+
 class TestRestore:
     async def test_users_go_back_once_the_key_works_again(self, world: World) -> None:
         await world.run(command())
