@@ -35,7 +35,8 @@ from streams.around_cut import AroundCut
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
-from streams.switch_runs import Backups, Lent
+from streams.switch_runs import Backups, Lent, cuts_key
+from streams.switch_runs import order_of as _order
 from streams.topics import Topic
 
 FINAL: Final = frozenset({StepState.CONFIRMED, StepState.IRREVOCABLE, StepState.SUPERSEDED})
@@ -105,7 +106,8 @@ class ContainStage:
 
     def _begun(self, command: Command) -> bool:
         """Let through before a restart and under way since: it is finished, not judged again."""
-        return bool(self._read(_pre_key(command))) or self._around.begun_for(command)
+        begun = bool(self._read(_pre_key(command))) or self._around.begun_for(command)
+        return begun and command.facts.provider in self._deps.providers
 
     def _last_word(self, command: Command) -> Outcome | None:
         stored = self._deps.store.get(_outcome_key(_order(command)))
@@ -239,11 +241,6 @@ class ContainStage:
         return sum(stats.active_keys for stats in self._stats.values())
 
 
-def _order(command: Command) -> str:
-    """One order of a command: the same step may be ordered again later, for the key was given back meanwhile."""
-    return f"{command.command_id}@{command.at_ms}"
-
-
 def _pre_key(command: Command) -> bytes:
     """How the key stood before this order touched it."""
     return f"pre:{_order(command)}".encode()
@@ -254,8 +251,7 @@ def _outcome_key(order: str) -> bytes:
 
 
 def _cuts_key(command: Command) -> bytes:
-    """Of the steps in effect on a key, each with the state to go back to."""
-    return f"cuts:{command.key_id}".encode()
+    return cuts_key(command.key_id)
 
 
 def _audit_row(outcome: Outcome, now_ms: int) -> AuditRow:

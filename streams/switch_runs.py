@@ -74,7 +74,7 @@ class SwitchRuns:
 
     def standing(self, backup: str) -> Standing:
         """How a backup stands, as far as this stage and the open incidents know."""
-        stored = self._deps.store.get(f"cuts:{backup}".encode())
+        stored = self._deps.store.get(cuts_key(backup))
         cut = any(step in CUTS for step in (orjson.loads(stored) if stored else {}))
         return Standing(self._deps.backups.open_incident(backup), cut, bool(self.begun(backup).backup))
 
@@ -167,8 +167,13 @@ class SwitchRuns:
 
 
 def order_of(command: Command) -> str:
-    """One order of a command; the same step may be ordered again later."""
+    """One order of a command: the same step may be ordered again later, for the key was given back meanwhile."""
     return f"{command.command_id}@{command.at_ms}"
+
+
+def cuts_key(key_id: str) -> bytes:
+    """Of the steps in effect on a key, each with the state to go back to."""
+    return f"cuts:{key_id}".encode()
 
 
 def _key(key_id: str) -> bytes:
