@@ -131,10 +131,17 @@ class SwitchRuns:
     def _runner(self, command: Command, deadline_ms: int | None) -> Run:
         deps, retry = self._deps, self._deps.responses().retry
 
-        async def sleep(seconds: float) -> None:
-            if deadline_ms is not None and deps.now_ms() + seconds * 1000 > deadline_ms:
+        def in_time(after_s: float = 0) -> None:
+            if deadline_ms is not None and deps.now_ms() + after_s * 1000 > deadline_ms:
                 raise TooSlowError
+
+        async def sleep(seconds: float) -> None:
+            in_time(seconds)
             await deps.sleep(seconds)
+
+        async def audit(row: AuditRow) -> None:
+            await self._lent.audit(row)
+            in_time()  # after each call: slow ones must not add up
 
         async def nowhere(_: dict[str, str]) -> None:
             """A restore saves nothing."""
@@ -153,7 +160,7 @@ class SwitchRuns:
             }  # fmt: skip
             return await execute(
                 command.model_copy(update=changes), part.provider, pre_state=pre_state, retry=retry,
-                now_ms=deps.now_ms, sleep=sleep, save_pre_state=save, audit=self._lent.audit,
+                now_ms=deps.now_ms, sleep=sleep, save_pre_state=save, audit=audit,
                 frozen=self._lent.frozen, undo=undo,
             )  # fmt: skip
 

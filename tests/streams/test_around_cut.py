@@ -312,6 +312,18 @@ class TestWhenTheSwitchFails:
         assert f"it was not done within {patience_s:g} s" in told.detail
         assert (world.now_ms - T0) / 1000 <= patience_s
 
+    async def test_slow_calls_do_not_add_up(self, tmp_path: Path) -> None:
+        world = World(tmp_path / "FREEZE", patience_s=20)
+
+        def slow(_: str) -> None:
+            world.now_ms += 9000
+
+        world.on_call = slow
+        await world.run(command())
+        [told] = world.switches()
+        assert "it was not done within 20 s" in told.detail
+        assert 20 < (told.at_ms - T0) / 1000 <= 29
+
     async def test_a_backup_that_others_hold_is_not_waited_for_without_end(self, tmp_path: Path) -> None:
         world = World(tmp_path / "FREEZE", patience_s=0.01)
         async with world.stage._one_at_a_time.setdefault(SPARE, asyncio.Lock()):
