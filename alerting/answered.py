@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from alerting.case import REPEAT, Change, KeyCase, case_of, closed, hear, mark, version, with_waiting
-from alerting.steps import CUTS, UNDOABLE, pending, still_cut_words
+from alerting.steps import CUTS, GIVEN_BACK, pending, still_cut_words
 from alerting.words import INCIDENT_WORDS, span
 from schemas.records import CLOSED, EXPECTED_MAX_MS, Incident, PeoplesAction, Request, StepState, rfc3339
 
@@ -114,7 +114,7 @@ _ACTS: Final[Mapping[PeoplesAction, _Act]] = {
 
 
 def _to_undo(incident: Incident) -> list[str]:
-    return [step.step for step in incident.steps if step.state == StepState.CONFIRMED and step.step in UNDOABLE]
+    return [step.step for step in incident.steps if step.state == StepState.CONFIRMED and step.step in GIVEN_BACK]
 
 
 def _given_back(incident: Incident) -> str:

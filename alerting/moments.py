@@ -10,7 +10,7 @@ from schemas.records import Incident, IncidentStep, StepState
 MOST: Final = 4
 _VERBS: Final = {
     "notify": "people told", "throttle": "throttled", "degrade": "degraded", "block": "blocked", "disable": "disabled",
-    "revoke": "revoked", "restore": "restored",
+    "revoke": "revoked", "restore": "restored", "switch": "users switched",
 }  # fmt: skip
 _SAID: Final = {
     StepState.DRY_RUN: "dry run", StepState.REFUSED: "refused", StepState.IRREVOCABLE: "FAILED",

@@ -11,6 +11,7 @@ from schemas.records import CLOSED, Command, Incident, IncidentStep, KeyFacts, O
 
 CUTS: Final[frozenset[Step]] = frozenset({"block", "disable", "revoke"})  # the key is refused, not merely slowed
 UNDOABLE: Final[frozenset[Step]] = frozenset({"throttle", "degrade", "block", "disable"})
+GIVEN_BACK: Final = UNDOABLE | {"switch"}  # by a restore
 _UNDER_WAY: Final = frozenset({StepState.IN_FLIGHT, StepState.CONFIRMED})
 _DEFAULT_BUDGETS: Final = BudgetsConfig()
 
@@ -146,7 +147,7 @@ def _restored(incident: Incident, restore: IncidentStep) -> tuple[dict[str, Any]
     """The key works again, so what was confirmed before is undone; a closed incident stays closed."""
     undone = tuple(
         each.model_copy(update={"state": StepState.SUPERSEDED, "detail": f"undone by {restore.by}"})
-        if each.step in UNDOABLE and each.state == StepState.CONFIRMED
+        if each.step in GIVEN_BACK and each.state == StepState.CONFIRMED
         else each
         for each in incident.steps
     )

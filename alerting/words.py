@@ -14,6 +14,7 @@ STEP_WORDS: Final[dict[Step, str]] = {
     "disable": "disable at the provider",
     "revoke": "revoke for good",
     "restore": "restore",
+    "switch": "switch to the backup",
 }
 STATE_WORDS: Final[dict[StepState, str]] = {
     StepState.REQUESTED: "ordered",

@@ -73,6 +73,8 @@ class _Run:
     async def cut(self, pre_state: PreState | None, save: Callable[[dict[str, str]], Awaitable[None]]) -> Outcome:
         step = self.command.step
         if self._stopped():
+            if pre_state is not None:  # an earlier run of this command may have changed it
+                return await self._stopped_halfway(step, "yes")
             return self._refused_by_freeze("before anything was touched")
         if step not in self.provider.steps_of(self.calls.ref):
             raise Refused(Reason.NOT_SUPPORTED, f"{self.provider.name} cannot {step} this key")
@@ -186,12 +188,9 @@ class _Run:
         """Could not be made true: say what a person must do now."""
         what, verb = f"key {self.calls.ref} at {self.provider.name}", self.command.step
         words = f"{verb} of {what} is not confirmed: {why}. Open the provider's console now and {verb} the key by hand"
-        return self._outcome(
-            StepState.IRREVOCABLE,
-            f"{words}; until then treat it as still usable by the thief."
-            if verb != "restore"
-            else f"{words}; until then its users are refused.",
-        )
+        until = {"restore": "its users are refused", "switch": "its users do not go on with the backup"}
+        then = until.get(verb, "treat it as still usable by the thief")
+        return self._outcome(StepState.IRREVOCABLE, f"{words}; until then {then}.")
 
     def _outcome(self, state: StepState, detail: str, *, rule: str = "", seconds: float | None = None) -> Outcome:
         return Outcome(

@@ -28,6 +28,16 @@ class Spend(Record):
         return max(0.0, self.usd_per_min - self.usual_usd_per_min) * DAY_MIN
 
 
+class BackupLook(Record):
+    """What the key's users go on with when it is cut."""
+
+    key_id: str
+    active: Literal["yes", "no", "unknown"]  # as its provider says, where it could be asked
+    told_at: tuple[str, ...]  # the places where users are told, besides the gates
+    useless_for: tuple[Step, ...]  # steps on the key that stop the backup as well
+    why_not: str  # why nobody would be sent to it now; empty when they would
+
+
 class Rung(Record):
     """One step that the provider has for this key."""
 
@@ -61,6 +71,7 @@ class Plan(Record):
     next_reason: str
     spend: Spend | None  # None: nobody could be asked
     lost_in_a_day_usd: float | None
+    backup: BackupLook | None = None  # None: none is registered, and the key's users stop with a cut
 
 
 class Known(NamedTuple):
@@ -71,6 +82,7 @@ class Known(NamedTuple):
     registered: bool
     incident: Incident | None  # the newest; closed ones count as none
     spend: Spend | None  # from the store; an open incident knows better
+    backup: BackupLook | None = None
 
 
 def make_plan(
@@ -114,7 +126,7 @@ def make_plan(
             for step in RUNGS if step in steps
         ),
         next_step=choice.step, next_go=choice.go, next_reason=choice.reason,
-        spend=spend, lost_in_a_day_usd=spend.lost_in_a_day_usd if spend else None,
+        spend=spend, lost_in_a_day_usd=spend.lost_in_a_day_usd if spend else None, backup=known.backup,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from schemas.config.keys import KeysConfig
+from schemas.config.keys import KeyConfig, KeysConfig
 from schemas.records import KeyFacts
 
 
@@ -29,6 +29,7 @@ class Registry:
         self._facts = {key.key_id: key.facts() for key in config.keys}
         refs = Counter(key.provider_ref for key in config.keys)
         self._by_ref = {key.provider_ref: key.key_id for key in config.keys if refs[key.provider_ref] == 1}
+        self._backups = {key.key_id: key for key in config.keys if key.backup}
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
         """What is written about the key; None when nobody registered it."""
@@ -42,6 +43,21 @@ class Registry:
     def all_facts(self) -> Mapping[str, KeyFacts]:
         """key_id → what is written about it."""
         return MappingProxyType(self._facts)
+
+    def with_backup(self, key_id: str) -> KeyConfig | None:
+        """The key's entry, if it names a backup."""
+        return self._backups.get(key_id)
+
+    def users_of(self, backup: str) -> tuple[str, ...]:
+        """The keys that name this one as their backup, in the order of `keys.yaml`.
+
+        >>> from schemas.config.keys import KeyConfig
+        >>> keys = (KeyConfig(key_id="k1", provider="openai", backup="k2"), KeyConfig(key_id="k2", provider="openai"))
+        >>> registry = Registry(KeysConfig(keys=keys))
+        >>> registry.users_of("k2"), registry.with_backup("k2")
+        (('k1',), None)
+        """
+        return tuple(key_id for key_id, key in self._backups.items() if key.backup == backup)
 
     def __len__(self) -> int:
         return len(self._facts)

@@ -29,7 +29,8 @@ Family = Literal[
     "cohort",
     "leak",
 ]
-Step = Literal["notify", "throttle", "degrade", "block", "disable", "revoke", "restore"]
+Step = Literal["notify", "throttle", "degrade", "block", "disable", "revoke", "restore", "switch"]
+"""Rungs of the ladder, their undoing, and the switch of a key's users to its backup before a cut."""
 IncidentState = Literal["open", "acknowledged", "contained", "resolved", "false_positive"]
 CERTAIN: Final[frozenset[str]] = frozenset({"policy", "budget"})
 TOLD: Final[frozenset[str]] = frozenset({"leak"})

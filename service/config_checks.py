@@ -9,11 +9,15 @@ from typing import Final
 
 from containment.providers.build import DECLARED, KEYLESS, REPLICATED, SELF_HOSTED
 from containment.providers.build import KINDS as PROVIDER_KINDS
+from containment.switches.build import KEYLESS as KEYLESS_SWITCHES
+from containment.switches.build import KINDS as SWITCH_KINDS
+from containment.switches.build import SELF_HOSTED as SWITCHES_WITH_ADDRESS
 from schemas.config import ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.routes import ChannelConfig
-from schemas.config.wiring import DeclaredStepConfig, LeaksConfig, ProviderConfig
+from schemas.config.wiring import DeclaredStepConfig, LeaksConfig, ProviderConfig, SwitchConfig
 from schemas.fingerprint import FINGERPRINT, VERSION
 from schemas.records import EXPECTED_MAX_MS
+from service.backup_checks import check_backups
 from service.channel_checks import CHANNEL_KINDS, TO_URL, lacking, misplaced, needs_secret, secrets_of_answers
 from service.config_errors import Loc, did_you_mean, shown
 from service.config_tree import Folder
@@ -44,6 +48,8 @@ def _wiring(folder: Folder, sources: Sources) -> Errors:
     yield from _variable(source, ("evidence", "signing_key_env"), wiring.evidence.signing_key_env)
     for name, provider in wiring.providers.items():
         yield from _provider(source, ("providers", name), provider)
+    for name, switch in wiring.switches.items():
+        yield from _switch(source, ("switches", name), switch)
     if not _TOPIC_PREFIX.fullmatch(wiring.kafka.topic_prefix):
         expected = "only letters, digits, dots, dashes and underscores, at most 100"
         yield source.error(("kafka", "topic_prefix"), shown(wiring.kafka.topic_prefix), expected)
@@ -67,6 +73,15 @@ def _provider(source: Source, loc: Loc, provider: ProviderConfig) -> Errors:
     replicas = provider.base_url.split(",") if provider.kind in REPLICATED else [provider.base_url]
     for address in replicas:
         yield from _address(source, (*loc, "base_url"), address.strip())
+
+
+def _switch(source: Source, loc: Loc, switch: SwitchConfig) -> Errors:
+    if switch.kind not in SWITCH_KINDS:
+        yield source.error((*loc, "kind"), shown(switch.kind), did_you_mean(switch.kind, SWITCH_KINDS))
+    elif switch.kind in SWITCHES_WITH_ADDRESS and not switch.base_url:
+        yield source.error((*loc, "base_url"), "nothing", f"its address: {switch.kind} has none of its own")
+    yield from _one_secret(source, loc, switch, needed=switch.kind not in KEYLESS_SWITCHES)
+    yield from _address(source, (*loc, "base_url"), switch.base_url)
 
 
 def _automation(source: Source, loc: Loc, provider: ProviderConfig) -> Errors:
@@ -130,7 +145,9 @@ def _known_channel(source: Source, loc: Loc, channel: str, routes: RoutesConfig)
         yield source.error(loc, shown(channel), expected)
 
 
-def _one_secret(source: Source, loc: Loc, owner: ChannelConfig | ProviderConfig, *, needed: bool) -> Errors:
+def _one_secret(
+    source: Source, loc: Loc, owner: ChannelConfig | ProviderConfig | SwitchConfig, *, needed: bool
+) -> Errors:
     yield from _variable(source, (*loc, "secret_env"), owner.secret_env)
     if owner.secret_env and owner.secret_file:
         yield source.error(
@@ -175,6 +192,10 @@ def _acting_provider(folder: Folder, sources: Sources) -> Errors:
             known = did_you_mean(key.provider, folder.wiring.providers, otherwise="there are:")
             expected = f"a name from `providers` in keyfuse.yaml, because the key's mode is {mode}; {known}"
             yield sources["keys"].error(("keys", number, "provider"), shown(key.provider), expected)
+
+
+def _backups(folder: Folder, sources: Sources) -> Errors:
+    yield from check_backups(sources["keys"], folder.keys.keys, folder.wiring.switches)
 
 
 def _policies(folder: Folder, sources: Sources) -> Errors:
@@ -242,6 +263,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]]
     (("detectors",), _named_key_ids("detectors", _ids_of_detectors)),
     (("responses",), _named_key_ids("responses", _ids_of_responses)),
     (("keys", "responses", "wiring"), _acting_provider),
+    (("keys", "wiring"), _backups),
     (("shadow",), _shadow),
     (("wiring",), probes),
     (("keys", "wiring"), probes_of_keys),

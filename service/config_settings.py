@@ -22,6 +22,7 @@ _UNITS: Final[tuple[tuple[str, str], ...]] = (
     ("_usd", "in USD"),
     ("alarm_per_key_week", "alarms per key and week"),
     ("_s", "in seconds"),
+    ("_h", "in hours"),
     ("_days", "in days"),
     ("_bytes", "in bytes"),
     ("_share", "1 being all"),

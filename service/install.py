@@ -15,6 +15,8 @@ from alerting.channels.base import Channel
 from alerting.channels.build import build_channel
 from containment.providers.base import Provider, StepsOf
 from containment.providers.build import build_provider, steps_by_key
+from containment.switches.base import Switch
+from containment.switches.build import build_switch
 from controls.people import People
 from controls.policies import Policies
 from controls.registry import Registry
@@ -156,16 +158,27 @@ class Install:
 
     def providers(self) -> dict[str, Provider]:
         """Built from keyfuse.yaml; each holds its own admin key."""
+        return {name: self.provider(name) for name in self.folder.wiring.providers}
+
+    def provider(self, name: str) -> Provider:
+        """One of them. UserError when its admin key is not here."""
+        config = self.folder.wiring.providers[name]
+        secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=f"provider {name}")
+        timeout_s = self.folder.responses.retry.timeout_s
+        try:
+            provider = build_provider(name, config, secret, timeout_s=timeout_s)
+            return with_probe(provider, config, lambda: self.folder.keys, environ=self.environ, timeout_s=timeout_s)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+
+    def switches(self) -> dict[str, Switch]:
+        """Built from keyfuse.yaml; each holds its own secret."""
         built = {}
-        for name, config in self.folder.wiring.providers.items():
-            what = f"provider {name}"
+        for name, config in self.folder.wiring.switches.items():
+            what = f"switch {name}"
             secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
             try:
-                timeout_s = self.folder.responses.retry.timeout_s
-                provider = build_provider(name, config, secret, timeout_s=timeout_s)
-                built[name] = with_probe(
-                    provider, config, lambda: self.folder.keys, environ=self.environ, timeout_s=timeout_s
-                )  # fmt: skip
+                built[name] = build_switch(name, config, secret, timeout_s=self.folder.responses.retry.timeout_s)
             except ValueError as error:
                 raise UserError(str(error)) from error
         return built

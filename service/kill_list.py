@@ -8,6 +8,7 @@ from alerting.words import clean
 from containment.kill import Cut, cut_for
 from containment.plan import people_for
 from schemas.records import KeyFacts
+from service.backups import users_words
 from service.errors import UserError
 from service.install import Install
 from service.plan_command import hits_of, hits_words
@@ -22,6 +23,7 @@ class Order(NamedTuple):
     cut: Cut
     people: int
     also_hits: tuple[str, ...]
+    backup: str = ""  # what its users go on with, in words
 
 
 def order_for(install: Install, key_id: str, facts: KeyFacts, *, revoke: bool, wider: bool) -> Order:
@@ -34,7 +36,8 @@ def order_for(install: Install, key_id: str, facts: KeyFacts, *, revoke: bool, w
     if cut.step is None:
         return Order(key_id, facts, cut, 0, ())
     hits = hits_of(install, key_id, facts, steps)
-    return Order(key_id, facts, cut, people_for(steps[cut.step], facts.env), hits[cut.step])
+    people = people_for(steps[cut.step], facts.env)
+    return Order(key_id, facts, cut, people, hits[cut.step], users_words(install, key_id, cut.step))
 
 
 def line(order: Order) -> str:
@@ -46,4 +49,4 @@ def line(order: Order) -> str:
         return f"{clean(order.key_id)} ({owner}{marks}): NOT CUT: {clean(order.cut.why)}"
     people = f"; {order.people} people must order it" if order.people > 1 else ""
     hits = f"; also hits {hits_words(order.also_hits)}" if order.also_hits else ""
-    return f"{clean(order.key_id)} ({owner}{marks}): {order.cut.step}, {order.cut.why}{people}{hits}"
+    return f"{clean(order.key_id)} ({owner}{marks}): {order.cut.step}, {order.cut.why}{people}{hits}; {order.backup}"

@@ -9,11 +9,12 @@ from typing import Any, Final
 from rich.console import Console
 
 from alerting.words import INCIDENT_WORDS, STATE_WORDS, clean, span, usd
-from containment.plan import Known, Plan, Rung, Spend, hit_by, make_plan, shares_by_form
+from containment.plan import BackupLook, Known, Plan, Rung, Spend, hit_by, make_plan, shares_by_form
 from containment.providers.base import StepSpec
 from containment.providers.build import shares_of
 from controls.leaks import leaks_words
 from schemas.records import Incident, KeyFacts, Step
+from service.backups import look_at_backup
 from service.errors import UserError
 from service.install import Install, wall_ms
 from service.query_commands import ask
@@ -25,6 +26,7 @@ _GO_WORDS: Final = {
     "nothing": "nothing is done by itself",
 }  # fmt: skip
 _HITS_SHOWN: Final = 20
+_LOOK_S: Final = 5.0  # to see whether the backup is active
 
 
 def plan(config: Path, key_id: str, *, as_json: bool, out: Console) -> None:
@@ -40,10 +42,13 @@ def plan_of(config: Path, install: Install, key_id: str) -> Plan:
     if facts is None:
         raise UserError(f"{key_id} is not in keys.yaml, and neither a worker nor the store answers: nothing is known")
     steps = steps_for_people(install, key_id, facts)
-    incident, spend = _asked(config, key_id)
+    incident, spend, others = _asked(config, key_id)
     responses = install.folder.responses
     return make_plan(
-        Known(key_id, facts, install.facts_of(key_id) is not None, incident, spend),
+        Known(
+            key_id, facts, install.facts_of(key_id) is not None, incident, spend,
+            look_at_backup(install, key_id, others, timeout_s=_LOOK_S),
+        ),
         steps=steps, also_hits=hits_of(install, key_id, facts, steps), config=responses,
         frozen=Path(responses.freeze_file).exists(), at_ms=wall_ms(),
     )  # fmt: skip
@@ -59,16 +64,22 @@ def hits_of(
     return hit_by(key_id, facts.provider_ref or key_id, same, steps=steps, shares=shares)
 
 
-def _asked(config: Path, key_id: str) -> tuple[Incident | None, Spend | None]:
-    """What the worker or the store says. Neither need answer: a plan is wanted most when things are broken."""
+def _asked(config: Path, key_id: str) -> tuple[Incident | None, Spend | None, dict[str, Incident]]:
+    """What the worker or the store says, and the newest incident of every key.
+
+    Neither need answer: a plan is wanted most when things are broken.
+    """
     try:
         incidents = ask(config, "incidents", {"limit": 10_000})
         hour = ask(config, "keys", {"hours": 1, "limit": 1_000_000})
         week = ask(config, "keys", {"hours": _WEEK_H, "limit": 1_000_000})
     except UserError:
-        return None, None
-    newest = next((Incident.model_validate(row) for row in incidents if row["key_id"] == key_id), None)
-    return newest, _spend(_usd(hour, key_id), _usd(week, key_id))
+        return None, None, {}
+    newest: dict[str, Incident] = {}
+    for row in incidents:
+        if row["key_id"] not in newest:
+            newest[row["key_id"]] = Incident.model_validate(row)
+    return newest.get(key_id), _spend(_usd(hour, key_id), _usd(week, key_id)), newest
 
 
 def _usd(rows: Any, key_id: str) -> float:  # noqa: ANN401 - rows of JSON
@@ -95,6 +106,7 @@ def text_of(made: Plan) -> str:
         *([f"leaked    {clean(leaks_words(made.leaks), 500)}"] if made.leaks else []),
         f"now       {next_words(made)}",
         f"at stake  {stake_words(made)}",
+        f"backup    {backup_words(made.backup)}",
         "",
         "steps, softest first:",
     ]
@@ -128,6 +140,22 @@ def stake_words(made: Plan) -> str:
         f"{usd(made.lost_in_a_day_usd)} in 24 h if nothing is done: {usd(spend.usd_per_min)}/min, "
         f"usually {usd(spend.usual_usd_per_min)}/min (from {source})"
     )
+
+
+def backup_words(backup: BackupLook | None) -> str:
+    """What the key's users go on with, and who tells them."""
+    if backup is None:
+        return "none is registered: the key's users stop when it is cut"
+    if backup.why_not:
+        return f"{clean(backup.key_id)} would not be used now: {clean(backup.why_not)}"
+    active = {
+        "yes": "active",
+        "no": "inactive: it is activated first",
+        "unknown": "active or not: not known here",
+    }
+    told = ", ".join(clean(place) for place in (*backup.told_at, "the gates"))
+    useless = f"; not for {' and '.join(backup.useless_for)}, which stops it too" if backup.useless_for else ""
+    return f"{clean(backup.key_id)} ({active[backup.active]}); before a cut users are told at {told}{useless}"
 
 
 def _rung_lines(number: int, rung: Rung) -> list[str]:

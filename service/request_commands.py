@@ -15,6 +15,7 @@ from alerting.answered import SNOOZE_MAX_MS
 from containment.providers.base import StepSpec
 from schemas.records import KeyFacts, PeoplesAction, Record, Request, Step
 from schemas.redact import looks_secret
+from service.backups import users_words
 from service.errors import UserError
 from service.install import Install, Running, wall_ms
 from service.mark_words import moment_ms
@@ -40,7 +41,8 @@ def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: 
         step=cast("Step", step) if step else None, reason=reason, facts=facts,
     )  # fmt: skip
     send(install, Topic.REQUESTS, (request.key_id, request))
-    out.print(f"asked to contain {key_id}; `keyfuse incidents` shows what became of it", markup=False)
+    users = users_words(install, key_id, request.step)
+    out.print(f"asked to contain {key_id} ({users}); `keyfuse incidents` shows what became of it", markup=False)
 
 
 def say(

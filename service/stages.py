@@ -13,6 +13,8 @@ from aiokafka import AIOKafkaProducer
 
 from alerting.channels.base import Channel
 from containment.providers.base import Provider, StepsOf
+from containment.switches.base import Switch
+from service.backups import backup_of, users_of
 from service.install import Install, wall_ms
 from storage.store import Store
 from streams.acks import Arrived
@@ -27,9 +29,11 @@ from streams.ingest import IngestLoop
 from streams.kafka import Timing, consumer
 from streams.metrics import Metrics
 from streams.notify import NotifyDeps, NotifyStage
+from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
 from streams.score import ScoreStage
 from streams.shadow import Shadow
+from streams.switch_runs import Backups
 from streams.topics import StateTopic, Topic
 
 
@@ -170,7 +174,9 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
     return app, stage
 
 
-def contain(edges: Edges, providers: Mapping[str, Provider]) -> tuple[StageApp, ContainStage]:
+def contain(
+    edges: Edges, providers: Mapping[str, Provider], switches: Mapping[str, Switch], incidents: OpenIncidents
+) -> tuple[StageApp, ContainStage]:
     """Commands → providers."""
     install, changelog = edges.install, edges.changelog(StateTopic.CONTAIN)
     edges.health.stage("contain", time.monotonic())
@@ -185,6 +191,12 @@ def contain(edges: Edges, providers: Mapping[str, Provider]) -> tuple[StageApp, 
             sleep=asyncio.sleep,
             freeze_file=Path(install.folder.responses.freeze_file),
             known_keys=lambda: len(install.folder.keys.keys),
+            backups=Backups(
+                of=lambda key_id: backup_of(install, key_id),
+                users=lambda backup: users_of(install, backup),
+                switches=switches,
+                open_incident=incidents.has,
+            ),
         )
     )
 

@@ -29,10 +29,12 @@ from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
 from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
+from streams.follow import follow
 from streams.health import Health
 from streams.kafka import create_topics, producer, wait_for_broker
 from streams.marks import follow_marks, read_marks
 from streams.metrics import Metrics
+from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
 from streams.publish import Publisher
 from streams.stats import follow_stats
@@ -143,11 +145,12 @@ class Worker:
             notify.start()
             self._closers += [notify.stop, *(channel.close for channel in channels.values())]
         if "contain" in self.roles:
-            providers = install.providers()
-            app, contain = stages.contain(edges, providers)
+            providers, switches = install.providers(), install.switches()
+            app, contain = stages.contain(edges, providers, switches, await self._open_incidents())
             chosen.append(("contain", app))
             listeners.append(contain.on_stats)
             self._closers += [provider.close for provider in providers.values()]
+            self._closers += [switch.close for switch in switches.values()]
         self._apps = [self._keeper(name, app) for name, app in chosen]
         await asyncio.gather(*(app.start() for app in self._apps))
         if self.score is not None:
@@ -157,6 +160,18 @@ class Worker:
         if listeners:
             name = install.topics.name(Topic.STATS)
             self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, self._ending))
+
+    async def _open_incidents(self) -> OpenIncidents:
+        """Read up to now, and followed from then on."""
+        found, topics = OpenIncidents(), self.install.topics
+        name, count = topics.name(Topic.INCIDENTS), topics.count(Topic.INCIDENTS)
+
+        async def read(stopping: Callable[[], bool]) -> None:
+            await follow(self.bootstrap, name, count, take=found.take, changed=lambda: None, stopping=stopping)
+
+        await read(lambda: True)
+        self._run("incidents", lambda: read(self._ending))
+        return found
 
     @property
     def _marks_topic(self) -> tuple[str, int]:

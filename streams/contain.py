@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,9 +31,12 @@ from schemas.records import (
     StepState,
     stable_id,
 )
+from streams.around_cut import AroundCut
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
+from streams.switch_runs import Backups, Lent, cuts_key
+from streams.switch_runs import order_of as _order
 from streams.topics import Topic
 
 FINAL: Final = frozenset({StepState.CONFIRMED, StepState.IRREVOCABLE, StepState.SUPERSEDED})
@@ -53,6 +57,7 @@ class ContainDeps:
     sleep: Callable[[float], Awaitable[None]]
     freeze_file: Path
     known_keys: Callable[[], int]
+    backups: Backups = field(default_factory=Backups)
 
 
 class ContainStage:
@@ -64,6 +69,7 @@ class ContainStage:
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[Callable[[], object]]] = {}  # order -> whom to tell that it has ended
         self._one_at_a_time: dict[str, asyncio.Lock] = {}  # by key: a cut and its undoing do not overlap
+        self._around = AroundCut(deps, Lent(self._audit, self._conclude, self.frozen, self._one_at_a_time))
 
     def on_stats(self, stats: PartitionStats) -> None:
         self._stats[stats.partition] = stats
@@ -80,10 +86,10 @@ class ContainStage:
             self._waiting[order].append(done)  # read again after a rebalance, while it runs
             return
         outcome = self._last_word(command)
-        if outcome is None:
+        if outcome is None and not self._begun(command):
             outcome = await self._judge(command)
         if outcome is not None:
-            await self._conclude(order, outcome)
+            await self._conclude(order, self._around.with_outlook(command, outcome))
             done()
             return
         self._waiting[order] = [done]
@@ -97,6 +103,11 @@ class ContainStage:
 
     def frozen(self) -> bool:
         return self._deps.freeze_file.exists() or self._ledger().frozen is not None
+
+    def _begun(self, command: Command) -> bool:
+        """Let through before a restart and under way since: it is finished, not judged again."""
+        begun = bool(self._read(_pre_key(command))) or self._around.begun_for(command)
+        return begun and command.facts.provider in self._deps.providers
 
     def _last_word(self, command: Command) -> Outcome | None:
         stored = self._deps.store.get(_outcome_key(_order(command)))
@@ -138,13 +149,15 @@ class ContainStage:
 
     async def _execute(self, command: Command) -> None:
         deps = self._deps
-        pre_key = f"pre:{_order(command)}".encode()
-        outcome = await execute(
-            command, deps.providers[command.facts.provider],
+        pre_key = _pre_key(command)
+        step = partial(
+            execute, command, deps.providers[command.facts.provider],
             pre_state=self._read(pre_key) or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
             save_pre_state=lambda state: self._write(pre_key, state), audit=self._audit, frozen=self.frozen,
             undo=self._read(_cuts_key(command)),
         )  # fmt: skip
+        cuts, under_way = self._read(_cuts_key(command)), bool(self._read(pre_key))
+        outcome = await self._around.carry_out(command, step, cuts=cuts, under_way=under_way)
         await self._remember(command, outcome, self._read(pre_key))
         await self._conclude(_order(command), outcome)
 
@@ -228,9 +241,9 @@ class ContainStage:
         return sum(stats.active_keys for stats in self._stats.values())
 
 
-def _order(command: Command) -> str:
-    """One order of a command: the same step may be ordered again later, for the key was given back meanwhile."""
-    return f"{command.command_id}@{command.at_ms}"
+def _pre_key(command: Command) -> bytes:
+    """How the key stood before this order touched it."""
+    return f"pre:{_order(command)}".encode()
 
 
 def _outcome_key(order: str) -> bytes:
@@ -238,8 +251,7 @@ def _outcome_key(order: str) -> bytes:
 
 
 def _cuts_key(command: Command) -> bytes:
-    """Of the steps in effect on a key, each with the state to go back to."""
-    return f"cuts:{command.key_id}".encode()
+    return cuts_key(command.key_id)
 
 
 def _audit_row(outcome: Outcome, now_ms: int) -> AuditRow:

@@ -1,15 +1,14 @@
-"""`keyfuse.marks` to everybody who asks: all of it, not shared out in a group, and then whatever is said."""
+"""`keyfuse.marks` to everybody who asks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from pydantic import ValidationError
 
 from schemas.records import Mark
-from streams.kafka import at_end
+from streams.follow import follow
 
 log = structlog.get_logger()
 
@@ -43,7 +42,7 @@ class NewestMarks:
 async def read_marks(bootstrap: str, topic: str, partitions: int) -> list[Mark]:
     """All marks up to the topic's present end."""
     found: list[Mark] = []
-    await _read(bootstrap, topic, partitions, changed=found.extend, stopping=lambda: True)
+    await follow_marks(bootstrap, topic, partitions, changed=found.extend, stopping=lambda: True)
     return found
 
 
@@ -52,28 +51,7 @@ async def follow_marks(
     stopping: Callable[[], bool],
 ) -> None:  # fmt: skip
     """Tell all marks once they are read, and again whenever one was added, changed or withdrawn, until `stopping`."""
-    await _read(bootstrap, topic, partitions, changed=changed, stopping=stopping)
-
-
-async def _read(
-    bootstrap: str, topic: str, partitions: int, *, changed: Callable[[Sequence[Mark]], None],
-    stopping: Callable[[], bool],
-) -> None:  # fmt: skip
-    """Never tells a part: a mark whose withdrawal is yet to come would count for a moment."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
-    await consumer.start()
-    newest, news = NewestMarks(), True
-    try:
-        tps = [TopicPartition(topic, number) for number in range(partitions)]
-        consumer.assign(tps)
-        while True:
-            if news and await at_end(consumer, tps):
-                changed(newest.all())
-                news = False
-            if not news and stopping():
-                return
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in records:
-                    news |= newest.take(record.key, record.value)
-    finally:
-        await consumer.stop()
+    newest = NewestMarks()
+    await follow(
+        bootstrap, topic, partitions, take=newest.take, changed=lambda: changed(newest.all()), stopping=stopping
+    )

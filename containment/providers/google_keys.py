@@ -77,7 +77,9 @@ class ApiKeys:
         if step == "block":
             if deleted:
                 raise Refused(Reason.REJECTED, f"undo block of {ref}: the key is deleted; undelete it first")
-            return await self._restrict(ref, json.loads(pre_state.get("restrictions", "{}")))
+            if "restrictions" not in pre_state:  # none at all would open the key to everything
+                raise Refused(Reason.FINAL, f"undo block of {ref}: nobody saved its restrictions; set them by hand")
+            return await self._restrict(ref, json.loads(pre_state["restrictions"]))
         if not deleted or pre_state.get("status") == "deleted":
             return "left as it was before"
         return await self._change("POST", f"{ref}:undelete", f"undelete {ref}", body={})

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 from pydantic import SecretStr
-from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from containment.providers.base import StepSpec
 from containment.providers.declared import DeclaredProvider, steps_declared, steps_declared_of
-from containment.providers.http import JsonApi
+from containment.signed import SignedHook
 from schemas.config.wiring import ProviderConfig
 from schemas.records import Step
 
@@ -56,32 +54,10 @@ class WebhookProvider(DeclaredProvider):
         now: Callable[[], datetime] = lambda: datetime.now(UTC),  # noqa: TID251 - the edge
     ) -> None:
         super().__init__(name, steps, secret)
-        self._signers = _signers(secret)
-        self._url = base_url
-        self._now = now
-        headers = {"user-agent": "keyfuse"}
-        self._api = JsonApi("", secret, timeout_s=timeout_s, headers=headers, bearer=False, ca_file=ca_file)
+        self._hook = SignedHook(secret, base_url=base_url, timeout_s=timeout_s, ca_file=ca_file, now=now)
 
     async def close(self) -> None:
-        await self._api.close()
+        await self._hook.close()
 
     async def _ask(self, message: bytes, doing: str) -> dict[str, Any]:
-        """Each try is a message of its own: what is asked for is a state, and asking twice does no harm."""
-        message_id, now = f"msg_{uuid4().hex}", self._now()
-        headers = {
-            "content-type": "application/json",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": " ".join(signer.sign(message_id, now, message.decode()) for signer in self._signers),
-        }
-        return await self._api.call("POST", self._url, doing, body=message, headers=headers)
-
-
-def _signers(secret: SecretStr) -> tuple[Webhook, ...]:
-    try:
-        signers = tuple(Webhook(part) for part in secret.get_secret_value().split())
-    except (ValueError, EmptyWebhookSecretError):
-        signers = ()
-    if not signers:
-        raise ValueError("its secret cannot sign: `whsec_` and 24 to 64 bytes in base64")
-    return signers
+        return await self._hook.ask(message, doing)

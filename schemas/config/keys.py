@@ -8,6 +8,18 @@ from schemas.config.base import Config
 from schemas.records import KeyFacts
 
 
+class PlaceConfig(Config):
+    """One place where the key's users read which credential they use."""
+
+    at: str = Field(min_length=1)
+    """A name from `switches` in keyfuse.yaml."""
+    secret: str = ""
+    """vault: the path of the secret that is read; aws_secrets: its name or ARN."""
+    standby: str = ""
+    """Where the backup's value lies ready. vault: the path of a secret whose fields replace those of the same name;
+    aws_secrets: the staging label of a version of the same secret. Never a value itself."""
+
+
 class KeyConfig(Config):
     """One key."""
 
@@ -34,6 +46,10 @@ class KeyConfig(Config):
     """Environment; modes, limits and acceptable loss go by it."""
     protected: bool = False
     """True: never touched automatically, whatever happens."""
+    backup: str = ""
+    """key_id of another registered key that its users go on with: switched to before this one is cut."""
+    switch: tuple[PlaceConfig, ...] = ()
+    """Where its users are told, in this order; gates are told always."""
 
     def facts(self) -> KeyFacts:
         return KeyFacts(

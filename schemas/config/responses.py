@@ -76,6 +76,30 @@ class ApprovalsConfig(Config):
     """A step that is not approved for this long is no longer asked for; what one person said of it is forgotten."""
 
 
+IfSwitchFails = Literal["cut", "wait"]
+
+
+class BackupConfig(Config):
+    """The switch to a key's backup before it is cut."""
+
+    if_switch_fails: IfSwitchFails = "cut"
+    """cut: the key is cut all the same and people are paged, so that a broken secret store protects no thief; wait:
+    what was switched is switched back, the key is not cut, and people are paged. What a person orders is cut always."""
+    if_switch_fails_in: dict[str, IfSwitchFails] = Field(default_factory=dict)
+    """By environment; stronger than `if_switch_fails`."""
+    patience_s: Annotated[float, Field(gt=0, le=600)] = 30
+    """How long the cut waits for the switch at most. The thief goes on meanwhile."""
+    head_start_s: Annotated[float, Field(ge=0, le=600)] = 0
+    """So long after its users were told the key is still served: what they need to read their credential again. The
+    thief goes on meanwhile; gates refuse the key at once."""
+    settle_h: Annotated[float, Field(ge=0, le=168)] = 24
+    """So long more use than usual is expected of the backup: it takes over what the key did. 0: not at all; then it may
+    look stolen itself."""
+
+    def fails_in(self, env: str) -> IfSwitchFails:
+        return self.if_switch_fails_in.get(env, self.if_switch_fails)
+
+
 class ResponsesConfig(Config):
     """`responses.yaml`."""
 
@@ -93,6 +117,7 @@ class ResponsesConfig(Config):
     approvals: ApprovalsConfig = ApprovalsConfig()
     caps: CapsConfig = CapsConfig()
     retry: RetryConfig = RetryConfig()
+    backup: BackupConfig = BackupConfig()
     reopen_after_s: Annotated[float, Field(ge=0)] = 900
     """Refractory time: a finding this soon after closing does not open a new incident unless it is critical."""
     resolve_after_s: Annotated[float, Field(gt=0)] = 1800

@@ -134,6 +134,26 @@ class ProviderConfig(Config):
     """webhook and command: the steps that your automation has, by name: throttle, degrade, block, disable or revoke."""
 
 
+class SwitchConfig(Config):
+    """One system that tells a key's users which credential to use."""
+
+    kind: str = Field(min_length=1)
+    """vault (KV version 2), aws_secrets (AWS Secrets Manager) or webhook (your own automation)."""
+    base_url: str = ""
+    """Where it is; aws_secrets: other address than AWS's own."""
+    secret_env: str = ""
+    """Environment variable with the token (vault), `ACCESS_KEY_ID:SECRET` (aws_secrets; none: the machine's own role)
+    or the signing secret (webhook) ..."""
+    secret_file: str = ""
+    """... or the file that holds it."""
+    ca_file: str = ""
+    """vault and webhook: certificates (PEM) to trust instead of the public ones."""
+    mount: str = "secret"
+    """vault: where KV version 2 is mounted."""
+    region: str = ""
+    """aws_secrets: the region of its secrets; empty: the machine's own."""
+
+
 PublicKey = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
@@ -168,5 +188,7 @@ class WiringConfig(Config):
     evidence: EvidenceConfig = EvidenceConfig()
     providers: dict[str, ProviderConfig] = Field(default_factory=dict)
     """By the name that events and keys.yaml use as `provider`."""
+    switches: dict[str, SwitchConfig] = Field(default_factory=dict)
+    """By the name that keys.yaml uses in `switch`: where users are told to go on with a backup."""
     dead_letter_stop_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Above this share of bad records the ingest stops rather than dead-letter everything."""

@@ -188,6 +188,28 @@ class TestSteps:
         assert incident.by == "ada"
         assert [step.state for step in incident.steps] == [StepState.SUPERSEDED, StepState.CONFIRMED]
 
+    def test_a_switch_to_the_backup_is_told_and_undone_with_the_cut(self) -> None:
+        detail = "its users go on with the backup k2, told at the gates"
+        switched = on_outcome(opened(), outcome("switch", at_s=3, detail=detail), at_ms=ms(3))
+        assert "Switch to the backup confirmed" in only(switched).transition
+        assert detail in only(switched).transition
+        case = on_outcome(switched.case, outcome("disable", at_s=5), at_ms=ms(5)).case
+        incident = only(on_outcome(case, outcome("restore", at_s=102), at_ms=ms(102)))
+        states = {step.step: step.state for step in incident.steps}
+        assert (states["switch"], states["disable"]) == (StepState.SUPERSEDED, StepState.SUPERSEDED)
+
+    def test_a_switch_that_failed_pages_a_person_and_the_cut_contains_all_the_same(self) -> None:
+        failed = on_outcome(opened(), outcome("switch", StepState.IRREVOCABLE, at_s=3, detail="no"), at_ms=ms(3))
+        assert (only(failed).severity, only(failed).state) == ("critical", "open")
+        assert only(failed).transition.startswith("A person must act now: switch to the backup failed")
+        assert only(on_outcome(failed.case, outcome("disable", at_s=5), at_ms=ms(5))).state == "contained"
+
+    def test_a_false_alarm_sends_users_back_although_the_cut_itself_failed(self) -> None:
+        case = on_outcome(opened(), outcome("switch", at_s=3), at_ms=ms(3)).case
+        change = ask(case, "false_positive")
+        assert change.wants_restore
+        assert "switch will be undone" in only(change).transition
+
     def test_after_a_restore_the_same_cut_can_contain_again(self) -> None:
         case = on_outcome(contained(), outcome("restore", at_s=102), at_ms=ms(102)).case
         case = on_command(case, command(at_s=110, by="ada"), StepState.REQUESTED, at_ms=ms(110)).case

@@ -309,6 +309,7 @@ class TestWithoutBoto3:
 
     def test_building_it_says_what_to_install(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "boto3", None)
-        monkeypatch.delitem(sys.modules, "containment.providers.aws_iam", raising=False)
+        for part in ("aws_iam", "aws_api"):
+            monkeypatch.delitem(sys.modules, f"containment.providers.{part}", raising=False)
         with pytest.raises(ValueError, match=r"providers\.mine: .*pip install keyfuse\[aws\]"):
             build_provider("mine", ProviderConfig(kind="aws"), None)

@@ -20,8 +20,9 @@ from tests.containment.benches import BENCHES, SECRET, Bench
 from tests.containment.servers.serve import Misbehave, body
 
 NOT_PROVIDERS = {  # what adapters are made of, not adapters
-    "aws_iam", "azure_arm", "azure_identity", "base", "build", "declared", "errors", "google_keys", "google_rest",
-    "harmless", "http", "openai_limits", "openai_project", "redact", "sdk_errors", "vault_leases",
+    "aws_api", "aws_iam", "azure_arm", "azure_identity", "base", "build", "declared", "errors", "google_keys",
+    "google_rest", "harmless", "http", "openai_limits", "openai_project", "redact", "sdk_errors", "vault_api",
+    "vault_leases",
 }  # fmt: skip
 STEPS: dict[str, tuple[Step, ...]] = {
     "openai": ("throttle", "degrade", "block", "revoke"),

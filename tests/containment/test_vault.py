@@ -121,7 +121,7 @@ async def test_what_is_no_reference_is_refused_without_a_call(ref: str) -> None:
 def test_a_package_that_is_missing_is_named_and_the_steps_are_known_without_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for part in ("vault", "vault_leases"):
+    for part in ("vault", "vault_leases", "vault_api"):
         monkeypatch.delitem(sys.modules, f"containment.providers.{part}", raising=False)
     monkeypatch.setitem(sys.modules, "hvac", None)
     config = ProviderConfig(kind="vault", base_url="http://127.0.0.1:9")

@@ -65,7 +65,7 @@ class TestSigning:
 
     async def test_the_secret_itself_is_never_sent(self) -> None:
         async with on() as bench:
-            sent = bench.provider._api._client.headers
+            sent = bench.provider._hook._api._client.headers
             assert "authorization" not in sent
             assert NEW not in str(sent)
 

@@ -22,10 +22,11 @@ from streams.topics import Topic
 from tests.brokers import Broker
 
 KEYS = """keys:
-- {key_id: key-1, provider: anthropic, provider_ref: apikey_1, team: search, env: dev}
+- {key_id: key-1, provider: anthropic, provider_ref: apikey_1, team: search, env: dev, backup: key-6}
 - {key_id: key-2, provider: anthropic, provider_ref: apikey_2, team: search, env: prod, protected: true}
 - {key_id: key-3, provider: openai, provider_ref: proj_a/key_3, team: ads, env: prod}
 - {key_id: key-4, provider: google, team: ads, env: dev}
+- {key_id: key-6, provider: anthropic, provider_ref: apikey_6, team: spare, env: dev}
 - {key_id: key-5, provider: openai, provider_ref: proj_a/key_5, team: bots, env: prod}
 """
 PROVIDERS = "providers: {openai: {kind: openai, secret_env: A}, anthropic: {kind: anthropic, secret_env: B}}\n"
@@ -112,6 +113,8 @@ async def test_all_keys_of_a_team_are_cut_and_seen_to_be(killing: Killing) -> No
         ("key-1", "contain", "disable", "ann", "leaked"), ("key-2", "contain", "disable", "ann", "leaked"),
     }  # fmt: skip
     assert "PROTECTED" in text
+    assert "can be undone; its backup key-6 is switched to first" in text
+    assert text.count("NO BACKUP, its users stop") == 1
     assert "[2/2] " in text
     assert "key-1: disable confirmed, seen after 2.5 s: as seen" in text
     assert "2 of 2 keys are cut" in text

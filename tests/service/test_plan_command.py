@@ -24,6 +24,8 @@ KEYS = """keys:
 - {key_id: key-3, provider: openai, provider_ref: proj_b/key_3}
 - {key_id: key-4, provider: google}
 - {key_id: key-5, provider: litellm, provider_ref: proj_a/key_1}
+- {key_id: key-6, provider: openai, provider_ref: proj_c/key_6, backup: key-7}
+- {key_id: key-7, provider: openai, provider_ref: proj_c/key_7}
 """
 PROVIDERS = "providers: {openai: {kind: openai, secret_env: OPENAI_ADMIN}}\n"
 
@@ -68,6 +70,15 @@ def test_a_plan_shows_where_the_key_was_found() -> None:
     made = planned(incident(families=("leak",), scores={}, leaks=leaks), steps=OPENAI)
     assert "leaked    found in paste at https://p/1 [31m, reported by ci (verified)" in plan_command.text_of(made)
     assert "leaked" not in plan_command.text_of(planned(incident(), steps=OPENAI))
+
+
+def test_the_plan_says_what_the_users_go_on_with(config: Path) -> None:
+    assert "backup    none is registered: the key's users stop when it is cut" in said(config, "key-1")
+    text = said(config, "key-6")
+    assert "backup    key-7 (active or not: not known here); before a cut users are told at the gates" in text
+    assert "not for block, which stops it too" in text
+    backup = orjson.loads(said(config, "key-6", as_json=True))["backup"]
+    assert (backup["key_id"], backup["active"], backup["useless_for"]) == ("key-7", "unknown", ["block"])
 
 
 @pytest.mark.parametrize(

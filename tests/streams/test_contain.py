@@ -137,7 +137,21 @@ async def test_many_keys_at_once_freeze_and_page_once(world: World) -> None:
     assert [(p.key_id, p.severity) for p in pages] == [("keyfuse", "critical")]
 
 
-async def test_a_key_of_a_provider_nobody_configured_ends_irrevocable(world: World) -> None:
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_key_of_a_provider_nobody_configured_ends_irrevocable(world: World, *, begun: bool) -> None:
     unknown = command().model_copy(update={"facts": FACTS.model_copy(update={"provider": "other"})})
+    if begun:  # before a restart, while it was configured
+        world.store.values[f"pre:{unknown.command_id}@{unknown.at_ms}".encode()] = b'{"status":"active"}'
     [outcome] = await world.run(unknown)
     assert (outcome.state, outcome.rule) == (StepState.IRREVOCABLE, "no_provider")
+
+
+async def test_a_cut_that_was_made_before_a_restart_is_known_although_all_is_frozen_since(world: World) -> None:
+    order = command()
+    world.store.values[f"pre:{order.command_id}@{order.at_ms}".encode()] = b'{"status":"active"}'
+    await world.provider.apply("disable", KEY)
+    world.freeze_file.write_text("x")
+    [outcome] = await world.run(order)
+    assert outcome.state is StepState.CONFIRMED
+    [outcome] = await world.run(command("restore", at_s=9, by="ana"))
+    assert (outcome.state, await world.refused()) == (StepState.CONFIRMED, False)

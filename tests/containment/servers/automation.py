@@ -68,7 +68,7 @@ def _check(automation: Automation, held: set[str], message: dict[str, Any]) -> d
 
 
 def _undo(automation: Automation, held: set[str], message: dict[str, Any]) -> dict[str, Any]:
-    if message["step"] not in message["pre_state"]["held"].split():
+    if message["step"] not in message["pre_state"].get("held", "").split():  # an empty one: the key is to work
         held.discard(message["step"])
     return _check(automation, held, message)
 
