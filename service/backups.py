@@ -40,11 +40,11 @@ def users_words(install: Install, key_id: str, step: Step | None) -> str:
 
 
 def look_at_backup(
-    install: Install, key_id: str, incidents: Mapping[str, Incident], *, timeout_s: float
+    install: Install, key_id: str, incidents: Mapping[str, Incident], *, timeout_s: float | None
 ) -> BackupLook | None:
     """The backup as it stands now, as far as this machine can tell; None where none is registered.
 
-    Whether it is active is asked at its provider where its admin key can be read here.
+    Whether it is active is asked at its provider where its admin key can be read here; without a time it is not asked.
     """
     backup = backup_of(install, key_id)
     if backup is None:
@@ -63,9 +63,9 @@ def look_at_backup(
     )  # fmt: skip
 
 
-def _active(install: Install, backup: Backup, timeout_s: float) -> Literal["yes", "no", "unknown"]:
+def _active(install: Install, backup: Backup, timeout_s: float | None) -> Literal["yes", "no", "unknown"]:
     facts = backup.facts
-    if facts is None or facts.provider not in install.folder.wiring.providers:
+    if timeout_s is None or facts is None or facts.provider not in install.folder.wiring.providers:
         return "unknown"
     ref = facts.provider_ref or backup.key_id
 

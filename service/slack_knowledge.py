@@ -12,10 +12,11 @@ from alerting.words import STATE_WORDS, STEP_WORDS, clean, span
 from containment.kill import Wanted, means_it, select
 from containment.plan import Known, Plan, Rung, make_plan
 from schemas.records import Incident, KeyFacts
+from service.backups import look_at_backup
 from service.errors import UserError
 from service.install import Install, wall_ms
 from service.kill_list import line, order_for
-from service.plan_command import hits_of, hits_words, next_words, stake_words
+from service.plan_command import backup_words, hits_of, hits_words, next_words, stake_words
 from service.request_commands import steps_for_people
 
 _TYPED: Final = "{}:"  # how a filter is typed in Slack
@@ -25,27 +26,29 @@ _AT_A_TERMINAL: Final = " to keyfuse kill at a terminal"
 def knowledge(install: Install, incidents: Incidents) -> Knowledge:
     """Of the settings as they are when it is asked."""
     return Knowledge(
-        plan=lambda incident: plan_words(install, incident),
+        plan=lambda incident: plan_words(install, incident, incidents),
         kill=lambda wanted: kill_list(install, incidents, wanted),
         means_it=means_it,
     )
 
 
-def plan_words(install: Install, incident: Incident) -> PlanWords:
-    """The plan for the incident's key, in words."""
+def plan_words(install: Install, incident: Incident, incidents: Incidents) -> PlanWords:
+    """The plan for the incident's key, in words. No provider is asked: admin keys are not here."""
     key_id, facts = incident.key_id, install.facts_of(incident.key_id) or incident.facts
     try:
         steps = steps_for_people(install, key_id, facts)
     except UserError as error:
         return PlanWords(_owner(key_id, facts), "nothing can be done from here", "see the incident", (), str(error))
-    responses = install.folder.responses
+    responses, others = install.folder.responses, {each.key_id: each for each in incidents.open()}
+    backup = look_at_backup(install, key_id, others, timeout_s=None)
     made = make_plan(
-        Known(key_id, facts, install.facts_of(key_id) is not None, incident, None),
+        Known(key_id, facts, install.facts_of(key_id) is not None, incident, None, backup),
         steps=steps, also_hits=hits_of(install, key_id, facts, steps), config=responses,
         frozen=Path(responses.freeze_file).exists(), at_ms=wall_ms(),
     )  # fmt: skip
+    about = (*_owner(key_id, facts), ("Mode", _mode_words(made)), ("Backup", backup_words(made.backup)))
     return PlanWords(
-        about=(*_owner(key_id, facts), ("Mode", _mode_words(made))), next=next_words(made), at_stake=stake_words(made),
+        about=about, next=next_words(made), at_stake=stake_words(made),
         steps=tuple(_step(rung) for rung in made.rungs),
     )  # fmt: skip
 

@@ -23,7 +23,8 @@ from tests.alerting.world import incident, shown_step
 KEYS = """keys:
 - {key_id: key-1, provider: openai, provider_ref: proj_a/key_1, team: search, app: ranker, env: prod}
 - {key_id: key-2, provider: openai, provider_ref: proj_a/key_2, team: ads, env: prod}
-- {key_id: key-3, provider: anthropic, provider_ref: apikey_3, team: search, env: dev, protected: true}
+- {key_id: key-3, provider: anthropic, provider_ref: apikey_3, team: search, env: dev, protected: true,
+   backup: key-5}
 - {key_id: key-4, provider: google, team: ads, env: dev}
 - {key_id: key-5, provider: anthropic, provider_ref: apikey_5, env: dev}
 """
@@ -46,7 +47,7 @@ def of(key_id: str, **changes: Any) -> Any:
 
 def test_the_plan_says_what_each_step_does_and_whom_else_it_hits(install: Install) -> None:
     waits = shown_step("revoke", StepState.AWAITING_APPROVAL)
-    plan = plan_words(install, of("key-1", steps=(waits,)))
+    plan = plan_words(install, of("key-1", steps=(waits,)), Known())
     about = dict(plan.about)
     assert about["Owner"] == "search/ranker in prod"
     assert about["Provider"] == "openai, there proj_a/key_1"
@@ -58,15 +59,23 @@ def test_the_plan_says_what_each_step_does_and_whom_else_it_hits(install: Instal
     assert "$4,176.00 in 24 h if nothing is done" in plan.at_stake
 
 
+def test_the_plan_says_what_the_users_go_on_with(install: Install) -> None:
+    said = [dict(plan_words(install, of(key_id), Known()).about)["Backup"] for key_id in ("key-1", "key-3")]
+    assert said[0] == "none is registered: the key's users stop when it is cut"
+    assert said[1].startswith("key-5 (active or not: not known here)")
+    broken = Known(of("key-5"))
+    assert "would not be used now" in dict(plan_words(install, of("key-3"), broken).about)["Backup"]
+
+
 def test_a_protected_and_a_frozen_key_say_so(install: Install) -> None:
     freeze = Path(install.folder.responses.freeze_file)
     freeze.parent.mkdir(parents=True, exist_ok=True)
     freeze.write_text("drill")
-    assert dict(plan_words(install, of("key-3")).about)["Mode"] == "observe, frozen, PROTECTED"
+    assert dict(plan_words(install, of("key-3"), Known()).about)["Mode"] == "observe, frozen, PROTECTED"
 
 
 def test_where_nothing_can_be_done_the_plan_says_what_to_mend(install: Install) -> None:
-    plan = plan_words(install, of("key-4"))
+    plan = plan_words(install, of("key-4"), Known())
     assert plan.steps == ()
     assert "add `providers.google` to keyfuse.yaml" in plan.why_none
 
@@ -77,7 +86,8 @@ def test_kill_lists_each_key_and_orders_those_that_can_be_cut(install: Install) 
     assert search.lines == (
         "key-1 (search/ranker in prod, openai): NOT CUT: no step cuts this key alone and can be undone; "
         "add --revoke (for good) or --wider (block: stops the whole project) to keyfuse kill at a terminal",
-        "key-3 (search/unknown in dev, anthropic, PROTECTED): disable, can be undone",
+        "key-3 (search/unknown in dev, anthropic, PROTECTED): disable, can be undone; "
+        "its backup key-5 is switched to first",
     )
     named = kill_list(install, Known(), KillWanted(("key-5", "key-4")))
     assert "add `providers.google`" in named.lines[1]
