@@ -10,7 +10,7 @@ import pytest
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.routes import ChannelConfig
-from schemas.config.wiring import IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig
+from schemas.config.wiring import IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig, SwitchConfig
 from service.config_tree import Folder
 from service.errors import UserError
 from service.install import Install, Running
@@ -89,6 +89,27 @@ def test_a_channel_without_its_secret_is_named(tmp_path: Path) -> None:
     install = Install(Folder(routes=RoutesConfig(channels={"ops": channel})), tmp_path, {})
     with pytest.raises(UserError, match="channel ops: the environment variable SLACK is not set"):
         install.channels()
+
+
+@pytest.mark.parametrize(
+    ("switch", "environ", "words"),
+    [
+        (SwitchConfig(kind="vault", base_url="https://v", secret_env="T"), {}, "switch kv: .* variable T is not set"),
+        (SwitchConfig(kind="webhook", base_url="https://h", secret_env="T"), {"T": "whsec_"}, "switches.kv: .*sign"),
+    ],
+)
+def test_a_switch_that_cannot_work_is_a_sentence_for_people(
+    tmp_path: Path, switch: SwitchConfig, environ: dict[str, str], words: str
+) -> None:
+    with pytest.raises(UserError, match=words):
+        an_install(tmp_path, environ=environ, switches={"kv": switch}).switches()
+
+
+async def test_a_switch_gets_its_own_secret(tmp_path: Path) -> None:
+    config = SwitchConfig(kind="vault", base_url="https://v", secret_env="T")
+    built = an_install(tmp_path, environ={"T": "token"}, switches={"kv": config}).switches()["kv"]
+    assert built.name == "kv"
+    await built.close()
 
 
 def test_a_reload_changes_what_is_known_of_keys(tmp_path: Path) -> None:
