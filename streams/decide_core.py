@@ -12,6 +12,7 @@ from alerting.case import REPEAT, Change, KeyCase
 from alerting.incidents import on_finding, on_request, on_silence
 from alerting.steps import on_command, on_outcome
 from containment.ladder import Choice, choose
+from containment.orders import FREEZES
 from containment.providers.base import StepsOf, StepSpec, reversibility
 from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import (
@@ -56,6 +57,7 @@ class Decision(NamedTuple):
     commands: tuple[Command, ...] = ()
     reason: str = ""
     marks: tuple[Mark, ...] = ()
+    passed_on: Request | None = None  # a freeze or its end, which is the contain stage's to carry out
 
 
 class Decider:
@@ -91,6 +93,8 @@ class Decider:
 
     def request(self, case: KeyCase | None, request: Request) -> Decision:
         """A person's word. `contain`, `approve` and `restore` become commands that no cap stops."""
+        if request.action in FREEZES:
+            return Decision(case, reason=request.action, passed_on=request)
         if request.action in ("contain", "approve"):
             return self._contain(case, request)
         if case is None:

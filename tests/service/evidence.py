@@ -15,10 +15,10 @@ from schemas.records import (
     Sketch,
     StepState,
 )
+from schemas.signing import Signer
 from service.evidence_facts import Evidence, gather
 from storage.audit import append, seal
 from storage.rows import StoredRecord, record_row
-from storage.signing import Signer
 from storage.store import Store
 from tests.storage.frames import MINUTE_MS, T0, Use, archive_uses
 

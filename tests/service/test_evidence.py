@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.records import StepState, rfc3339
+from schemas.signing import is_signed
 from service.cli import main
 from service.config_tree import Folder
 from service.evidence_answers import AuditAnswer
@@ -34,7 +35,6 @@ from service.postmortem import draft, follow_ups
 from service.query_commands import StoreAnswers, answer_of
 from storage.client import open_store
 from storage.migrate import migrate
-from storage.signing import is_signed
 from storage.store import Store
 from storage.testing import fresh_dsn
 from streams.health import Health

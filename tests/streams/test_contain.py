@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from containment.orders import sign
 from containment.providers.memory import MemoryProvider
 from schemas.config import ResponsesConfig
 from schemas.config.responses import RetryConfig
 from schemas.records import AuditRow, Command, Incident, Outcome, Request, Step, StepState
 from streams.contain import ContainDeps, ContainStage
+from streams.contain_gate import Trust
 from streams.metrics import Metrics
 from streams.topics import Topic
-from tests.streams.world import FACTS, KEY, T0, MemoryOutbox, MemoryShards
+from tests.streams.world import FACTS, KEY, SIGNER, T0, TRUST, MemoryOutbox, MemoryShards
 
 
 class World:
@@ -24,17 +26,19 @@ class World:
         self.store, self.outbox = MemoryShards(), MemoryOutbox()
         self.provider = MemoryProvider("memory", (KEY, *(f"key-{n}" for n in range(40))))
         self.freeze_file = freeze_file
+        self.metrics = Metrics()
         self.now_ms = T0
+        self.registered = {KEY, *(f"key-{n}" for n in range(59))}
         self.acked: list[str] = []
         self.stage = self.new_stage()
 
-    def new_stage(self) -> ContainStage:
+    def new_stage(self, trust: Trust = TRUST) -> ContainStage:
         responses = ResponsesConfig(mode="auto", retry=RetryConfig(attempts=2, wait_initial_s=0.01, verify_s=0.2))
         return ContainStage(
             ContainDeps(
                 responses=lambda: responses, providers={"memory": self.provider}, store=self.store,
-                outbox=self.outbox, metrics=Metrics(), now_ms=self.clock, sleep=self.sleep,
-                freeze_file=self.freeze_file, known_keys=lambda: 60,
+                outbox=self.outbox, metrics=self.metrics, now_ms=self.clock, sleep=self.sleep,
+                freeze_file=self.freeze_file, registered=lambda: self.registered, trust=trust,
             )
         )  # fmt: skip
 
@@ -46,8 +50,13 @@ class World:
         await asyncio.sleep(0)
 
     async def run(self, command: Command | Request) -> list[Outcome]:
+        """As decide orders it: signed, now."""
+        return await self.read(sign(command, SIGNER, now_ms=self.now_ms).to_bytes())
+
+    async def read(self, record: bytes) -> list[Outcome]:
+        """Whatever stands in the topic."""
         before = len(self.outbox.of(Topic.OUTCOMES))
-        await self.stage.on_record(command.to_bytes(), done=lambda: self.acked.append(str(command.at_ms)))
+        await self.stage.on_record(record, done=lambda: self.acked.append(record.decode(errors="replace")))
         await self.stage.drain()
         return [o for o in self.outbox.of(Topic.OUTCOMES)[before:] if isinstance(o, Outcome)]
 

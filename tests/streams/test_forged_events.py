@@ -11,6 +11,7 @@ import pytest
 
 from alerting.case import KeyCase
 from containment.limits import per_10min_cap
+from containment.orders import sign
 from containment.providers.base import StepsOf
 from containment.providers.memory import MemoryProvider
 from detectors.core import ScoreCore
@@ -21,7 +22,7 @@ from streams.decide_core import Decider, Decision, offers
 from streams.metrics import Metrics
 from streams.topics import Topic
 from tests.detectors.build import NOW_S, frame
-from tests.streams.world import MemoryOutbox, MemoryShards
+from tests.streams.world import SIGNER, TRUST, MemoryOutbox, MemoryShards
 
 KEYS, EVENTS, FRAMES, SECONDS = 1_000, 1_000_000, 20, 120
 NAMES = tuple(f"key-{number:04d}" for number in range(KEYS))
@@ -64,7 +65,7 @@ class World:
             ContainDeps(
                 responses=lambda: self.responses, providers={"memory": self.provider}, store=MemoryShards(),
                 outbox=self.outbox, metrics=Metrics(), now_ms=lambda: self.now_ms, sleep=self.sleep,
-                freeze_file=freeze_file, known_keys=lambda: 0,
+                freeze_file=freeze_file, registered=lambda: (), trust=TRUST,
             )
         )  # fmt: skip
 
@@ -98,7 +99,8 @@ class World:
 
     async def contain(self, command: Command) -> list[Outcome]:
         before = len(self.outbox.of(Topic.OUTCOMES))
-        await self.stage.on_record(command.to_bytes(), done=lambda: None)
+        record = sign(command, SIGNER, now_ms=self.now_ms).to_bytes()
+        await self.stage.on_record(record, done=lambda: None)
         await self.stage.drain()
         return self.outcomes()[before:]
 

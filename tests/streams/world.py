@@ -9,6 +9,8 @@ from containment.providers.base import Scope, StepSpec
 from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.config.responses import LadderConfig
 from schemas.records import Command, Finding, KeyFacts, Outcome, Record, Request, Step, StepState, stable_id
+from schemas.signing import Signer, private_key_from
+from streams.contain_gate import Trust
 from streams.decide_core import Decider
 from streams.outbox import Outbox
 from streams.topics import Topic
@@ -16,6 +18,8 @@ from streams.topics import Topic
 KEY = "fp1:0123456789abcdef0123456789abcdef"
 FACTS = KeyFacts(provider="memory", team="search", app="ranker", env="prod")
 T0 = 1_795_428_000_000
+SIGNER = Signer(private_key_from(b"d" * 32))
+TRUST = Trust(frozenset({SIGNER.public_key}))
 STEPS: dict[Step, bool] = {"throttle": True, "disable": True, "revoke": False}
 
 
