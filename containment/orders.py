@@ -17,7 +17,7 @@ from schemas.records import Command, Doubt, Request
 from schemas.signing import Signer, is_signed
 
 Order = Command | Request
-T = TypeVar("T", bound=Order)
+T = TypeVar("T", Command, Request, Command | Request)
 _ORDER: Final[TypeAdapter[Order]] = TypeAdapter(Annotated[Order, Field(discriminator="type")])
 FREEZES: Final = frozenset({"freeze", "unfreeze"})
 """The only requests that are orders themselves; all others become commands before they get here."""

@@ -10,25 +10,24 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from containment.execute import execute
 from containment.ladder import approved
-from containment.limits import Census, Ledger, Verdict, failed, freeze, judge, unfreeze
+from containment.limits import Verdict
 from containment.orders import Doubted, Order
 from containment.providers.base import Provider
 from schemas.config import ResponsesConfig
 from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, StepState
 from streams.contain_gate import Gate, Trust
-from streams.contain_words import INSTALL, freeze_row, outcome_row, page
+from streams.contain_ledger import LedgerKeeper
+from streams.contain_words import outcome_row
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
 from streams.topics import Topic
-
-_LEDGER: Final = b"ledger"
 
 
 @dataclass(frozen=True)
@@ -56,15 +55,17 @@ class ContainStage:
         self._gate = Gate(
             deps.trust, store=deps.store, outbox=deps.outbox, metrics=deps.metrics, now_ms=deps.now_ms
         )  # fmt: skip
-        self._stats: dict[int, PartitionStats] = {}
+        self._limits = LedgerKeeper(
+            store=deps.store, outbox=deps.outbox, metrics=deps.metrics, now_ms=deps.now_ms, responses=deps.responses,
+            freeze_file=deps.freeze_file, registered=deps.registered,
+        )  # fmt: skip
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[Callable[[], object]]] = {}  # order -> whom to tell that it has ended
         self._one_at_a_time: dict[str, asyncio.Lock] = {}  # by key: a cut and its undoing do not overlap
-        self._ledger_turn = asyncio.Lock()
         self._broke: BaseException | None = None
 
     def on_stats(self, stats: PartitionStats) -> None:
-        self._stats[stats.partition] = stats
+        self._limits.on_stats(stats)
 
     async def on_record(self, value: bytes, *, done: Callable[[], object]) -> None:
         """A command or a freeze request; `done` acknowledges it, once it has ended."""
@@ -75,7 +76,7 @@ class ContainStage:
         if isinstance(order, Doubted):
             await self._gate.refuse(order, value)
         else:
-            await self._freeze(order)
+            await self._limits.hear(order)
         done()
 
     async def tick(self) -> None:
@@ -96,7 +97,7 @@ class ContainStage:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def frozen(self) -> bool:
-        return self._deps.freeze_file.exists() or self._ledger().frozen is not None
+        return self._limits.frozen()
 
     async def _take(self, command: Command, done: Callable[[], object]) -> None:
         order = _order(command)
@@ -122,7 +123,7 @@ class ContainStage:
 
     def _is_known(self, order: Order) -> bool:
         if isinstance(order, Request):
-            return self._deps.store.get(_said_key(order)) is not None
+            return self._limits.has_heard(order)
         return self._last_word(_order(order)) is not None or self._has_begun(_order(order))
 
     def _looks_first(self, command: Command) -> bool:
@@ -138,16 +139,7 @@ class ContainStage:
 
     async def _judge(self, command: Command) -> Outcome | None:
         """None when it may run; else why not."""
-        deps, now_ms = self._deps, self._deps.now_ms()
-        async with self._ledger_turn:
-            verdict = judge(
-                self._ledger(), command, now_ms=now_ms, frozen_file=deps.freeze_file.exists(),
-                config=deps.responses(), **self._census(command.key_id)._asdict(),
-            )  # fmt: skip
-            if verdict.page:  # before the freeze is stored: a crash in between calls people twice, and never not at all
-                await deps.outbox.send(Topic.INCIDENTS, [(INSTALL, page(verdict.page, now_ms=now_ms))])
-            await deps.store.put(0, _LEDGER, verdict.ledger.to_bytes())
-        self._deps.metrics.set("keyfuse_frozen", int(self.frozen()))
+        verdict = await self._limits.judge(command)
         if command.mode == "observe":
             return self._outcome(command, StepState.DRY_RUN, detail=f"observe mode: would {command.step} this key now")
         if not command.automatic and not approved(command, command.approvals):
@@ -190,8 +182,7 @@ class ContainStage:
     async def _remember(self, command: Command, outcome: Outcome, pre_state: dict[str, Any]) -> None:
         """What a restore has to undo, and which key is to be left alone for a while."""
         if outcome.state is StepState.IRREVOCABLE:
-            now_ms, config = self._deps.now_ms(), self._deps.responses()
-            await self._amend(lambda ledger: failed(ledger, command.key_id, now_ms=now_ms, config=config))
+            await self._limits.failed(command.key_id)
         if command.step == "restore":
             if outcome.state is StepState.CONFIRMED:
                 await self._write(_cuts_key(command), {})
@@ -216,24 +207,6 @@ class ContainStage:
         if outcome.seconds_to_effective is not None:
             deps.metrics.observe("keyfuse_command_seconds", outcome.seconds_to_effective)
 
-    async def _freeze(self, request: Request) -> None:
-        """Once for each request: a copy of an old unfreeze lifts nothing."""
-        store, now_ms = self._deps.store, self._deps.now_ms()
-        if store.get(_said_key(request)) is not None:
-            return
-        if request.action == "freeze":
-            await self._amend(lambda ledger: freeze(ledger, request.reason, by=request.by, now_ms=now_ms))
-        else:
-            await self._amend(unfreeze)
-        self._deps.metrics.set("keyfuse_frozen", int(self.frozen()))
-        await self._audit(freeze_row(request, now_ms=now_ms))
-        await store.put(0, _said_key(request), str(now_ms).encode())
-
-    async def _amend(self, change: Callable[[Ledger], Ledger]) -> None:
-        """Read and written by one at a time: a verdict that is being stored must not be lost to a cool-down."""
-        async with self._ledger_turn:
-            await self._deps.store.put(0, _LEDGER, change(self._ledger()).to_bytes())
-
     async def _audit(self, row: AuditRow) -> None:
         await self._deps.outbox.send(Topic.AUDIT, [(row.key_id, row)])
 
@@ -242,19 +215,6 @@ class ContainStage:
             command_id=command.command_id, incident_id=command.incident_id, key_id=command.key_id, step=command.step,
             state=state, at_ms=self._deps.now_ms(), rule=rule, detail=detail,
         )  # fmt: skip
-
-    def _ledger(self) -> Ledger:
-        stored = self._deps.store.get(_LEDGER)
-        return Ledger.from_bytes(stored) if stored else Ledger()
-
-    def _census(self, key_id: str) -> Census:
-        """What the limits are shares of. Whoever can make up events can make up keys, but not register them."""
-        registered, stats = self._deps.registered(), self._stats.values()
-        if not registered:
-            return Census(sum(one.known_keys for one in stats), sum(one.active_keys for one in stats), stranger=False)
-        active = sum(min(one.active_keys, len(registered)) if one.active_registered_keys is None
-                     else one.active_registered_keys for one in stats)  # fmt: skip
-        return Census(len(registered), active, stranger=key_id not in registered)
 
 
 def _order(command: Command) -> str:
@@ -265,10 +225,6 @@ def _order(command: Command) -> str:
 def _pre_key(order: str) -> bytes:
     """How the key stood when the order began; it is written before anything is touched."""
     return f"pre:{order}".encode()
-
-
-def _said_key(request: Request) -> bytes:
-    return f"said:{request.request_id}".encode()
 
 
 def _outcome_key(order: str) -> bytes:

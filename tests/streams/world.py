@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -29,11 +30,12 @@ def specs(steps: Mapping[Step, bool], **scopes: Scope) -> dict[Step, StepSpec]:
 
 
 class MemoryShards:
-    """A changelog in memory; `crash_after` writes it fails, as a process that dies does."""
+    """A changelog in memory; `crash_after` writes it fails, as one that dies does; `slow`: others run meanwhile."""
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
         self.crash_after: int | None = None
+        self.slow = False
 
     def get(self, key: bytes) -> bytes | None:
         return self.values.get(key)
@@ -43,6 +45,8 @@ class MemoryShards:
             if self.crash_after == 0:
                 raise ConnectionError("the broker is gone")
             self.crash_after -= 1
+        for _ in range(3 if self.slow else 0):
+            await asyncio.sleep(0)
         self.values[key] = value
 
     async def load(self, partition: int) -> None:
