@@ -166,12 +166,13 @@ class ContainStage:
         """To its end; an order that is `barred` only looks how the key stands."""
         deps, pre_key = self._deps, _pre_key(_order(command))
         if command.step == "restore" and not self._has_begun(_order(command)):
-            await self._write(pre_key, {})  # it has no state to go back to, but it has begun
+            await self._write(pre_key, self._read(_cuts_key(command)))  # a second run has the same to undo
+        saved = self._read(pre_key)
         outcome = await execute(
             command, deps.providers[command.facts.provider],
-            pre_state=self._read(pre_key) or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
+            pre_state=saved or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
             save_pre_state=lambda state: self._write(pre_key, state), audit=self._audit,
-            frozen=(lambda: True) if barred else self.frozen, undo=self._read(_cuts_key(command)),
+            frozen=(lambda: True) if barred else self.frozen, undo=saved if command.step == "restore" else None,
             vouched=not command.automatic or command.key_id in deps.registered(),
         )  # fmt: skip
         if barred and outcome.state is StepState.REFUSED:

@@ -193,6 +193,16 @@ class TestRestore:
         assert undone == ["undo disable", "undo throttle"]
 
 
+    async def test_a_restart_right_after_the_undo_knows_that_it_was_this_order_that_undid(self, world: World) -> None:
+        await world.run(command(by="ana"))
+        restore = sign(command("restore", at_s=5, by="ana"), SIGNER, now_ms=T0).to_bytes()
+        world.store.crash_after = 3  # the ledger, what there is to undo, that nothing is left; not the last word
+        await world.read(restore)
+        world.store.crash_after, world.stage = None, world.new_stage()
+        [outcome] = await world.read(restore)
+        assert (outcome.state, outcome.attempts, await world.refused()) == (StepState.CONFIRMED, 0, False)
+
+
 async def test_what_began_and_meets_a_cap_after_a_restart_is_looked_at_before_it_is_called_refused(
     world: World,
 ) -> None:

@@ -1,0 +1,266 @@
+"""One history: a hundred orders, a provider in bad weather, a contain worker that dies, and what became of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from benchmarks.containment_faults.life import Life, Shards, Told
+from benchmarks.containment_faults.orders import KEYS, SIGNER, T0_MS, Placed, Plan, plan_for
+from benchmarks.containment_faults.provider import ORDER, FaultyProvider, Weather
+from benchmarks.containment_faults.virtual import VirtualLoop
+from containment.orders import sign
+from schemas.config import ResponsesConfig
+from schemas.config.responses import CapsConfig
+from schemas.records import DOUBTS, Command, Incident, Outcome, PartitionStats, Record, Request, StepState
+from streams.acks import Acks
+from streams.contain import ContainDeps, ContainStage
+from streams.contain_gate import Trust
+from streams.metrics import Metrics
+from streams.topics import Topic
+
+RESPONSES: Final = ResponsesConfig(mode="auto", caps=CapsConfig(per_day_share=0.6, freeze_share=0.25))
+TRUST: Final = Trust(frozenset({SIGNER.public_key}))
+NO_FREEZE_FILE: Final = Path("/nonexistent/keyfuse/FREEZE")
+TICK_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Luck:
+    """What a history has to live through."""
+
+    weather: Weather
+    die_share: float  # of the edges of the process
+    broker_trouble: float  # of its writes
+
+    @classmethod
+    def of(cls, rng: random.Random) -> Luck:
+        bad = rng.choice([0.0, 0.3, 0.6, 1.0])
+        outages = sorted(rng.uniform(0, 14_000) for _ in range(rng.randrange(3)))
+        weather = Weather(
+            before=0.25 * bad, after=0.3 * bad, late=0.1 * bad, lies=0.1 * bad, stale=0.2 * bad, defect=0.01 * bad,
+            front_doors_s=rng.choice([0, 2, 20, 120]),
+            outages_s=tuple((begin, begin + rng.choice([20, 120, 1200])) for begin in outages),
+        )  # fmt: skip
+        return cls(weather, rng.choice([0, 0.0005, 0.002, 0.006]), rng.choice([0, 0, 0.002]))
+
+
+@dataclass
+class History:
+    """All that happened, for `verdicts` to judge."""
+
+    seed: str
+    provider: FaultyProvider
+    plan: Plan
+    luck: Luck
+    placed: dict[str, Placed] = field(default_factory=dict)
+    judged_s: dict[str, float] = field(default_factory=dict)  # order -> when it was last handed to the stage
+    told: dict[str, list[tuple[float, Outcome]]] = field(default_factory=dict)
+    pages: list[tuple[float, Incident]] = field(default_factory=list)
+    values: dict[bytes, bytes] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)  # what was seen to be wrong while it happened
+    lives: int = 0
+    rereads: int = 0
+    forged: int = 0
+    handled: int = 0
+    records: list[tuple[str, bytes]] = field(default_factory=list)
+    committed: int = 0
+    chains: int = 0
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+    _over: asyncio.Event = field(default_factory=asyncio.Event)
+    _ends: dict[str, asyncio.Event] = field(default_factory=dict)
+    _newest: dict[str, str] = field(default_factory=dict)  # key_id -> its newest order
+    _stage: ContainStage | None = None
+
+    async def run(self) -> None:
+        """Returns when every order has been handled and the last late effect has come."""
+        self.provider.began = self._began
+        self.chains = len(self.plan.chains) + 1
+        work = [asyncio.create_task(self._chain(chain)) for chain in self.plan.chains]
+        work.append(asyncio.create_task(self._freezes()))
+        while not self._over.is_set():
+            await self._live()
+        await asyncio.gather(*work)
+        await asyncio.sleep(60)
+
+    async def _live(self) -> None:
+        """One process from its start to its death, and the time until the next one."""
+        self.lives += 1
+        rng = random.Random(f"{self.seed}/life {self.lives}")
+        life = Life(rng, self.luck.die_share)
+        if self._stage is None or rng.random() < 0.7:  # else it only loses its partition, and gets it back
+            self._stage = self._new_stage(life)
+        stage, over = self._stage, asyncio.create_task(self._over.wait())
+        stats = dict.fromkeys(("active_keys", "known_keys", "active_registered_keys"), len(KEYS))
+        stage.on_stats(PartitionStats(partition=0, at_ms=self.now_ms(), clock_s=0, **stats))
+        tasks = [asyncio.create_task(self._read(stage, life)), asyncio.create_task(self._tick(stage)), over,
+                 asyncio.create_task(life.died.wait())]  # fmt: skip
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task.exception() is not None and not isinstance(task.exception(), ConnectionError):
+                self.wrong.append(f"the stage broke: {task.exception()!r}")
+        life.end()
+        stage.forget()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if not self._over.is_set():
+            self.committed = max(0, self.committed - rng.randrange(4))  # acknowledged, and the broker never learned
+            self._stage = self._stage if not life.died.is_set() else None
+            await asyncio.sleep(rng.choices([rng.uniform(1, 60), rng.uniform(600, 1200), 5400], [0.9, 0.09, 0.01])[0])
+
+    def _new_stage(self, life: Life) -> ContainStage:
+        async def sleep(seconds: float) -> None:
+            await life.edge()
+            await asyncio.sleep(seconds)
+            await life.edge()
+
+        return ContainStage(
+            ContainDeps(
+                responses=lambda: RESPONSES, providers={"faulty": self.provider},
+                store=Shards(life, self.values, self.luck.broker_trouble), outbox=Told(life, self._hear),
+                metrics=Metrics(), now_ms=self.now_ms, sleep=sleep, freeze_file=NO_FREEZE_FILE,
+                registered=lambda: KEYS, trust=TRUST,
+            )
+        )  # fmt: skip
+
+    async def _read(self, stage: ContainStage, life: Life) -> None:
+        """As the stage's Faust app does it: from the last commit, in order, and committed up to what has not ended."""
+        acks, at = Acks(), self.committed
+        while True:
+            while at >= len(self.records):
+                self._more.clear()
+                await self._more.wait()
+            order, value = self.records[at]
+            self.rereads += at < self.handled
+            self.handled = max(self.handled, at + 1)
+            acks.came(at)
+            ORDER.set(order)
+            self.judged_s[order] = self._loop().time()
+            await stage.on_record(value, done=self._done(acks, at, life))
+            at += 1
+
+    def _done(self, acks: Acks, at: int, life: Life) -> Callable[[], None]:
+        def done() -> None:
+            if life.alive:
+                self.committed = max(self.committed, acks.ended(at))
+                self._is_it_over()
+
+        return done
+
+    async def _tick(self, stage: ContainStage) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            await stage.tick()
+
+    async def _chain(self, chain: Callable[[Callable[[Command], Awaitable[None]]], Awaitable[None]]) -> None:
+        await chain(self._place)
+        self.chains -= 1
+        self._is_it_over()
+
+    async def _place(self, command: Command) -> None:
+        """Ordered, sometimes twice, sometimes with a forged one beside it; returns when somebody was told its end."""
+        order, rng = f"{command.command_id}@{command.at_ms}", random.Random(f"{self.seed}/{command.command_id}")
+        self._ends[order] = asyncio.Event()
+        self.placed[order] = Placed(self._loop().time(), command)
+        self._newest[command.key_id] = order
+        if rng.random() < 0.05:
+            self._forge(command, rng)
+        self._append(order, sign(command, SIGNER, now_ms=self.now_ms()).to_bytes())
+        if rng.random() < 0.15:
+            again = sign(command, SIGNER, now_ms=self.now_ms() + 1).to_bytes()
+            self.chains += 1
+            self._loop().call_later(rng.choice([0, 1, 60, 1200]), self._append_last, order, again)
+        await self._ends[order].wait()
+
+    def _forge(self, command: Command, rng: random.Random) -> None:
+        self.forged += 1
+        other = command.model_copy(update={"step": rng.choice(["revoke", "restore"]), "by": "mallory"})
+        signed = sign(command, SIGNER, now_ms=self.now_ms())
+        changed = signed.model_copy(update={"step": "revoke", "approvals": ("mallory", "eve")})
+        self._append("forged", rng.choice([other.to_bytes(), changed.to_bytes(), b"\x00nonsense"]))
+
+    def _append(self, order: str, value: bytes) -> None:
+        self.records.append((order, value))
+        self._more.set()
+
+    def _append_last(self, order: str, value: bytes) -> None:
+        self._append(order, value)
+        self.chains -= 1
+
+    async def _freezes(self) -> None:
+        """A person freezes in the middle and lifts it later; and lifts what Keyfuse froze."""
+        rng = random.Random(f"{self.seed}/freezes")
+        words: list[tuple[Literal["freeze", "unfreeze"], float]] = [("unfreeze", 1800.0)] * 6
+        if rng.random() < 0.5:
+            words = [("freeze", rng.uniform(600, 9000)), ("unfreeze", rng.uniform(120, 1500)), *words]
+        for number, (action, wait_s) in enumerate(words):
+            await asyncio.sleep(wait_s)
+            request = Request(request_id=f"{action}-{number}", at_ms=self.now_ms(), by="ann", action=action)
+            self._append(f"request {number}", sign(request, SIGNER, now_ms=self.now_ms()).to_bytes())
+        self.chains -= 1
+        self._is_it_over()
+
+    def _hear(self, topic: Topic, record: Record) -> None:
+        now_s = self._loop().time()
+        if isinstance(record, Incident) and topic is Topic.INCIDENTS:
+            self.pages.append((now_s, record))
+        if not isinstance(record, Outcome) or topic is not Topic.OUTCOMES:
+            return
+        order = ORDER.get()
+        if order == "forged":
+            if record.rule not in DOUBTS:
+                self.wrong.append(f"a forged record ended {record.state} by {record.rule or 'no rule'}")
+            return
+        self.told.setdefault(order, []).append((now_s, record))
+        if record.state is StepState.CONFIRMED and self._newest[record.key_id] == order:
+            self._check_truth(order, record)
+        self._ends[order].set()
+
+    def _check_truth(self, order: str, outcome: Outcome) -> None:
+        state, first = self.provider.truth(outcome.key_id), self.provider.past[outcome.key_id][0][1]
+        true = state == first if outcome.step == "restore" else state.holds(outcome.step)
+        if not true:
+            self.wrong.append(f"{order}: {outcome.step} was told confirmed while the key is {state}")
+
+    def _began(self, order: str) -> float:
+        """A change is being asked for; returns when its order was handed over."""
+        placed = self.placed.get(order)
+        if placed is None:
+            self.wrong.append(f"a change for {order or 'nobody'}")
+        elif placed.command.automatic and self._stage is not None and self._stage.frozen():
+            self.wrong.append(f"{order}: changed by itself while frozen")
+        return self.judged_s.get(order, 0.0)
+
+    def _is_it_over(self) -> None:
+        if self.chains == 0 and self.committed == len(self.records):
+            self._over.set()
+
+    def now_ms(self) -> int:
+        return T0_MS + round(self._loop().time() * 1000)
+
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+
+def play(seed: int, *, orders: int = 100) -> History:
+    """The history of this seed: the same each time, however long ago."""
+    name = str(seed)
+    luck, plan = Luck.of(random.Random(f"{name}/luck")), plan_for(name, orders)
+    provider = FaultyProvider("faulty", name, luck.weather, frozenset(KEYS), faults=Counter())
+    for key in KEYS:
+        provider.past[key] = [(-1.0, plan.first[key])]
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        history = runner.run(_played(name, provider, plan, luck))
+    return history
+
+
+async def _played(name: str, provider: FaultyProvider, plan: Plan, luck: Luck) -> History:
+    history = History(name, provider, plan, luck)
+    await history.run()
+    return history
