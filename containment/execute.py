@@ -218,7 +218,7 @@ class _Run:
         """Frozen between tries: nothing more is changed, but what is so must be known, and a change may come late."""
         seen, _ = await self._watch(step, "yes", pre, probe=False, patience_s=self.calls.retry.verify_s / 3)
         if seen.state == "yes":
-            return self._confirmed(seen.words)
+            return await self._make_true(step, "yes", None, pre, probe=step in CUTS)
         if seen.state == "unknown":
             return self.irrevocable(f"frozen halfway, and the provider cannot be read: {seen.words}")
         return self._refused_by_freeze(f"the provider shows: {seen.words}")

@@ -31,6 +31,7 @@ class Figures:
     orders: int = 0
     ends: Counter[str] = field(default_factory=Counter)
     rules: Counter[str] = field(default_factory=Counter)
+    happened: int = 0  # irrevocable orders that had changed their key all the same
     effects: Counter[int] = field(default_factory=Counter)  # of a cut: how often it changed its key
     faults: Counter[str] = field(default_factory=Counter)
     confirmed_s: list[float] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Figures:
             self.ends[end.state.value] += 1
             if end.rule:
                 self.rules[end.rule] += 1
+            self.happened += end.state is StepState.IRREVOCABLE and changed[order] > 0
             if placed.command.step != "restore":
                 self.effects[changed[order]] += 1
             if end.state is StepState.CONFIRMED:
@@ -69,6 +71,7 @@ class Figures:
         rows = [
             ("orders, in histories", f"{self.orders:,} in {self.histories}"),
             *((f"ended {state}", f"{count:,}") for state, count in self.ends.most_common()),
+            ("… irrevocable, though it had happened", f"{self.happened:,}"),
             *((f"… refused by {rule}", f"{count:,}") for rule, count in self.rules.most_common()),
             ("effects of a cut: 0, 1, more", _effects(self.effects)),
             ("seconds to confirmed: p50, p99", _percentiles(self.confirmed_s)),

@@ -12,8 +12,9 @@ from typing import Final, Literal
 
 from benchmarks.containment_faults.life import Life, Shards, Told
 from benchmarks.containment_faults.orders import KEYS, SIGNER, T0_MS, Placed, Plan, plan_for
-from benchmarks.containment_faults.provider import ORDER, FaultyProvider, Weather
+from benchmarks.containment_faults.provider import ORDER, FaultyProvider, Weather, can_probe
 from benchmarks.containment_faults.virtual import VirtualLoop
+from containment.ladder import CUTS
 from containment.orders import sign
 from schemas.config import ResponsesConfig
 from schemas.config.responses import CapsConfig
@@ -28,6 +29,7 @@ RESPONSES: Final = ResponsesConfig(mode="auto", caps=CapsConfig(per_day_share=0.
 TRUST: Final = Trust(frozenset({SIGNER.public_key}))
 NO_FREEZE_FILE: Final = Path("/nonexistent/keyfuse/FREEZE")
 TICK_S: Final = 5.0
+MOST_LIVES: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Luck:
     weather: Weather
     die_share: float  # of the edges of the process
     broker_trouble: float  # of its writes
+    broker_s: float  # the longest that one takes
 
     @classmethod
     def of(cls, rng: random.Random) -> Luck:
@@ -47,7 +50,7 @@ class Luck:
             front_doors_s=rng.choice([0, 2, 20, 120]),
             outages_s=tuple((begin, begin + rng.choice([20, 120, 1200])) for begin in outages),
         )  # fmt: skip
-        return cls(weather, rng.choice([0, 0.0005, 0.002, 0.006]), rng.choice([0, 0, 0.002]))
+        return cls(weather, rng.choice([0, 0.001, 0.003, 0.01]), rng.choice([0, 0, 0.002]), rng.choice([0.05, 0.05, 3]))
 
 
 @dataclass
@@ -71,6 +74,8 @@ class History:
     records: list[tuple[str, bytes]] = field(default_factory=list)
     committed: int = 0
     chains: int = 0
+    frozen: bool = False  # by people
+    newest_word: int = -1  # place of the newest freeze or unfreeze that was heard
     _more: asyncio.Event = field(default_factory=asyncio.Event)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
     _ends: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -84,8 +89,13 @@ class History:
         work = [asyncio.create_task(self._chain(chain)) for chain in self.plan.chains]
         work.append(asyncio.create_task(self._freezes()))
         while not self._over.is_set():
+            if self.lives == MOST_LIVES:
+                self.wrong.append(f"not over after {MOST_LIVES} lives of the worker")
+                for task in work:
+                    task.cancel()
+                break
             await self._live()
-        await asyncio.gather(*work)
+        await asyncio.gather(*work, return_exceptions=True)
         await asyncio.sleep(60)
 
     async def _live(self) -> None:
@@ -120,10 +130,11 @@ class History:
             await asyncio.sleep(seconds)
             await life.edge()
 
+        store = Shards(life, self.values, self.luck.broker_trouble, self.luck.broker_s)
         return ContainStage(
             ContainDeps(
-                responses=lambda: RESPONSES, providers={"faulty": self.provider},
-                store=Shards(life, self.values, self.luck.broker_trouble), outbox=Told(life, self._hear),
+                responses=lambda: RESPONSES, providers={"faulty": self.provider}, store=store,
+                outbox=Told(life, self._hear),
                 metrics=Metrics(), now_ms=self.now_ms, sleep=sleep, freeze_file=NO_FREEZE_FILE,
                 registered=lambda: KEYS, trust=TRUST,
             )
@@ -142,8 +153,16 @@ class History:
             acks.came(at)
             ORDER.set(order)
             self.judged_s[order] = self._loop().time()
+            self._heard(order, at, before=True)
             await stage.on_record(value, done=self._done(acks, at, life))
+            self._heard(order, at, before=False)
             at += 1
+
+    def _heard(self, order: str, at: int, *, before: bool) -> None:
+        """Frozen is from when a freeze was heard until the next unfreeze is handed over, whatever the ledger says."""
+        if at > self.newest_word and order.startswith("unfreeze" if before else ("freeze", "unfreeze")):
+            self.frozen = order.startswith("freeze")
+            self.newest_word = self.newest_word if before else at
 
     def _done(self, acks: Acks, at: int, life: Life) -> Callable[[], None]:
         def done() -> None:
@@ -194,15 +213,15 @@ class History:
         self.chains -= 1
 
     async def _freezes(self) -> None:
-        """A person freezes in the middle and lifts it later; and lifts what Keyfuse froze."""
+        """People freeze now and then and lift it soon after; or they only lift what Keyfuse froze."""
         rng = random.Random(f"{self.seed}/freezes")
         words: list[tuple[Literal["freeze", "unfreeze"], float]] = [("unfreeze", 1800.0)] * 6
         if rng.random() < 0.5:
-            words = [("freeze", rng.uniform(600, 9000)), ("unfreeze", rng.uniform(120, 1500)), *words]
+            words = [("freeze", rng.uniform(60, 1200)), ("unfreeze", rng.uniform(20, 300))] * 8
         for number, (action, wait_s) in enumerate(words):
             await asyncio.sleep(wait_s)
             request = Request(request_id=f"{action}-{number}", at_ms=self.now_ms(), by="ann", action=action)
-            self._append(f"request {number}", sign(request, SIGNER, now_ms=self.now_ms()).to_bytes())
+            self._append(f"{action} {number}", sign(request, SIGNER, now_ms=self.now_ms()).to_bytes())
         self.chains -= 1
         self._is_it_over()
 
@@ -218,22 +237,31 @@ class History:
                 self.wrong.append(f"a forged record ended {record.state} by {record.rule or 'no rule'}")
             return
         self.told.setdefault(order, []).append((now_s, record))
-        if record.state is StepState.CONFIRMED and self._newest[record.key_id] == order:
+        if self._newest[record.key_id] == order:
             self._check_truth(order, record)
         self._ends[order].set()
 
     def _check_truth(self, order: str, outcome: Outcome) -> None:
+        """Of the newest order of a key: is it as was told?"""
+        if outcome.key_id not in self.provider.refs:
+            return
         state, first = self.provider.truth(outcome.key_id), self.provider.past[outcome.key_id][0][1]
+        if outcome.rule == "nothing_to_undo" and state != first:
+            self.wrong.append(f"{order}: nothing to undo, it was told, while the key is {state}")
+        if outcome.state is not StepState.CONFIRMED:
+            return
         true = state == first if outcome.step == "restore" else state.holds(outcome.step)
         if not true:
             self.wrong.append(f"{order}: {outcome.step} was told confirmed while the key is {state}")
+        if outcome.step in CUTS and can_probe(outcome.key_id) and self.provider.served(outcome.key_id):
+            self.wrong.append(f"{order}: {outcome.step} was told confirmed while the key is served")
 
     def _began(self, order: str) -> float:
         """A change is being asked for; returns when its order was handed over."""
         placed = self.placed.get(order)
         if placed is None:
             self.wrong.append(f"a change for {order or 'nobody'}")
-        elif placed.command.automatic and self._stage is not None and self._stage.frozen():
+        elif placed.command.automatic and (self.frozen or (self._stage is not None and self._stage.frozen())):
             self.wrong.append(f"{order}: changed by itself while frozen")
         return self.judged_s.get(order, 0.0)
 

@@ -43,10 +43,10 @@ async def _for_ever() -> NoReturn:
 
 
 class Shards:
-    """The changelog, which outlives every process. `trouble`: share of the writes that the broker does not take."""
+    """The changelog, which outlives every process. `trouble`: share of the writes that fail; `most_s`: the longest."""
 
-    def __init__(self, life: Life, values: dict[bytes, bytes], trouble: float) -> None:
-        self._life, self._values, self._trouble = life, values, trouble
+    def __init__(self, life: Life, values: dict[bytes, bytes], trouble: float, most_s: float) -> None:
+        self._life, self._values, self._trouble, self._most_s = life, values, trouble, most_s
 
     def get(self, key: bytes) -> bytes | None:
         return self._values.get(key)
@@ -54,7 +54,7 @@ class Shards:
     async def put(self, partition: int, key: bytes, value: bytes) -> None:
         life = self._life
         await life.edge()
-        await asyncio.sleep(life.rng.uniform(0.001, 0.05))
+        await asyncio.sleep(life.rng.uniform(0.001, self._most_s))
         if life.rng.random() < self._trouble:
             raise ConnectionError("the broker is away")
         await life.edge()

@@ -82,6 +82,10 @@ class FaultyProvider:
     def truth(self, ref: str) -> State:
         return self._at(ref, _now_s())
 
+    def served(self, ref: str) -> bool:
+        """At its front doors, which hear of a change later than its books."""
+        return self._at(ref, _now_s() - self._doors_s.get(ref, 0.0)).level == "active"
+
     async def snapshot(self, ref: str) -> dict[str, str]:
         state = await self._read(ref)
         return {"status": state.level, "throttled": "yes" if state.throttled else "no"}
@@ -93,10 +97,10 @@ class FaultyProvider:
     async def probe(self, ref: str) -> Effect | None:
         rng = self._draw(ref)
         await self._answer(rng)
-        if ref.endswith("0"):
-            return None  # of every tenth key the secret would be needed
-        refused = self._at(ref, _now_s() - self._doors_s.get(ref, 0.0)).level != "active"
-        return Effect("yes" if refused else "no", "refused" if refused else "served")
+        if not can_probe(ref):
+            return None
+        served = self.served(ref)
+        return Effect("no" if served else "yes", "served" if served else "refused")
 
     async def apply(self, step: Step, ref: str) -> str:
         return await self._change(ref, lambda state: _cut(state, step))
@@ -178,6 +182,11 @@ class FaultyProvider:
     def _draw(self, ref: str) -> random.Random:
         self._calls[ref] += 1
         return random.Random(f"{self.seed}/{ref}/{self._calls[ref]}")
+
+
+def can_probe(ref: str) -> bool:
+    """Of every tenth key the secret would be needed."""
+    return not ref.endswith("0")
 
 
 def _cut(state: State, step: Step) -> State:

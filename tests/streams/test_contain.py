@@ -192,7 +192,6 @@ class TestRestore:
         undone = [call for call, _ in world.provider.calls if call.startswith("undo")]
         assert undone == ["undo disable", "undo throttle"]
 
-
     async def test_a_restart_right_after_the_undo_knows_that_it_was_this_order_that_undid(self, world: World) -> None:
         await world.run(command(by="ana"))
         restore = sign(command("restore", at_s=5, by="ana"), SIGNER, now_ms=T0).to_bytes()
