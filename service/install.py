@@ -119,14 +119,16 @@ class Install:
             UserError: there is no key, or it is none.
         """
         commands, what = self.folder.wiring.commands, "key that signs commands (commands in keyfuse.yaml)"
-        env, file = commands.signing_key_env, Path(commands.signing_key_file or self.data_dir / COMMANDS_KEY)
-        if make and env not in self.environ:
-            create_signing_key(file)
-        if env not in self.environ and not file.exists():
-            words = f"{file} does not exist; `keyfuse init` makes one in a new data_dir, so does `openssl genpkey`"
+        env, file = commands.signing_key_env, commands.signing_key_file
+        if not env and not file:
+            file = str(self.data_dir / COMMANDS_KEY)
+            if make:
+                create_signing_key(Path(file))
+        if file and env not in self.environ and not Path(file).exists():
+            words = f"{file} does not exist; `keyfuse init` makes one in a new data_dir, so does `openssl genpkey"
             raise UserError(f"{what}: {words} -algorithm ed25519 -out {file}`")
-        signer = load_signer(env, str(file), environ=self.environ, what=what)
-        assert signer is not None  # noqa: S101 - the file is named
+        signer = load_signer(env, file, environ=self.environ, what=what)
+        assert signer is not None  # noqa: S101 - one of the two is named
         return signer
 
     def trust(self, *, own: str) -> Trust:

@@ -63,6 +63,7 @@ class ContainStage:
         self._waiting: dict[str, list[Callable[[], object]]] = {}  # order -> whom to tell that it has ended
         self._one_at_a_time: dict[str, asyncio.Lock] = {}  # by key: a cut and its undoing do not overlap
         self._broke: BaseException | None = None
+        self._forgot = 0
 
     def on_stats(self, stats: PartitionStats) -> None:
         self._limits.on_stats(stats)
@@ -90,6 +91,8 @@ class ContainStage:
             task.cancel()
         self._running.clear()
         self._waiting.clear()
+        self._limits.forget()
+        self._forgot += 1
         self._broke = None
 
     async def drain(self) -> None:
@@ -104,7 +107,10 @@ class ContainStage:
         if order in self._waiting:
             self._waiting[order].append(done)  # read again after a rebalance, while it runs
             return
+        forgot = self._forgot
         outcome = self._last_word(order) or await self._judge(command)
+        if forgot != self._forgot:
+            return  # judged while the commands went to another owner, who judges it again
         # What has begun may be in effect: before it is called refused, it is looked at.
         barred = outcome if outcome and outcome.state is StepState.REFUSED and self._looks_first(command) else None
         if outcome is not None and barred is None:

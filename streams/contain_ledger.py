@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+import contextlib
+from collections.abc import AsyncIterator, Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from containment.limits import Census, Ledger, Verdict, failed, freeze, judge, u
 from schemas.config import ResponsesConfig
 from schemas.records import Command, PartitionStats, Request
 from streams.contain_words import INSTALL, freeze_row, page
+from streams.errors import Overtaken
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
@@ -35,9 +37,14 @@ class LedgerKeeper:
         self._responses, self._freeze_file, self._registered = responses, freeze_file, registered
         self._stats: dict[int, PartitionStats] = {}
         self._turn = asyncio.Lock()  # a verdict that is being stored must not be lost to a cool-down
+        self._owned = 0  # counts how often the state was given up; it may be somebody else's since
 
     def on_stats(self, stats: PartitionStats) -> None:
         self._stats[stats.partition] = stats
+
+    def forget(self) -> None:
+        """The state is somebody else's now: what is not loaded must not be taken for an empty ledger and stored."""
+        self._owned += 1
 
     def frozen(self) -> bool:
         return self._freeze_file.exists() or self._ledger().frozen is not None
@@ -45,7 +52,7 @@ class LedgerKeeper:
     async def judge(self, command: Command) -> Verdict:
         """May it run? Stored, and told to people where it freezes, before it is answered."""
         now_ms = self._now_ms()
-        async with self._turn:
+        async with self._alone():
             verdict = judge(
                 self._ledger(), command, now_ms=now_ms, frozen_file=self._freeze_file.exists(),
                 config=self._responses(), **self._census(command.key_id)._asdict(),
@@ -78,8 +85,16 @@ class LedgerKeeper:
         return self._store.get(_said_key(request)) is not None
 
     async def _amend(self, change: Callable[[Ledger], Ledger]) -> None:
-        async with self._turn:
+        async with self._alone():
             await self._store.put(0, _LEDGER, change(self._ledger()).to_bytes())
+
+    @contextlib.asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        owned = self._owned
+        async with self._turn:
+            if owned != self._owned:
+                raise Overtaken("the partition has gone to another owner meanwhile: the order comes again")
+            yield
 
     def _ledger(self) -> Ledger:
         stored = self._store.get(_LEDGER)

@@ -22,6 +22,7 @@ from schemas.records import DOUBTS, Command, Incident, Outcome, PartitionStats, 
 from streams.acks import Acks
 from streams.contain import ContainDeps, ContainStage
 from streams.contain_gate import Trust
+from streams.errors import Overtaken
 from streams.metrics import Metrics
 from streams.topics import Topic
 
@@ -112,7 +113,7 @@ class History:
                  asyncio.create_task(life.died.wait())]  # fmt: skip
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            if task.exception() is not None and not isinstance(task.exception(), ConnectionError):
+            if task.exception() is not None and not isinstance(task.exception(), ConnectionError | Overtaken):
                 self.wrong.append(f"the stage broke: {task.exception()!r}")
         life.end()
         stage.forget()

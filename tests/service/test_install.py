@@ -98,6 +98,9 @@ def test_the_key_may_come_from_a_variable_or_another_file(tmp_path: Path) -> Non
     by_file = an_install(tmp_path, commands=CommandsConfig(signing_key_file=str(tmp_path / "own.pem")))
     by_env = an_install(tmp_path, environ={"KEY": pem}, commands=CommandsConfig(signing_key_env="KEY"))
     assert [one.order_signer(make=True).public_key for one in (by_file, by_env)] == [expected, expected]
+    nowhere = an_install(tmp_path, commands=CommandsConfig(signing_key_env="KEY"))
+    with pytest.raises(UserError, match="the environment variable KEY is not set"):
+        nowhere.order_signer(make=True)  # who names one means that one
     nonsense = an_install(tmp_path, environ={"KEY": "pem"}, commands=CommandsConfig(signing_key_env="KEY"))
     with pytest.raises(UserError, match="no private key in PEM form"):
         nonsense.order_signer(make=False)

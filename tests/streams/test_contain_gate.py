@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from containment.orders import sign
 from schemas.records import AuditRow, Incident, Request, StepState
 from schemas.signing import Signer, private_key_from
 from streams.contain_gate import Trust
+from streams.errors import Overtaken
 from streams.topics import Topic
 from tests.streams.test_contain import World, command
 from tests.streams.world import SIGNER, T0
@@ -170,6 +172,24 @@ async def test_a_stage_that_lost_its_commands_leaves_them_to_the_next_owner(worl
     [outcome] = await world.read(record)
     assert outcome.state is StepState.CONFIRMED
     assert "old" not in world.acked
+
+
+async def test_a_verdict_that_waited_while_the_commands_went_to_another_owner_is_not_stored(world: World) -> None:
+    """Its state is not loaded here any more: an empty ledger would lift every cap and freeze."""
+    await world.run(word("freeze"))
+    before = dict(world.store.values)
+    world.store.slow = True
+    freezing = asyncio.create_task(world.read(sign(word("freeze", 2), SIGNER, now_ms=T0).to_bytes()))
+    await asyncio.sleep(0)  # it is being stored
+    judging = asyncio.create_task(world.read(sign(command(), SIGNER, now_ms=T0).to_bytes()))
+    await asyncio.sleep(0)  # it waits for its turn
+    world.stage.forget()
+    world.store.values.clear()
+    with pytest.raises(Overtaken):
+        await judging
+    await freezing
+    assert world.store.values.get(b"ledger") in (None, before[b"ledger"])
+    assert not await world.refused()
 
 
 async def test_a_command_that_could_not_be_written_down_stops_the_stage_so_that_it_comes_again(world: World) -> None:
