@@ -1,8 +1,8 @@
 """Azure OpenAI: the keys of an account can be switched off (and on again) together, or one of the two made anew.
 
 `provider_ref` is `SUBSCRIPTION/RESOURCE_GROUP/ACCOUNT/Key1` (or `Key2`), and better with 16 or more hex digits of the
-key's SHA-256 behind it: `.../Key1#9f86d081884c7d65`. With them Keyfuse knows the leaked value itself, also after a
-restart, and never makes a key anew twice. Whoever uses a key shares it with others: see `shares_with`.
+key's SHA-256 behind it: `.../Key1#9f86d081884c7d65`. With them Keyfuse knows the leaked value itself; without, how
+the key stood when the order began. Whoever uses a key shares it with others: see `shares_with`.
 """
 
 from __future__ import annotations
