@@ -11,20 +11,20 @@ from pathlib import Path
 from typing import Final, Literal
 
 from benchmarks.containment_faults.life import Life, Shards, Told
-from benchmarks.containment_faults.orders import KEYS, SIGNER, T0_MS, Placed, Plan, plan_for
-from benchmarks.containment_faults.provider import ORDER, FaultyProvider, Weather, can_probe
+from benchmarks.containment_faults.luck import Luck
+from benchmarks.containment_faults.orders import KEYS, SIGNER, Placed, Plan, plan_for
+from benchmarks.containment_faults.provider import ORDER, FaultyProvider
+from benchmarks.containment_faults.seen import Seen
 from benchmarks.containment_faults.virtual import VirtualLoop
-from containment.ladder import CUTS
 from containment.orders import sign
 from schemas.config import ResponsesConfig
 from schemas.config.responses import CapsConfig
-from schemas.records import DOUBTS, Command, Incident, Outcome, PartitionStats, Record, Request, StepState
+from schemas.records import Command, PartitionStats, Request
 from streams.acks import Acks
 from streams.contain import ContainDeps, ContainStage
 from streams.contain_gate import Trust
 from streams.errors import Overtaken
 from streams.metrics import Metrics
-from streams.topics import Topic
 
 RESPONSES: Final = ResponsesConfig(mode="auto", caps=CapsConfig(per_day_share=0.6, freeze_share=0.25))
 TRUST: Final = Trust(frozenset({SIGNER.public_key}))
@@ -33,41 +33,10 @@ TICK_S: Final = 5.0
 MOST_LIVES: Final = 1_000
 
 
-@dataclass(frozen=True)
-class Luck:
-    """What a history has to live through."""
-
-    weather: Weather
-    die_share: float  # of the edges of the process
-    broker_trouble: float  # of its writes
-    broker_s: float  # the longest that one takes
-
-    @classmethod
-    def of(cls, rng: random.Random) -> Luck:
-        bad = rng.choice([0.0, 0.3, 0.6, 1.0])
-        outages = sorted(rng.uniform(0, 14_000) for _ in range(rng.randrange(3)))
-        weather = Weather(
-            before=0.25 * bad, after=0.3 * bad, late=0.1 * bad, lies=0.1 * bad, stale=0.2 * bad, defect=0.01 * bad,
-            front_doors_s=rng.choice([0, 2, 20, 120]),
-            outages_s=tuple((begin, begin + rng.choice([20, 120, 1200])) for begin in outages),
-        )  # fmt: skip
-        return cls(weather, rng.choice([0, 0.001, 0.003, 0.01]), rng.choice([0, 0, 0.002]), rng.choice([0.05, 0.05, 3]))
-
-
 @dataclass
-class History:
-    """All that happened, for `verdicts` to judge."""
+class History(Seen):
+    """The world around the stage: who orders, the topic, and one process after the other."""
 
-    seed: str
-    provider: FaultyProvider
-    plan: Plan
-    luck: Luck
-    placed: dict[str, Placed] = field(default_factory=dict)
-    judged_s: dict[str, float] = field(default_factory=dict)  # order -> when it was last handed to the stage
-    told: dict[str, list[tuple[float, Outcome]]] = field(default_factory=dict)
-    pages: list[tuple[float, Incident]] = field(default_factory=list)
-    values: dict[bytes, bytes] = field(default_factory=dict)
-    wrong: list[str] = field(default_factory=list)  # what was seen to be wrong while it happened
     lives: int = 0
     rereads: int = 0
     forged: int = 0
@@ -75,13 +44,8 @@ class History:
     records: list[tuple[str, bytes]] = field(default_factory=list)
     committed: int = 0
     chains: int = 0
-    frozen: bool = False  # by people
-    newest_word: int = -1  # place of the newest freeze or unfreeze that was heard
     _more: asyncio.Event = field(default_factory=asyncio.Event)
     _over: asyncio.Event = field(default_factory=asyncio.Event)
-    _ends: dict[str, asyncio.Event] = field(default_factory=dict)
-    _newest: dict[str, str] = field(default_factory=dict)  # key_id -> its newest order
-    _stage: ContainStage | None = None
 
     async def run(self) -> None:
         """Returns when every order has been handled and the last late effect has come."""
@@ -159,12 +123,6 @@ class History:
             self._heard(order, at, before=False)
             at += 1
 
-    def _heard(self, order: str, at: int, *, before: bool) -> None:
-        """Frozen is from when a freeze was heard until the next unfreeze is handed over, whatever the ledger says."""
-        if at > self.newest_word and order.startswith("unfreeze" if before else ("freeze", "unfreeze")):
-            self.frozen = order.startswith("freeze")
-            self.newest_word = self.newest_word if before else at
-
     def _done(self, acks: Acks, at: int, life: Life) -> Callable[[], None]:
         def done() -> None:
             if life.alive:
@@ -226,55 +184,9 @@ class History:
         self.chains -= 1
         self._is_it_over()
 
-    def _hear(self, topic: Topic, record: Record) -> None:
-        now_s = self._loop().time()
-        if isinstance(record, Incident) and topic is Topic.INCIDENTS:
-            self.pages.append((now_s, record))
-        if not isinstance(record, Outcome) or topic is not Topic.OUTCOMES:
-            return
-        order = ORDER.get()
-        if order == "forged":
-            if record.rule not in DOUBTS:
-                self.wrong.append(f"a forged record ended {record.state} by {record.rule or 'no rule'}")
-            return
-        self.told.setdefault(order, []).append((now_s, record))
-        if self._newest[record.key_id] == order:
-            self._check_truth(order, record)
-        self._ends[order].set()
-
-    def _check_truth(self, order: str, outcome: Outcome) -> None:
-        """Of the newest order of a key: is it as was told?"""
-        if outcome.key_id not in self.provider.refs:
-            return
-        state, first = self.provider.truth(outcome.key_id), self.provider.past[outcome.key_id][0][1]
-        if outcome.rule == "nothing_to_undo" and state != first:
-            self.wrong.append(f"{order}: nothing to undo, it was told, while the key is {state}")
-        if outcome.state is not StepState.CONFIRMED:
-            return
-        true = state == first if outcome.step == "restore" else state.holds(outcome.step)
-        if not true:
-            self.wrong.append(f"{order}: {outcome.step} was told confirmed while the key is {state}")
-        if outcome.step in CUTS and can_probe(outcome.key_id) and self.provider.served(outcome.key_id):
-            self.wrong.append(f"{order}: {outcome.step} was told confirmed while the key is served")
-
-    def _began(self, order: str) -> float:
-        """A change is being asked for; returns when its order was handed over."""
-        placed = self.placed.get(order)
-        if placed is None:
-            self.wrong.append(f"a change for {order or 'nobody'}")
-        elif placed.command.automatic and (self.frozen or (self._stage is not None and self._stage.frozen())):
-            self.wrong.append(f"{order}: changed by itself while frozen")
-        return self.judged_s.get(order, 0.0)
-
     def _is_it_over(self) -> None:
         if self.chains == 0 and self.committed == len(self.records):
             self._over.set()
-
-    def now_ms(self) -> int:
-        return T0_MS + round(self._loop().time() * 1000)
-
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        return asyncio.get_running_loop()
 
 
 def play(seed: int, *, orders: int = 100) -> History:
