@@ -18,7 +18,7 @@ from schemas.config.wiring import ProviderConfig, VaultConfig
 from service.errors import UserError
 from service.secrets import SecretMissing
 from service.vault_secrets import read_vault
-from tests.containment.servers.serve import Faulty, serving
+from tests.containment.servers.serve import Faulty, Misbehave, serving
 from tests.service.test_install import an_install
 
 TOKEN, SECRET = "hvs.token-of-the-test", "sk-admin-very-secret-0123456789"
@@ -100,6 +100,14 @@ async def test_every_failure_says_what_it_is_and_no_secret(
     shown = f"{caught.value!r} {caught.value.__cause__!r}"
     assert SECRET not in shown
     assert TOKEN not in shown
+
+
+async def test_it_is_waited_for_no_longer_than_is_set() -> None:
+    silent = Faulty(vault_server())
+    silent.faults.append(Misbehave(hang=True))
+    async with serving(silent) as url:
+        with pytest.raises(SecretMissing, match=r"no answer from Vault .* \(ReadTimeout\)"):
+            await read("kv/keyfuse/openai#admin_key", VaultConfig(address=url, timeout_s=0.2))
 
 
 async def test_a_provider_is_built_with_the_admin_key_from_vault(address: str, tmp_path: Path) -> None:
