@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test bench quality demo lock clean
+.PHONY: help setup fmt lint test bench quality faults demo lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ bench: setup  ## the table of docs/benchmarks.md
 
 quality: setup  ## the containment benchmark: recall, seconds and USD on real arrivals (about ten minutes)
 	$(BIN)/python -m benchmarks.containment.run
+
+faults: setup  ## 10,000 orders to contain under injected faults (about two minutes)
+	$(BIN)/python -m benchmarks.containment_faults
 
 demo: setup  ## the main job on the embedded defaults, in under 90 s
 	$(BIN)/keyfuse demo

@@ -7,12 +7,24 @@ from typing import Any, Final
 from alerting.case import REPEAT, Change, KeyCase, case_of, hear, mark, version, with_step
 from alerting.words import STATE_WORDS, STEP_WORDS
 from schemas.config.policies import BudgetsConfig
-from schemas.records import CLOSED, Command, Incident, IncidentStep, KeyFacts, Outcome, Step, StepState, stable_id
+from schemas.records import (
+    CLOSED,
+    DOUBTS,
+    Command,
+    Incident,
+    IncidentStep,
+    KeyFacts,
+    Outcome,
+    Step,
+    StepState,
+    stable_id,
+)
 
 CUTS: Final[frozenset[Step]] = frozenset({"block", "disable", "revoke"})  # the key is refused, not merely slowed
 UNDOABLE: Final[frozenset[Step]] = frozenset({"throttle", "degrade", "block", "disable"})
 GIVEN_BACK: Final = UNDOABLE | {"switch"}  # by a restore
 _UNDER_WAY: Final = frozenset({StepState.IN_FLIGHT, StepState.CONFIRMED})
+_NOT_ENDED: Final = frozenset({StepState.REQUESTED, StepState.IN_FLIGHT})
 _DEFAULT_BUDGETS: Final = BudgetsConfig()
 
 
@@ -99,6 +111,8 @@ def on_outcome(case: KeyCase | None, outcome: Outcome, *, at_ms: int) -> Change:
     A failure is shown even when nothing else is known of the key: it is never dropped.
     """
     before = case_of(case, outcome.key_id)
+    if outcome.rule in DOUBTS and not _awaited(before.incident, outcome):
+        return Change(before, (), "an order that nobody gave, or that had ended: it changes nothing")
     name = mark("outcome", outcome.command_id, outcome.at_ms, outcome.state)
     if name in before.heard:
         return Change(before, (), REPEAT)
@@ -121,6 +135,12 @@ def on_outcome(case: KeyCase | None, outcome: Outcome, *, at_ms: int) -> Change:
     change = version(heard, after.model_copy(update=update), at_ms=at_ms, by=step.by, transition=words)
     cut_after_all = step.state == StepState.CONFIRMED and step.step in UNDOABLE and step.reversible
     return change._replace(wants_restore=incident.state == "false_positive" and cut_after_all)
+
+
+def _awaited(incident: Incident | None, outcome: Outcome) -> bool:
+    """Whether the order has not ended yet. Who writes into the orders can make up any `command_id`."""
+    known = _step(incident, outcome.command_id) if incident else None
+    return known is not None and known.state in _NOT_ENDED
 
 
 def _effect(incident: Incident, step: IncidentStep, outcome: Outcome) -> tuple[dict[str, Any], str]:

@@ -196,7 +196,7 @@ class Activation(_OneStep):
         held = [step for step in self._cuts(ref) if (await self._provider.in_effect(step, ref)).state == "yes"]
         return {"held": " ".join(held)}
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         """Whether the key works: none of the steps that would stop it holds, and its provider serves it."""
         for cut in self._cuts(ref, wide=True):
             held = await self._provider.in_effect(cut, ref)
@@ -239,7 +239,7 @@ class Place(_OneStep):
     async def snapshot(self, ref: str) -> dict[str, str]:
         return await self._made().snapshot(self._turn)
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         return await self._made().in_effect(self._turn)
 
     async def apply(self, step: Step, ref: str) -> str:

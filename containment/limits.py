@@ -23,6 +23,7 @@ class Ran(Record):
     command_id: str
     key_id: str
     at_ms: int
+    stranger: bool = False
 
 
 class Frozen(Record):
@@ -45,6 +46,15 @@ class Ledger(Record):
     frozen: Frozen | None = None
 
 
+class Census(NamedTuple):
+    """What the caps are shares of. Only registered keys are counted where there are any."""
+
+    known_keys: int
+    active_keys: int
+    stranger: bool
+    """The key of the command is not among those counted."""
+
+
 class Verdict(NamedTuple):
     """What the limits say. `page` is for the people on call and is given once per freeze."""
 
@@ -64,8 +74,12 @@ def judge(
     active_keys: int,
     frozen_file: bool,
     config: ResponsesConfig,
+    stranger: bool = False,
 ) -> Verdict:
     """May this command run?
+
+    A stranger is a key that nobody registered while others are. It has caps of its own, plain numbers, and counts for
+    no freeze: events of made-up keys then neither use up the caps of real ones nor freeze them out.
 
     What a person ordered or approved is neither capped nor frozen, and a restore always runs. The same automatic
     command asked about again (a replay) takes no second place.
@@ -77,7 +91,9 @@ def judge(
     if not command.automatic and (command.by != KEYFUSE or command.approvals):
         people = ", ".join(dict.fromkeys((command.by, *command.approvals)))
         return Verdict(ledger, True, "person", f"ordered or approved by {people}")
-    seen = _flag(_forget(ledger, now_ms), command.key_id, now_ms)
+    seen = _forget(ledger, now_ms)
+    if not stranger:
+        seen = _flag(seen, command.key_id, now_ms)
     tripped = None if seen.frozen else _trip(seen, active_keys=active_keys, caps=config.caps)
     if tripped:
         seen = freeze(seen, tripped, by=KEYFUSE, now_ms=now_ms)
@@ -85,10 +101,11 @@ def judge(
         return Verdict(seen, True, "not_run", "nothing changes until a person decides", tripped)
     rule, reason = _refusal(seen, command, frozen_file=frozen_file, config=config)
     if not rule:
-        rule, reason = _over_cap(seen, command, now_ms=now_ms, known_keys=known_keys, caps=config.caps)
+        counted = None if stranger else known_keys
+        rule, reason = _over_cap(seen, command, now_ms=now_ms, known_keys=counted, caps=config.caps)
     if rule:
         return Verdict(seen, False, rule, reason, tripped)
-    return Verdict(_count(seen, command, now_ms), True, "within_limits", "within the limits")
+    return Verdict(_count(seen, command, now_ms, stranger=stranger), True, "within_limits", "within the limits")
 
 
 def freeze(ledger: Ledger, reason: str, *, by: str, now_ms: int) -> Ledger:
@@ -158,19 +175,26 @@ def _refusal(ledger: Ledger, command: Command, *, frozen_file: bool, config: Res
     return "", ""
 
 
-def _over_cap(ledger: Ledger, command: Command, *, now_ms: int, known_keys: int, caps: CapsConfig) -> tuple[str, str]:
+def _over_cap(
+    ledger: Ledger, command: Command, *, now_ms: int, known_keys: int | None, caps: CapsConfig
+) -> tuple[str, str]:
+    """As `_refusal`. `known_keys` None: a stranger, who is counted among strangers."""
+    stranger = known_keys is None
+    ran = [one for one in ledger.ran if one.stranger == stranger]
     # A clock that was set back leaves times in the future; counting those too errs on the safe side.
-    recent = {ran.key_id for ran in ledger.ran if ran.at_ms > now_ms - TEN_MIN_MS}
-    day = {ran.key_id for ran in ledger.ran}
-    cap, day_cap = per_10min_cap(caps, known_keys), per_day_cap(caps, known_keys)
+    recent = {one.key_id for one in ran if one.at_ms > now_ms - TEN_MIN_MS}
+    day = {one.key_id for one in ran}
+    cap, day_cap = per_10min_cap(caps, known_keys or 0), per_day_cap(caps, known_keys or 0)
+    keys = "keys that are not in keys.yaml" if stranger else "keys"
     if command.key_id not in recent and len(recent) >= cap:
-        return "per_10min", f"{len(recent)} keys were touched within ten minutes; the limit is {cap}"
+        return "per_10min", f"{len(recent)} {keys} were touched within ten minutes; the limit is {cap}"
     if command.key_id not in day and len(day) >= day_cap:
-        return "per_day", f"{len(day)} keys were touched within a day; the limit is {day_cap}"
+        return "per_day", f"{len(day)} {keys} were touched within a day; the limit is {day_cap}"
     return "", ""
 
 
-def _count(ledger: Ledger, command: Command, now_ms: int) -> Ledger:
+def _count(ledger: Ledger, command: Command, now_ms: int, *, stranger: bool) -> Ledger:
     """A replay moves its own entry: its effect may come only now, so its ten minutes start now."""
     others = tuple(ran for ran in ledger.ran if ran.command_id != command.command_id)
-    return _but(ledger, ran=(*others, Ran(command_id=command.command_id, key_id=command.key_id, at_ms=now_ms)))
+    ran = Ran(command_id=command.command_id, key_id=command.key_id, at_ms=now_ms, stranger=stranger)
+    return _but(ledger, ran=(*others, ran))

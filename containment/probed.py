@@ -69,8 +69,8 @@ class ProbedProvider:
     async def apply(self, step: Step, ref: str) -> str:
         return await self._provider.apply(step, ref)
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
-        return await self._provider.in_effect(step, ref)
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
+        return await self._provider.in_effect(step, ref, pre_state=pre_state)
 
     async def probe(self, step: Step, ref: str) -> Effect | None:
         if not self._call.notices(step, ref):

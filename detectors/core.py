@@ -94,7 +94,16 @@ class ScoreCore:
 
     def active_keys(self) -> int:
         """Keys used within the last hour of event time."""
-        return int((self.table.columns["key_seen"][: self.table.size] > self.clock_s - ACTIVE_S).sum())
+        return int(self._active().sum())
+
+    def active_registered_keys(self) -> int:
+        """Of those, the keys that the registry knew when it was last asked."""
+        active = self._active()
+        return int((active & self.book.columns["registered"][: len(active)]).sum())
+
+    def _active(self) -> Array:
+        seen: Array = self.table.columns["key_seen"][: self.table.size] > self.clock_s - ACTIVE_S
+        return seen
 
     def process(self, frame: pa.RecordBatch) -> list[Finding]:
         """Take a frame; returns the findings of the seconds it closed, by time, key, family and detector."""

@@ -23,6 +23,7 @@ _FIELDS: Final[Fields] = {
     "shard": ("i2", ()),
     "cohort": ("i4", ()),
     "salt": ("u8", ()),
+    "registered": ("?", ()),
     "caps": ("f4", (5,)),
     "score": ("f4", ()),  # of the last close, for screens
     "verdict": ("i1", (_MODELS,)),  # by model: 0 not asked, 1 allowed, 2 forbidden
@@ -126,7 +127,9 @@ class KeyBook:
 
     def _settle(self, slot: int) -> None:
         key_id = self.ids[slot]
-        facts = self.facts[slot] = self._facts_of(key_id) or self.row_facts[slot]
+        known = self._facts_of(key_id)
+        self.columns["registered"][slot] = known is not None
+        facts = self.facts[slot] = known or self.row_facts[slot]
         self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
         self.columns["caps"][slot] = caps_of(self._settings, env=facts.env, key_id=key_id)
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -275,10 +275,18 @@ class Command(Record):
     approvals: tuple[str, ...] = ()
     reason: str
     facts: KeyFacts
+    signed_at_ms: int = 0  # wall clock of who signed; an order that is too old is not carried out
+    signed_by: str = ""  # Ed25519 public key, hexadecimal
+    signature: str = ""  # of the whole record with this field empty; see containment/orders.py
 
     @staticmethod
     def id_of(incident_id: str, key_id: str, step: str) -> str:
         return stable_id("cmd", incident_id, key_id, step)
+
+
+Doubt = Literal["unreadable", "unsigned", "unknown_signer", "bad_signature", "expired"]
+"""Why the contain stage does not believe an order: a closed list, also a metric label."""
+DOUBTS: Final[frozenset[str]] = frozenset(get_args(Doubt))
 
 
 class Outcome(Record):
@@ -321,6 +329,9 @@ class Request(Record):
     step: Step | None = None
     reason: Annotated[str, AfterValidator(redact)] = ""  # people paste keys into reasons
     facts: KeyFacts | None = None  # for a key that has no incident yet
+    signed_at_ms: int = 0  # these three: of freeze and unfreeze on their way to the contain stage, as in a Command
+    signed_by: str = ""
+    signature: str = ""
 
 
 Verdict = Literal["true", "false_positive", "expected"]
@@ -431,4 +442,5 @@ class PartitionStats(Record):
     clock_s: int  # event time, newest second seen
     active_keys: int  # keys with use in the last hour of event time
     known_keys: int
+    active_registered_keys: int | None = None  # of the active ones, those in keys.yaml
     findings_end: int | None = None  # offset after the newest finding told before clock_s, in the findings' partition

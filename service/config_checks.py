@@ -46,6 +46,8 @@ def _wiring(folder: Folder, sources: Sources) -> Errors:
     yield from _variable(source, ("intake", "token_env"), wiring.intake.token_env)
     yield from _leaks(source, wiring.leaks)
     yield from _variable(source, ("evidence", "signing_key_env"), wiring.evidence.signing_key_env)
+    yield from _variable(source, ("commands", "signing_key_env"), wiring.commands.signing_key_env)
+    yield from _vault(source, wiring)
     for name, provider in wiring.providers.items():
         yield from _provider(source, ("providers", name), provider)
     for name, switch in wiring.switches.items():
@@ -54,6 +56,15 @@ def _wiring(folder: Folder, sources: Sources) -> Errors:
         expected = "only letters, digits, dots, dashes and underscores, at most 100"
         yield source.error(("kafka", "topic_prefix"), shown(wiring.kafka.topic_prefix), expected)
     yield from _dsn(source, wiring)
+
+
+def _vault(source: Source, wiring: WiringConfig) -> Errors:
+    vault = wiring.vault
+    yield from _variable(source, ("vault", "token_env"), vault.token_env)
+    yield from _address(source, ("vault", "address"), vault.address)
+    asking = [name for name, provider in wiring.providers.items() if provider.secret_vault]
+    if asking and not vault.address:
+        yield source.error(("vault", "address"), "nothing", f"where Vault is: providers.{asking[0]} asks it")
 
 
 def _dsn(source: Source, wiring: WiringConfig) -> Errors:
@@ -149,12 +160,13 @@ def _one_secret(
     source: Source, loc: Loc, owner: ChannelConfig | ProviderConfig | SwitchConfig, *, needed: bool
 ) -> Errors:
     yield from _variable(source, (*loc, "secret_env"), owner.secret_env)
-    if owner.secret_env and owner.secret_file:
-        yield source.error(
-            (*loc, "secret_file"), "a second place for the secret", "secret_env or secret_file, not both"
-        )
-    if needed and not owner.secret_env and not owner.secret_file:
-        yield source.error((*loc, "secret_env"), "nothing", "secret_env or secret_file: where its secret is")
+    places = ["secret_env", "secret_file", *(["secret_vault"] if isinstance(owner, ProviderConfig) else [])]
+    named = [place for place in places if getattr(owner, place)]
+    either = f"{', '.join(places[:-1])} or {places[-1]}"
+    if len(named) > 1:
+        yield source.error((*loc, named[-1]), "a second place for the secret", f"{either}, and only one")
+    if needed and not named:
+        yield source.error((*loc, "secret_env"), "nothing", f"{either}: where its secret is")
 
 
 def _keys(folder: Folder, sources: Sources) -> Errors:

@@ -21,16 +21,17 @@ from schemas.config import WiringConfig
 from service.config_settings import as_yaml, default_of, expected_of, meaning_of, section_of, settings_of
 from service.config_tree import FILES, ConfigFile
 from service.errors import UserError
-from service.secrets import create_pepper
+from service.secrets import COMMANDS_KEY, create_pepper, create_signing_key
 
 _WIDTH: Final = 110
 SCHEMAS: Final = "schemas"
 
 
 def write_templates(path: Path, *, force: bool = False, pepper_file: Path | None = None) -> list[Path]:
-    """Write the folder, its JSON Schemas, and the pepper (to `pepper_file`, default that of keyfuse.yaml).
+    """Write the folder, its JSON Schemas, the pepper (to `pepper_file`, default that of keyfuse.yaml) and beside it the
+    key that signs commands.
 
-    A pepper that exists is kept, even with `force`: another one would give each key another name.
+    A pepper that exists is kept, even with `force`: another one would give each key another name. So is the key.
     Returns what was written. Raises UserError when files exist (without `force`) or cannot be written.
     """
     existing = [file.name for file in FILES if (path / file.name).exists()]
@@ -43,6 +44,9 @@ def write_templates(path: Path, *, force: bool = False, pepper_file: Path | None
         written += [_write(path / schema_name(file), render_schema(file)) for file in FILES]
         if create_pepper(pepper):
             written.append(pepper)
+        signing_key = pepper.with_name(COMMANDS_KEY)
+        if create_signing_key(signing_key):
+            written.append(signing_key)
     except OSError as error:
         raise UserError(f"{error.filename or path} cannot be written: {error.strerror}") from error
     return written

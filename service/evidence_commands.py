@@ -13,6 +13,7 @@ from rich.console import Console
 
 from schemas.audit_chain import Head, Link
 from schemas.records import Record, rfc3339
+from schemas.signing import Signer, is_signed, public_key_of
 from service.errors import UserError
 from service.evidence_answers import AuditAnswer, judged
 from service.evidence_archive import pack, verify
@@ -23,7 +24,6 @@ from service.history import Wanted
 from service.install import Install, wall_ms
 from service.postmortem import draft
 from service.query_commands import answer_of
-from storage.signing import Signer, is_signed, public_key_of
 
 WRONG: Final = 1
 """Exit code when something was changed."""

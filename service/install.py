@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,18 +22,21 @@ from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
+from schemas.config.wiring import ProviderConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts
+from schemas.signing import Signer
 from service.config_folder import Folder, FolderWatch
 from service.errors import UserError
 from service.probes import with_probe
-from service.secrets import create_pepper, load_pepper, resolve
+from service.secrets import COMMANDS_KEY, create_pepper, create_signing_key, load_pepper, load_signer, resolve
+from service.vault_secrets import read_vault
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
 from storage.client import open_store
-from storage.signing import Signer
 from storage.store import Store
 from streams.audit import Sealing
+from streams.contain_gate import Trust
 from streams.kafka import EMBEDDED, Timing
 from streams.topics import Topics
 
@@ -113,12 +116,47 @@ class Install:
     def signer(self) -> Signer | None:
         """Who signs heads of the audit and archives of incidents; None without a key in keyfuse.yaml."""
         evidence = self.folder.wiring.evidence
-        what = "signing key"
-        secret = resolve(evidence.signing_key_env, evidence.signing_key_file, environ=self.environ, what=what)
-        try:
-            return Signer(secret) if secret is not None else None
-        except ValueError as error:
-            raise UserError(f"signing key: {error}; see evidence in keyfuse.yaml") from error
+        what = "signing key (evidence in keyfuse.yaml)"
+        return load_signer(evidence.signing_key_env, evidence.signing_key_file, environ=self.environ, what=what)
+
+    def order_signer(self, *, make: bool) -> Signer:
+        """Who signs the orders to contain.
+
+        Args:
+            make: Make a key where none is. Only where contain runs in the same process: another would not know it.
+
+        Raises:
+            UserError: there is no key, or it is none.
+        """
+        commands, what = self.folder.wiring.commands, "key that signs commands (commands in keyfuse.yaml)"
+        env, file = commands.signing_key_env, commands.signing_key_file
+        if not env and not file:
+            file = str(self.data_dir / COMMANDS_KEY)
+            if make:
+                create_signing_key(Path(file))
+        if file and env not in self.environ and not Path(file).exists():
+            words = f"{file} does not exist; `keyfuse init` makes one in a new data_dir, so does `openssl genpkey"
+            raise UserError(f"{what}: {words} -algorithm ed25519 -out {file}`")
+        signer = load_signer(env, file, environ=self.environ, what=what)
+        assert signer is not None  # noqa: S101 - one of the two is named
+        return signer
+
+    def trust(self, *, own: str) -> Trust:
+        """Whose orders the contain stage believes; `own` is the key of decide in the same process, empty when alone.
+
+        Raises:
+            UserError: there would be nobody, or the orders of this very process would be refused.
+        """
+        commands = self.folder.wiring.commands
+        keys = frozenset(commands.public_keys or ([own] if own else []))
+        if not keys:
+            raise UserError(
+                "contain believes signed orders only, and knows no key: put what `keyfuse check` shows where decide "
+                "runs into commands.public_keys in keyfuse.yaml"
+            )
+        if own and own not in keys:
+            raise UserError(f"commands.public_keys in keyfuse.yaml lacks {own}, which decide signs with here: add it")
+        return Trust(keys, commands.max_age_s)
 
     def sealing(self) -> Sealing:
         return Sealing(self.signer(), self.folder.wiring.evidence.head_every_s)
@@ -146,6 +184,10 @@ class Install:
     def forbidden(self, key_id: str, facts: KeyFacts, model: str) -> str | None:
         return self.policies.forbidden(key_id, facts, model)
 
+    def registered(self) -> Collection[str]:
+        """key_ids of keys.yaml."""
+        return self.registry.all_facts()
+
     def channels(self) -> dict[str, Channel]:
         """Built from routes.yaml; a missing secret is a clear error."""
         built = {}
@@ -157,13 +199,13 @@ class Install:
         return built
 
     def providers(self) -> dict[str, Provider]:
-        """Built from keyfuse.yaml; each holds its own admin key."""
+        """Built from keyfuse.yaml; each holds its own admin key. The role contain asks for them, and nobody else."""
         return {name: self.provider(name) for name in self.folder.wiring.providers}
 
     def provider(self, name: str) -> Provider:
         """One of them. UserError when its admin key is not here."""
         config = self.folder.wiring.providers[name]
-        secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=f"provider {name}")
+        secret = self._admin_key(f"provider {name}", config)
         timeout_s = self.folder.responses.retry.timeout_s
         try:
             provider = build_provider(name, config, secret, timeout_s=timeout_s)
@@ -182,6 +224,13 @@ class Install:
             except ValueError as error:
                 raise UserError(str(error)) from error
         return built
+
+    def _admin_key(self, what: str, config: ProviderConfig) -> SecretStr | None:
+        if not config.secret_vault:
+            return resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
+        vault = self.folder.wiring.vault
+        token = resolve(vault.token_env, vault.token_file, environ=self.environ, what=f"{what}: Vault's token")
+        return read_vault(config.secret_vault, vault, token, what=what)
 
 
 @dataclass(frozen=True)

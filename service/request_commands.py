@@ -146,7 +146,10 @@ def steps_for_people(install: Install, key_id: str, facts: KeyFacts) -> Mapping[
 
 
 def freeze(config: Path, *, frozen: bool, reason: str, by: str, out: Console) -> None:
-    """The file works at once, on this machine, without a broker; the record tells the contain stage elsewhere."""
+    """The file works at once, on this machine, without a broker; the request tells the contain stage elsewhere.
+
+    It goes through decide like every word of people: only what decide has signed is believed.
+    """
     install = Install.open(config)
     by = speaker(install, by, "freeze" if frozen else "unfreeze")
     file = Path(install.folder.responses.freeze_file)
@@ -160,11 +163,11 @@ def freeze(config: Path, *, frozen: bool, reason: str, by: str, out: Console) ->
     )
     words = "frozen: no automatic step runs" if frozen else "automatic steps are allowed again"
     try:
-        send(install, Topic.COMMANDS, (request.key_id, request))
+        send(install, Topic.REQUESTS, (request.key_id, request))
     except UserError as error:
         out.print(f"{words} on this machine ({file}); not told to other machines: {error}", markup=False)
         return
-    out.print(words)
+    out.print(f"{words} on this machine ({file}); asked everywhere: the metric keyfuse_frozen shows it", markup=False)
 
 
 def bootstrap_of(install: Install) -> str:

@@ -1,4 +1,4 @@
-"""Secrets from the environment or from files, and the pepper. Nothing here is ever printed."""
+"""Secrets from the environment or from files; the pepper and the signing key. Nothing here is ever printed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from typing import Final
 from pydantic import SecretStr
 
 from schemas.redact import redact
+from schemas.signing import Signer, private_key_from
 from service.errors import UserError
 
+COMMANDS_KEY: Final = "commands.pem"
+"""In the data directory: what decide signs with unless keyfuse.yaml names another."""
 _PEPPER_BYTES: Final = 32
+_SEED_BYTES: Final = 32
 _MAX_BYTES: Final = 65_536
 
 
@@ -54,13 +58,35 @@ def load_pepper(env: str, file: str, *, environ: Mapping[str, str]) -> SecretStr
 
 def create_pepper(path: Path) -> bool:
     """Make a pepper that only its owner can read; False when there is one, which is kept. Raises OSError."""
+    return _create(path, secrets.token_hex(_PEPPER_BYTES) + "\n")
+
+
+def create_signing_key(path: Path) -> bool:
+    """Likewise an Ed25519 private key, in PEM form."""
+    return _create(path, private_key_from(secrets.token_bytes(_SEED_BYTES)).get_secret_value())
+
+
+def load_signer(env: str, file: str, *, environ: Mapping[str, str], what: str) -> Signer | None:
+    """Who signs with the key that is there; None when neither is named.
+
+    Raises:
+        UserError: the key cannot be read, or is no Ed25519 private key.
+    """
+    secret = resolve(env, file, environ=environ, what=what)
+    try:
+        return Signer(secret) if secret is not None else None
+    except ValueError as error:
+        raise UserError(f"{what}: {error}") from error
+
+
+def _create(path: Path, text: str) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return False
     with os.fdopen(handle, "w") as stream:
-        stream.write(secrets.token_hex(_PEPPER_BYTES) + "\n")
+        stream.write(text)
     return True
 
 

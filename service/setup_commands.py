@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,9 @@ def check(config: Path, *, out: Console) -> None:
         f"{len(folder.routes.channels)} channels, mode {folder.responses.mode}",
         markup=False,
     )
+    with contextlib.suppress(UserError):  # only where decide runs there is a key, and nobody else needs one
+        signer = Install(folder, config).order_signer(make=False)
+        out.print(f"commands are signed here by {signer.public_key}", markup=False)
 
 
 def migrate(config: Path, *, out: Console) -> None:

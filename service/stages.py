@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from alerting.channels.base import Channel
 from containment.providers.base import Provider, StepsOf
 from containment.switches.base import Switch
+from schemas.signing import Signer
 from service.backups import backup_of, users_of
 from service.install import Install, wall_ms
 from storage.store import Store
@@ -21,6 +22,7 @@ from streams.acks import Arrived
 from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArchive
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
+from streams.contain_gate import Trust
 from streams.decide import DecideStage
 from streams.decide_core import Decider, offers
 from streams.faust_apps import StageApp
@@ -125,7 +127,7 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
     return app, stage
 
 
-def decide(edges: Edges, offered: Mapping[str, StepsOf]) -> tuple[StageApp, DecideStage]:
+def decide(edges: Edges, offered: Mapping[str, StepsOf], signer: Signer) -> tuple[StageApp, DecideStage]:
     """Findings, outcomes and requests → incidents and commands."""
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
 
@@ -133,7 +135,9 @@ def decide(edges: Edges, offered: Mapping[str, StepsOf]) -> tuple[StageApp, Deci
         return Decider(install.folder.responses, install.folder.budgets, offers(offered), install.people)
 
     edges.health.stage("decide", time.monotonic())
-    stage = DecideStage(decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics)
+    stage = DecideStage(
+        decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics, signer=signer, now_ms=wall_ms
+    )
 
     async def handle(record: Arrived) -> None:
         await stage.on_record(record.topic, record.partition, record.offset, record.value, now_ms=wall_ms())
@@ -175,7 +179,11 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
 
 
 def contain(
-    edges: Edges, providers: Mapping[str, Provider], switches: Mapping[str, Switch], incidents: OpenIncidents
+    edges: Edges,
+    providers: Mapping[str, Provider],
+    switches: Mapping[str, Switch],
+    incidents: OpenIncidents,
+    trust: Trust,
 ) -> tuple[StageApp, ContainStage]:
     """Commands → providers."""
     install, changelog = edges.install, edges.changelog(StateTopic.CONTAIN)
@@ -190,7 +198,8 @@ def contain(
             now_ms=wall_ms,
             sleep=asyncio.sleep,
             freeze_file=Path(install.folder.responses.freeze_file),
-            known_keys=lambda: len(install.folder.keys.keys),
+            registered=install.registered,
+            trust=trust,
             backups=Backups(
                 of=lambda key_id: backup_of(install, key_id),
                 users=lambda backup: users_of(install, backup),
@@ -204,6 +213,7 @@ def contain(
         await stage.on_record(record.value, done=record.ack)
 
     app = StageApp(
-        edges.group("contain"), [install.topics.name(Topic.COMMANDS)], handle, lambda: None, changelog=changelog
+        edges.group("contain"), [install.topics.name(Topic.COMMANDS)], handle, stage.forget, changelog=changelog,
+        tick=stage.tick
     )  # fmt: skip
     return app, stage

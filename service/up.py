@@ -41,6 +41,10 @@ def _check_roles(install: Install, roles: Sequence[str]) -> None:
         raise UserError(f"--role {','.join(unknown) or 'nothing'}: expected some of {', '.join(ROLES)}")
     if {"ingest", "http"} & set(roles):
         install.fingerprinter()
+    if "contain" in roles and "decide" not in roles:
+        install.trust(own="")
+    if "decide" in roles and "contain" not in roles:
+        install.order_signer(make=False)
 
 
 async def _run(install: Install, roles: Sequence[str]) -> None:

@@ -134,8 +134,10 @@ class Worker:
             app, self.score = stages.score(edges)
             self.score.allow(await read_marks(self.bootstrap, *self._marks_topic))
             chosen.append(("score", app))
-        if "decide" in self.roles:
-            app, decide = stages.decide(edges, install.offered())
+        own = {"decide", "contain"} <= set(self.roles)
+        signer = install.order_signer(make=own) if "decide" in self.roles else None
+        if signer is not None:
+            app, decide = stages.decide(edges, install.offered(), signer)
             chosen.append(("decide", app))
             listeners.append(decide.on_stats)
         if "notify" in self.roles:
@@ -145,8 +147,9 @@ class Worker:
             notify.start()
             self._closers += [notify.stop, *(channel.close for channel in channels.values())]
         if "contain" in self.roles:
+            trust = install.trust(own=signer.public_key if signer else "")
             providers, switches = install.providers(), install.switches()
-            app, contain = stages.contain(edges, providers, switches, await self._open_incidents())
+            app, contain = stages.contain(edges, providers, switches, await self._open_incidents(), trust)
             chosen.append(("contain", app))
             listeners.append(contain.on_stats)
             self._closers += [provider.close for provider in providers.values()]

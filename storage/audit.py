@@ -12,8 +12,8 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from schemas.audit_chain import GENESIS, Head, Link, Problem, link, problems
+from schemas.signing import Signer
 from storage.rows import head_row
-from storage.signing import Signer
 from storage.store import Store
 
 _PAGE: Final = 20_000

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import structlog
 
+from schemas.signing import Signer
 from storage.audit import append, seal
 from storage.errors import StoreError
-from storage.signing import Signer
 from storage.store import Store
 
 log = structlog.get_logger()

@@ -1,47 +1,37 @@
-"""Commands → the providers. Judged one after another by the caps, carried out side by side, ended for certain.
+"""Commands → the providers. Believed when signed, judged one after another by the caps, carried out side by side.
 
-The ledger and each command's last word are stored before the record is acknowledged: a restart runs what was in
-flight again, and `execute` reads back before it touches anything.
+The ledger and each order's last word are stored before the record is acknowledged: a restart runs what was in flight
+again, and `execute` reads back before it touches anything.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from containment.execute import execute
 from containment.ladder import approved
-from containment.limits import Ledger, Verdict, failed, freeze, judge, unfreeze
+from containment.limits import Verdict
+from containment.orders import Doubted, Order
 from containment.providers.base import Provider
 from schemas.config import ResponsesConfig
-from schemas.records import (
-    AuditRow,
-    Command,
-    Incident,
-    KeyFacts,
-    Outcome,
-    PartitionStats,
-    Request,
-    StepState,
-    stable_id,
-)
+from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, StepState
 from streams.around_cut import AroundCut
+from streams.contain_gate import Gate, Trust
+from streams.contain_ledger import LedgerKeeper
+from streams.contain_words import outcome_row
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
 from streams.switch_runs import Backups, Lent, cuts_key
 from streams.switch_runs import order_of as _order
 from streams.topics import Topic
-
-FINAL: Final = frozenset({StepState.CONFIRMED, StepState.IRREVOCABLE, StepState.SUPERSEDED})
-_LEDGER: Final = b"ledger"
-_INSTALL = "keyfuse"  # the key_id of incidents about Keyfuse itself
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,9 @@ class ContainDeps:
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
     freeze_file: Path
-    known_keys: Callable[[], int]
+    registered: Callable[[], Collection[str]]
+    """key_ids of keys.yaml."""
+    trust: Trust
     backups: Backups = field(default_factory=Backups)
 
 
@@ -65,66 +57,107 @@ class ContainStage:
 
     def __init__(self, deps: ContainDeps) -> None:
         self._deps = deps
-        self._stats: dict[int, PartitionStats] = {}
+        self._gate = Gate(
+            deps.trust, store=deps.store, outbox=deps.outbox, metrics=deps.metrics, now_ms=deps.now_ms
+        )  # fmt: skip
+        self._limits = LedgerKeeper(
+            store=deps.store, outbox=deps.outbox, metrics=deps.metrics, now_ms=deps.now_ms, responses=deps.responses,
+            freeze_file=deps.freeze_file, registered=deps.registered,
+        )  # fmt: skip
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[Callable[[], object]]] = {}  # order -> whom to tell that it has ended
         self._one_at_a_time: dict[str, asyncio.Lock] = {}  # by key: a cut and its undoing do not overlap
         self._around = AroundCut(deps, Lent(self._audit, self._conclude, self.frozen, self._one_at_a_time))
+        self._broke: BaseException | None = None
+        self._forgot = 0
 
     def on_stats(self, stats: PartitionStats) -> None:
-        self._stats[stats.partition] = stats
+        self._limits.on_stats(stats)
 
     async def on_record(self, value: bytes, *, done: Callable[[], object]) -> None:
         """A command or a freeze request; `done` acknowledges it, once it has ended."""
-        if orjson.loads(value).get("type") == "request":
-            await self._freeze(Request.from_bytes(value))
-            done()
+        order = self._gate.admit(value, known=self._is_known)
+        if isinstance(order, Command):
+            await self._take(order, done)
             return
-        command = Command.from_bytes(value)
-        order = _order(command)
-        if order in self._waiting:
-            self._waiting[order].append(done)  # read again after a rebalance, while it runs
-            return
-        outcome = self._last_word(command)
-        if outcome is None and not self._begun(command):
-            outcome = await self._judge(command)
-        if outcome is not None:
-            await self._conclude(order, self._around.with_outlook(command, outcome))
-            done()
-            return
-        self._waiting[order] = [done]
-        task = asyncio.create_task(self._run(command))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        if isinstance(order, Doubted):
+            await self._gate.refuse(order, value)
+        else:
+            await self._limits.hear(order)
+        done()
+
+    async def tick(self) -> None:
+        """Raises what broke a command under way, like a broker that is gone: the stage starts again at its record."""
+        if self._broke is not None:
+            raise self._broke
+
+    def forget(self) -> None:
+        """Somebody else may own the commands now: what is under way comes again, to whoever does."""
+        for task in self._running:
+            task.cancel()
+        self._running.clear()
+        self._waiting.clear()
+        self._limits.forget()
+        self._forgot += 1
+        self._broke = None
 
     async def drain(self) -> None:
         """Wait for what is in flight."""
         await asyncio.gather(*self._running, return_exceptions=True)
 
     def frozen(self) -> bool:
-        return self._deps.freeze_file.exists() or self._ledger().frozen is not None
+        return self._limits.frozen()
 
-    def _begun(self, command: Command) -> bool:
-        """Let through before a restart and under way since: it is finished, not judged again."""
-        begun = bool(self._read(_pre_key(command))) or self._around.begun_for(command)
-        return begun and command.facts.provider in self._deps.providers
+    async def _take(self, command: Command, done: Callable[[], object]) -> None:
+        order = _order(command)
+        if order in self._waiting:
+            self._waiting[order].append(done)  # read again after a rebalance, while it runs
+            return
+        forgot = self._forgot
+        outcome = self._last_word(order)
+        if outcome is None and not self._switches(command):
+            outcome = await self._judge(command)
+        if forgot != self._forgot:
+            return  # judged while the commands went to another owner, who judges it again
+        # What has begun may be in effect: before it is called refused, it is looked at.
+        barred = outcome if outcome and outcome.state is StepState.REFUSED and self._looks_first(command) else None
+        if outcome is not None and barred is None:
+            await self._conclude(order, self._around.with_outlook(command, outcome))
+            done()
+            return
+        self._waiting[order] = [done]
+        task = asyncio.create_task(self._run(command, barred))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
 
-    def _last_word(self, command: Command) -> Outcome | None:
-        stored = self._deps.store.get(_outcome_key(_order(command)))
-        outcome = Outcome.from_bytes(stored) if stored else None
-        return outcome if outcome and outcome.state in FINAL else None
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._broke = task.exception()
+
+    def _is_known(self, order: Order) -> bool:
+        if isinstance(order, Request):
+            return self._limits.has_heard(order)
+        return self._last_word(_order(order)) is not None or self._has_begun(_order(order))
+
+    def _looks_first(self, command: Command) -> bool:
+        return self._has_begun(_order(command)) and command.facts.provider in self._deps.providers
+
+    def _switches(self, command: Command) -> bool:
+        """A switch to the backup was begun for this very order: it was let through then, and is not judged again."""
+        return self._around.begun_for(command) and command.facts.provider in self._deps.providers
+
+    def _has_begun(self, order: str) -> bool:
+        return self._deps.store.get(_pre_key(order)) is not None
+
+    def _last_word(self, order: str) -> Outcome | None:
+        """Whatever it was: only a new order, of another time, is judged anew. So an old record does nothing."""
+        stored = self._deps.store.get(_outcome_key(order))
+        return Outcome.from_bytes(stored) if stored else None
 
     async def _judge(self, command: Command) -> Outcome | None:
         """None when it may run; else why not."""
-        now_ms = self._deps.now_ms()
-        verdict = judge(
-            self._ledger(), command, now_ms=now_ms, known_keys=self._known(), active_keys=self._active(),
-            frozen_file=self._deps.freeze_file.exists(), config=self._deps.responses(),
-        )  # fmt: skip
-        await self._deps.store.put(0, _LEDGER, verdict.ledger.to_bytes())
-        if verdict.page:
-            await self._page(verdict.page, now_ms)
-        self._deps.metrics.set("keyfuse_frozen", int(self.frozen()))
+        verdict = await self._limits.judge(command)
         if command.mode == "observe":
             return self._outcome(command, StepState.DRY_RUN, detail=f"observe mode: would {command.step} this key now")
         if not command.automatic and not approved(command, command.approvals):
@@ -141,35 +174,45 @@ class ContainStage:
             return self._outcome(command, StepState.IRREVOCABLE, rule="no_provider", detail=words)
         return None
 
-    async def _run(self, command: Command) -> None:
+    async def _run(self, command: Command, barred: Outcome | None) -> None:
         async with self._one_at_a_time.setdefault(command.key_id, asyncio.Lock()):
-            await self._execute(command)
+            await self._execute(command, barred)
         for done in self._waiting.pop(_order(command)):
             done()
 
-    async def _execute(self, command: Command) -> None:
-        deps = self._deps
-        pre_key = _pre_key(command)
+    async def _execute(self, command: Command, barred: Outcome | None) -> None:
+        """To its end; an order that is `barred` only looks how the key stands."""
+        deps, pre_key = self._deps, _pre_key(_order(command))
+        if command.step == "restore" and not self._has_begun(_order(command)):
+            await self._write(pre_key, self._read(_cuts_key(command)))  # a second run has the same to undo
+        saved, under_way = self._read(pre_key), self._has_begun(_order(command))
         step = partial(
             execute, command, deps.providers[command.facts.provider],
-            pre_state=self._read(pre_key) or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
-            save_pre_state=lambda state: self._write(pre_key, state), audit=self._audit, frozen=self.frozen,
-            undo=self._read(_cuts_key(command)),
+            pre_state=saved or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
+            save_pre_state=lambda state: self._write(pre_key, state), audit=self._audit,
+            frozen=(lambda: True) if barred else self.frozen, undo=saved if command.step == "restore" else None,
+            vouched=not command.automatic or command.key_id in deps.registered(),
         )  # fmt: skip
-        cuts, under_way = self._read(_cuts_key(command)), bool(self._read(pre_key))
-        outcome = await self._around.carry_out(command, step, cuts=cuts, under_way=under_way)
+        confirmed = self._read(_confirmed_key(command))
+        outcome = await self._around.carry_out(command, step, cuts=confirmed, under_way=under_way)
+        if barred and outcome.state is StepState.REFUSED:
+            outcome = barred
         await self._remember(command, outcome, self._read(pre_key))
         await self._conclude(_order(command), outcome)
 
     async def _remember(self, command: Command, outcome: Outcome, pre_state: dict[str, Any]) -> None:
         """What a restore has to undo, and which key is to be left alone for a while."""
         if outcome.state is StepState.IRREVOCABLE:
-            now_ms, config = self._deps.now_ms(), self._deps.responses()
-            ledger = failed(self._ledger(), command.key_id, now_ms=now_ms, config=config)
-            await self._deps.store.put(0, _LEDGER, ledger.to_bytes())
-        elif outcome.state is StepState.CONFIRMED:
-            cuts = {} if command.step == "restore" else self._read(_cuts_key(command)) | {command.step: pre_state}
-            await self._write(_cuts_key(command), cuts)
+            await self._limits.failed(command.key_id)
+        if outcome.state is StepState.CONFIRMED:
+            known = {} if command.step == "restore" else self._read(_confirmed_key(command)) | {command.step: True}
+            await self._write(_confirmed_key(command), known)
+        if command.step == "restore":
+            if outcome.state is StepState.CONFIRMED:
+                await self._write(_cuts_key(command), {})
+        elif pre_state:  # however it ended: it may have happened, and how the key stood first is what to go back to
+            cuts = self._read(_cuts_key(command))
+            await self._write(_cuts_key(command), cuts if command.step in cuts else {**cuts, command.step: pre_state})
 
     def _read(self, key: bytes) -> dict[Any, Any]:
         stored = self._deps.store.get(key)
@@ -181,48 +224,15 @@ class ContainStage:
 
     async def _conclude(self, order: str, outcome: Outcome) -> None:
         deps = self._deps
-        await self._audit(_audit_row(outcome, deps.now_ms()))
+        await self._audit(outcome_row(outcome, now_ms=deps.now_ms()))
         await deps.outbox.send(Topic.OUTCOMES, [(outcome.key_id, outcome)])
         await deps.store.put(0, _outcome_key(order), outcome.to_bytes())
         deps.metrics.inc("keyfuse_commands_total", step=outcome.step, state=outcome.state.value)
         if outcome.seconds_to_effective is not None:
             deps.metrics.observe("keyfuse_command_seconds", outcome.seconds_to_effective)
 
-    async def _freeze(self, request: Request) -> None:
-        now_ms = self._deps.now_ms()
-        ledger = self._ledger()
-        ledger = (
-            freeze(ledger, request.reason, by=request.by, now_ms=now_ms)
-            if request.action == "freeze"
-            else unfreeze(ledger)
-        )
-        await self._deps.store.put(0, _LEDGER, ledger.to_bytes())
-        self._deps.metrics.set("keyfuse_frozen", int(self.frozen()))
-        await self._audit(
-            AuditRow(
-                audit_id=stable_id("aud", request.request_id),
-                at_ms=now_ms,
-                actor=request.by,
-                action=request.action,
-                key_id="",
-                incident_id="",
-                command_id="",
-                result="done",
-                detail={"reason": request.reason},
-            )
-        )
-
     async def _audit(self, row: AuditRow) -> None:
         await self._deps.outbox.send(Topic.AUDIT, [(row.key_id, row)])
-
-    async def _page(self, words: str, now_ms: int) -> None:
-        incident = Incident(
-            incident_id=stable_id("inc", _INSTALL, words, now_ms // 600_000), seq=1, key_id=_INSTALL, state="open",
-            severity="critical", families=("policy",), headline=words, opened_at_ms=now_ms, updated_at_ms=now_ms,
-            last_finding_at_ms=now_ms, findings=1, usd_per_min=0, expected_usd_per_min=0, lost_usd=0,
-            acceptable_loss_usd=0, mode="observe", facts=KeyFacts(provider=_INSTALL), transition=words,
-        )  # fmt: skip
-        await self._deps.outbox.send(Topic.INCIDENTS, [(_INSTALL, incident)])
 
     def _outcome(self, command: Command, state: StepState, *, rule: str = "", detail: str = "") -> Outcome:
         return Outcome(
@@ -230,20 +240,10 @@ class ContainStage:
             state=state, at_ms=self._deps.now_ms(), rule=rule, detail=detail,
         )  # fmt: skip
 
-    def _ledger(self) -> Ledger:
-        stored = self._deps.store.get(_LEDGER)
-        return Ledger.from_bytes(stored) if stored else Ledger()
 
-    def _known(self) -> int:
-        return max(self._deps.known_keys(), sum(stats.known_keys for stats in self._stats.values()))
-
-    def _active(self) -> int:
-        return sum(stats.active_keys for stats in self._stats.values())
-
-
-def _pre_key(command: Command) -> bytes:
-    """How the key stood before this order touched it."""
-    return f"pre:{_order(command)}".encode()
+def _pre_key(order: str) -> bytes:
+    """How the key stood when the order began; it is written before anything is touched."""
+    return f"pre:{order}".encode()
 
 
 def _outcome_key(order: str) -> bytes:
@@ -254,10 +254,6 @@ def _cuts_key(command: Command) -> bytes:
     return cuts_key(command.key_id)
 
 
-def _audit_row(outcome: Outcome, now_ms: int) -> AuditRow:
-    detail: dict[str, Any] = {"rule": outcome.rule, "words": outcome.detail, "attempts": outcome.attempts}
-    return AuditRow(
-        audit_id=stable_id("aud", outcome.command_id, outcome.state, outcome.at_ms), at_ms=now_ms, actor="keyfuse",
-        action=outcome.step, key_id=outcome.key_id, incident_id=outcome.incident_id, command_id=outcome.command_id,
-        result=outcome.state.value, detail=detail,
-    )  # fmt: skip
+def _confirmed_key(command: Command) -> bytes:
+    """Of the steps that were seen in effect on a key: what gates and users are told goes by these."""
+    return f"confirmed:{command.key_id}".encode()

@@ -14,7 +14,9 @@ import orjson
 from pydantic import ValidationError
 
 from alerting.case import KeyCase
-from schemas.records import CLOSED, TOLD, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Request
+from containment.orders import sign
+from schemas.records import CLOSED, TOLD, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Record, Request
+from schemas.signing import Signer
 from streams.decide_core import Decider, Decision
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -42,7 +44,12 @@ def parse_message(value: bytes) -> Message:
 class DecideStage:
     """All partitions of one worker."""
 
-    def __init__(self, *, decider: Callable[[], Decider], store: ShardStore, outbox: Outbox, metrics: Metrics) -> None:
+    def __init__(
+        self, *, decider: Callable[[], Decider], store: ShardStore, outbox: Outbox, metrics: Metrics, signer: Signer,
+        now_ms: Callable[[], int],
+    ) -> None:  # fmt: skip
+        """`signer` makes the contain stage believe the orders; `now_ms` is the wall clock that they are dated by."""
+        self._signer, self._now_ms = signer, now_ms
         self._decider = decider
         self._store = store
         self._outbox = outbox
@@ -132,7 +139,7 @@ class DecideStage:
 
     async def _carry_out(self, key_id: str, partition: int, before: KeyCase | None, decision: Decision) -> None:
         await self._outbox.send(Topic.INCIDENTS, [(key_id, incident) for incident in decision.incidents])
-        await self._outbox.send(Topic.COMMANDS, [(command.key_id, command) for command in decision.commands])
+        await self._order(decision)
         await self._outbox.send(Topic.MARKS, [(mark.mark_id, mark) for mark in decision.marks])
         await self._outbox.send(Topic.AUDIT, [(row.key_id, row) for row in decision.audit])
         if decision.case is not None and decision.case != before:
@@ -142,6 +149,16 @@ class DecideStage:
         for command in decision.commands:
             self._metrics.inc("keyfuse_commands_total", step=command.step, state="requested")
         self._remember(key_id, partition, decision.case)
+
+    async def _order(self, decision: Decision) -> None:
+        """Signed here and nowhere else: what a crash sends again differs in its date alone."""
+        now_ms = self._now_ms()
+        orders: list[tuple[str, Record]] = [
+            (command.key_id, sign(command, self._signer, now_ms=now_ms)) for command in decision.commands
+        ]
+        if decision.passed_on is not None:
+            orders.append(("", sign(decision.passed_on, self._signer, now_ms=now_ms)))
+        await self._outbox.send(Topic.COMMANDS, orders)
 
     def _remember(self, key_id: str, partition: int, case: KeyCase | None) -> None:
         if case and case.incident and case.incident.state not in CLOSED:

@@ -14,6 +14,7 @@ from alerting.incidents import on_finding
 from alerting.silence import on_silence
 from alerting.steps import on_command, on_outcome
 from containment.ladder import approvals_needed, approved, choose
+from containment.orders import FREEZES
 from containment.providers.base import StepsOf, StepSpec, reversibility
 from controls.people import NOBODY, People
 from schemas.config import BudgetsConfig, ResponsesConfig
@@ -61,6 +62,7 @@ class Decision(NamedTuple):
     reason: str = ""
     marks: tuple[Mark, ...] = ()
     audit: tuple[AuditRow, ...] = ()
+    passed_on: Request | None = None  # a freeze or its end, which is the contain stage's to carry out
 
 
 class Decider:
@@ -112,11 +114,13 @@ class Decider:
         if stop:
             return Decision(case, reason=stop, audit=(word_row(request, "refused", stop),))
         decision = self._heed(case, request) if asked is None else self._contain(case, request, asked)
-        result = "taken" if decision.incidents or decision.commands else "no_effect"
+        result = "taken" if decision.incidents or decision.commands or decision.passed_on else "no_effect"
         return decision._replace(audit=(word_row(request, result, decision.reason),))
 
     def _heed(self, case: KeyCase | None, request: Request) -> Decision:
         """Whatever is no order of a step."""
+        if request.action in FREEZES:
+            return Decision(case, reason=request.action, passed_on=request)
         if case is None:
             return Decision(None, reason="no incident for this key")
         change = on_request(case, request, at_ms=request.at_ms)

@@ -15,7 +15,7 @@ from typing import Final, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from schemas.records import DeadReason, Family, IncidentState, Severity, Via
+from schemas.records import DeadReason, Doubt, Family, IncidentState, Severity, Via
 
 CounterName = Literal[
     "keyfuse_events_ingested_total",
@@ -27,6 +27,7 @@ CounterName = Literal[
     "keyfuse_shadow_findings_total",
     "keyfuse_incidents_total",
     "keyfuse_commands_total",
+    "keyfuse_orders_doubted_total",
     "keyfuse_deliveries_total",
     "keyfuse_pictures_total",
     "keyfuse_answers_total",
@@ -122,6 +123,13 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "Orders to contain or restore, by step and state.",
         "irrevocable: a provider could not be made to obey; a person must act now. refused: a safety rule held.",
         labels={"step": (), "state": ()},
+    ),
+    "keyfuse_orders_doubted_total": Def(
+        "orders",
+        "Records of keyfuse.commands that the contain stage did not believe, by rule. They had no effect.",
+        "expired: contain was away for longer than commands.max_age_s. Anything else: somebody writes to that topic, "
+        "or decide signs with a key that contain does not know.",
+        labels={"rule": get_args(Doubt)},
     ),
     "keyfuse_deliveries_total": Def(
         "deliveries",

@@ -229,7 +229,8 @@ class ScoreStage:
     def _stats(self, partition: int, core: ScoreCore, now_ms: int) -> PartitionStats:
         return PartitionStats(
             partition=partition, at_ms=now_ms, clock_s=core.clock_s, active_keys=core.active_keys(),
-            known_keys=core.known_keys, findings_end=self._findings_end.get(partition),
+            known_keys=core.known_keys, active_registered_keys=core.active_registered_keys(),
+            findings_end=self._findings_end.get(partition),
         )  # fmt: skip
 
     async def _bury(self, arrived: Arrived, detail: str, now_ms: int) -> None:

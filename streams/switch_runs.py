@@ -179,7 +179,7 @@ def order_of(command: Command) -> str:
 
 
 def cuts_key(key_id: str) -> bytes:
-    """Of the steps in effect on a key, each with the state to go back to."""
+    """Of the steps that are in effect on a key or may be, each with the state to go back to."""
     return f"cuts:{key_id}".encode()
 
 

@@ -74,7 +74,7 @@ class AnthropicProvider:
             return f"already {now}"  # writing "inactive" over "archived" would ask for a way back that does not exist
         return await self._write(ref, _TARGET[step])
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         status = await self._status(ref)
         return Effect("yes" if status in _HOLDS[step] else "no", f"the key is {status}")

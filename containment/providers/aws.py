@@ -133,7 +133,7 @@ class AwsProvider:
         now = await self._status(at)
         return f"already {now.lower()}" if now in _OFF else await self._set(at, "Inactive")
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         at = self._can(step, ref)
         if isinstance(at, _Owner):
             policy = await self._iam.policy(at.kind, at.name, POLICY)

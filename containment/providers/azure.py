@@ -1,8 +1,8 @@
 """Azure OpenAI: the keys of an account can be switched off (and on again) together, or one of the two made anew.
 
 `provider_ref` is `SUBSCRIPTION/RESOURCE_GROUP/ACCOUNT/Key1` (or `Key2`), and better with 16 or more hex digits of the
-key's SHA-256 behind it: `.../Key1#9f86d081884c7d65`. With them Keyfuse knows the leaked value itself, also after a
-restart, and never makes a key anew twice. Whoever uses a key shares it with others: see `shares_with`.
+key's SHA-256 behind it: `.../Key1#9f86d081884c7d65`. With them Keyfuse knows the leaked value itself; without, how
+the key stood when the order began. Whoever uses a key shares it with others: see `shares_with`.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class AzureProvider:
         self.name = name
         self.steps = STEPS
         self._accounts: Accounts = Accounts(secret, credential, base_url=base_url or BASE_URL, timeout_s=timeout_s)
-        self._first: dict[str, str] = {}  # ref -> SHA-256 of its key when the incident was first looked at
+        self._first: dict[str, str] = {}  # ref -> what the SHA-256 of its key began with when it was first looked at
 
     def steps_of(self, ref: str) -> Mapping[Step, StepSpec]:
         return steps_of(ref)
@@ -129,7 +129,7 @@ class AzureProvider:
         access = await self._accounts.key_access(key.at)
         hashes = None if access.off else await self._hashes_if_allowed(key.at)
         if hashes:
-            self._first[ref] = hashes[key.slot]
+            self._first[ref] = hashes[key.slot][:16]
         return {"key_access": "off" if access.off else "on", "key_sha256": hashes[key.slot][:16] if hashes else ""}
 
     async def apply(self, step: Step, ref: str) -> str:
@@ -149,7 +149,7 @@ class AzureProvider:
         await self._accounts.regenerate(key.at, key.slot)
         return f"{key.slot} was made anew"
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         key = _parse(ref)
         if step == "block":
@@ -162,6 +162,8 @@ class AzureProvider:
         hashes = await self._accounts.hashes(key.at)
         if hashes is None:
             return Effect("unknown", "key access to the account is switched off, so its keys are not listed")
+        if pre_state and pre_state.get("key_sha256"):
+            self._first[ref] = pre_state["key_sha256"]  # `apply` asks the same question
         gone = self._replaced(ref, key, hashes)
         return Effect("yes" if gone else "no", f"{key.slot} has {'another' if gone else 'still the same'} value")
 
@@ -194,7 +196,7 @@ class AzureProvider:
         """Is the value that is to be cut gone? Without a fingerprint: gone since it was first looked at."""
         if key.fingerprint:
             return not any(found.startswith(key.fingerprint) for found in hashes.values())
-        return hashes[key.slot] != self._first.setdefault(ref, hashes[key.slot])
+        return not hashes[key.slot].startswith(self._first.setdefault(ref, hashes[key.slot]))
 
     def _known(self, step: Step) -> None:
         if step not in self.steps:

@@ -56,8 +56,12 @@ class Provider(Protocol):
     async def apply(self, step: Step, ref: str) -> str:
         """Do it; returns what the provider said. Doing it twice is the same as once."""
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
-        """Read back whether the step holds. Never trusts what `apply` was answered."""
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
+        """Read back whether the step holds. Never trusts what `apply` was answered.
+
+        `pre_state` is what `snapshot` saw before the step was ordered, perhaps by another process: for a provider that
+        shows no more than how a key is now.
+        """
 
     async def probe(self, step: Step, ref: str) -> Effect | None:
         """Is the key really refused ("yes") or served ("no")? None where that takes the key's secret, or tells nothing.

@@ -91,7 +91,7 @@ class DeclaredProvider(ABC):
         self._known(step)
         return (await self._state("apply", step, ref)).words
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         return await self._state("check", step, ref)
 

@@ -102,7 +102,7 @@ class EnvoyProvider:
         await self._patch(at, at.secret, live, None)
         return f"moved to the Secret {at.secret}{ASIDE}"
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         at = _parse(ref)
         live, _ = await self._both(at)

@@ -103,7 +103,7 @@ class GoogleProvider:
     async def apply(self, step: Step, ref: str) -> str:
         return await self._able(step, ref).apply(step, ref)
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         return await self._able(step, ref).in_effect(step, ref)
 
     async def probe(self, step: Step, ref: str) -> Effect | None:

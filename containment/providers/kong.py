@@ -124,7 +124,7 @@ class KongProvider:
         await self._change(at, found, doing, {"enabled": True, "config": _CHANGE[step]})
         return f"the consumer's {_PLUGIN[step]} changed"
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         at = _parse(ref)
         return await self._gone(at) if step == "revoke" else _effect(step, await self._plugins(step, at))

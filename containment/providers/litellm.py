@@ -111,7 +111,7 @@ class LiteLLMProvider:
         self._told.add((step, ref))
         return "blocked"
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         try:
             infos = await self._each(lambda replica: _read(replica, ref))

@@ -66,7 +66,7 @@ class MemoryProvider:
         self._known(step)
         return self._change(f"apply {step}", ref, step)
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         self._begin("in_effect", ref)
         held = ref in self._throttled if step == "throttle" else _LEVEL[self._level[ref]] >= _LEVEL[step]

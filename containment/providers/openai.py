@@ -138,7 +138,7 @@ class OpenAIProvider:
                 raise Refused(Reason.SERVICE_ACCOUNT, f"{refused}: {words} deletes that account") from None
             raise
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         at = _parse(ref)
         if step in self._settings:

@@ -109,7 +109,7 @@ class OpenRouterProvider:
         limit = round(key.spent_usd() + self._throttle_usd, 6)
         return await self._patch(ref, {"limit": limit, "limit_reset": None})
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         try:
             key = await self._read(ref)

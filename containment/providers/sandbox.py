@@ -49,7 +49,7 @@ class SandboxProvider:
         self._known(step)
         return await self._post(ref, step, {"limit_per_min": THROTTLE_PER_MIN} if step == "throttle" else None)
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         key = await self._read(ref)
         status, limit = key["status"], key["limit"]

@@ -94,7 +94,7 @@ class VaultProvider:
             await self._leases.revoke_below(path)
         return "revoked"  # said of an unknown lease as well; reading back, and the snapshot before, tell
 
-    async def in_effect(self, step: Step, ref: str) -> Effect:
+    async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
         self._known(step)
         held = await self._held(ref)
         if not held:

@@ -111,7 +111,9 @@ class ProviderConfig(Config):
     secret_env: str = ""
     """Environment variable with the admin key."""
     secret_file: str = ""
-    """... or the file that holds it."""
+    """... or the file that holds it ..."""
+    secret_vault: Annotated[str, Field(pattern=r"^([\w.@+-]+(/[\w.@+-]+)+#[\w.@+-]+)?$")] = ""
+    """... or where Vault's KV version 2 has it: `MOUNT/PATH#FIELD`, like `secret/keyfuse/openai#admin_key`."""
     ca_file: str = ""
     """kong, envoy and webhook: certificates (PEM) to trust instead of the public ones, for an address of your own; at
     `probe_url` besides them."""
@@ -170,6 +172,37 @@ class EvidenceConfig(Config):
     """So often the archive writes down where the audit stands, when it has grown."""
 
 
+class CommandsConfig(Config):
+    """Who signs the orders to contain, and whose signature the contain worker believes."""
+
+    signing_key_env: str = ""
+    """decide: environment variable with an Ed25519 private key (PEM, from `openssl genpkey -algorithm ed25519`) ..."""
+    signing_key_file: str = ""
+    """... or the file that holds it. Empty: `commands.pem` in data_dir, which `keyfuse init` and `keyfuse up` make."""
+    public_keys: Annotated[tuple[PublicKey, ...], Field(max_length=100)] = ()
+    """contain: the public keys (64 hex digits, as `keyfuse check` shows them where decide runs) that are believed; two
+    while the key is changed. Empty: the key of decide in the same process; a contain worker alone refuses to start."""
+    max_age_s: Annotated[float, Field(ge=60, le=86_400)] = 3600
+    """An order that was signed longer ago than this and has not begun is refused, not carried out."""
+
+
+class VaultConfig(Config):
+    """HashiCorp Vault, for admin keys with `secret_vault`. Asked once, at the start of the contain worker."""
+
+    address: str = ""
+    """Where Vault is, like https://vault.example.com:8200."""
+    token_env: str = "VAULT_TOKEN"  # noqa: S105 - a name, not a secret
+    """Environment variable with a token that may read those secrets ..."""
+    token_file: str = ""
+    """... or the file that holds it, such as a Vault Agent's sink."""
+    namespace: str = ""
+    """Of Vault Enterprise and HCP."""
+    ca_file: str = ""
+    """Certificates (PEM) to trust instead of the public ones."""
+    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10
+    """For one secret."""
+
+
 class WiringConfig(Config):
     """`keyfuse.yaml`."""
 
@@ -186,6 +219,8 @@ class WiringConfig(Config):
     health: HealthConfig = HealthConfig()
     state: StateConfig = StateConfig()
     evidence: EvidenceConfig = EvidenceConfig()
+    commands: CommandsConfig = CommandsConfig()
+    vault: VaultConfig = VaultConfig()
     providers: dict[str, ProviderConfig] = Field(default_factory=dict)
     """By the name that events and keys.yaml use as `provider`."""
     switches: dict[str, SwitchConfig] = Field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -11,7 +12,7 @@ from alerting.case import KeyCase
 from alerting.incidents import REPEAT, Change, on_command, on_finding, on_outcome
 from alerting.silence import on_silence
 from schemas.config import ResponsesConfig
-from schemas.records import Incident, KeyFacts, Step, StepState
+from schemas.records import DOUBTS, Incident, KeyFacts, Step, StepState
 from tests.alerting.world import (
     BUDGETS,
     FACTS,
@@ -175,6 +176,17 @@ class TestSteps:
     def test_a_failed_step_of_a_forgotten_key_is_still_told(self) -> None:
         incident = only(on_outcome(None, outcome(state=StepState.IRREVOCABLE), at_ms=ms(5)))
         assert (incident.incident_id, incident.severity, incident.seq) == ("inc_1", "critical", 1)
+
+    @pytest.mark.parametrize("rule", sorted(DOUBTS))
+    def test_a_doubted_order_changes_nothing_that_has_ended_and_ends_what_has_not(self, rule: str) -> None:
+        """Whoever writes into the topic of the commands can make up the id of any of them."""
+        doubted = outcome(state=StepState.REFUSED, rule=rule)
+        assert on_outcome(contained(), doubted, at_ms=ms(9)) == Change(contained(), (), ANY)
+        assert not on_outcome(opened(), doubted, at_ms=ms(9)).incidents
+        waiting = on_command(opened(), command(), StepState.REQUESTED, at_ms=ms(1)).case
+        [told] = on_outcome(waiting, doubted, at_ms=ms(9)).incidents
+        assert told.steps[-1].state == StepState.REFUSED
+        assert rule in told.steps[-1].detail
 
     def test_any_other_outcome_of_a_forgotten_key_is_not(self) -> None:
         assert on_outcome(None, outcome(), at_ms=ms(5)).incidents == ()

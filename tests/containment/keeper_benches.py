@@ -56,18 +56,23 @@ def asks_vault(method: str, path: str) -> bool:
     return method in {"POST", "PUT"} and not path.endswith("/leases/lookup")
 
 
-@contextlib.asynccontextmanager
-async def azure_bench() -> AsyncIterator[Bench]:
-    def make(secret: SecretStr, url: str, timeout_s: float) -> Provider:
-        credential = FixedToken(secret.get_secret_value())
-        return AzureProvider("azure", secret, credential=credential, base_url=url, timeout_s=timeout_s)
+def azure_bench(name: str, *, marked: bool) -> MakeBench:
+    """`marked`: the reference tells the key's fingerprint, else only how it stood before can tell."""
 
-    shop = azure.Account()
-    ref, unknown = azure_ref("shop", shop.key("Key1")), azure_ref("nobodys")
-    app = azure.create(SECRET, {"shop": shop})
-    async with over_http(app, make, ref, unknown, is_change=asks_azure) as bench:
-        bench.impatient_s = 0.5  # Microsoft's client takes a while until it asks
-        yield bench
+    @contextlib.asynccontextmanager
+    async def bench() -> AsyncIterator[Bench]:
+        def make(secret: SecretStr, url: str, timeout_s: float) -> Provider:
+            credential = FixedToken(secret.get_secret_value())
+            return AzureProvider(name, secret, credential=credential, base_url=url, timeout_s=timeout_s)
+
+        shop = azure.Account()
+        ref, unknown = azure_ref("shop", shop.key("Key1") if marked else ""), azure_ref("nobodys")
+        app = azure.create(SECRET, {"shop": shop})
+        async with over_http(app, make, ref, unknown, is_change=asks_azure) as bench:
+            bench.impatient_s = 0.5  # Microsoft's client takes a while until it asks
+            yield bench
+
+    return bench
 
 
 @contextlib.asynccontextmanager
@@ -111,7 +116,8 @@ def openbao_bench(name: str, *, prefix: bool) -> MakeBench:
 
 
 KEEPERS: dict[str, MakeBench] = {
-    "azure": azure_bench,
+    "azure": azure_bench("azure", marked=True),
+    "azure/unmarked": azure_bench("azure/unmarked", marked=False),
     "openrouter": openrouter_bench,
     "vault/lease": vault_bench("vault/lease", "openai/creds/shop/h31Z7", "openai/creds/shop/gone"),
     "vault/prefix": vault_bench("vault/prefix", "prefix:openai/creds/shop", "prefix:openai/creds/nobody"),

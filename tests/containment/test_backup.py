@@ -23,6 +23,7 @@ NOTHING_TO_LIFT = {
     "aws/role",
     "aws/user",
     "azure",
+    "azure/unmarked",
     "vault/lease",
     "vault/lease-openbao",
     "vault/prefix",

@@ -39,7 +39,9 @@ class Stage:
         self.frozen: Callable[[], bool] = lambda: False
         self.on_sleep: Callable[[], None] = lambda: None
 
-    async def run(self, order: Command, undo: Mapping[Step, Mapping[str, str]] | None = None) -> Outcome:
+    async def run(
+        self, order: Command, undo: Mapping[Step, Mapping[str, str]] | None = None, *, vouched: bool = True
+    ) -> Outcome:
         async def save(state: dict[str, str]) -> None:
             self.saved[order.command_id] = state
 
@@ -54,6 +56,7 @@ class Stage:
             audit=self._note,
             frozen=self._is_frozen,
             undo=undo,
+            vouched=vouched,
         )
 
     def _is_frozen(self) -> bool:
@@ -236,6 +239,22 @@ class TestFreeze:
         assert (outcome.state, outcome.rule, outcome.attempts) == (state, rule, 1)
         assert "the key is active" in outcome.detail
 
+    @pytest.mark.parametrize(
+        ("kind", "state", "rule"), [("before", StepState.REFUSED, "freeze"), ("after", StepState.CONFIRMED, "")]
+    )
+    async def test_what_an_earlier_run_began_is_looked_at_before_it_is_called_refused(
+        self, kind: str, state: StepState, rule: str
+    ) -> None:
+        provider = memory(on_change(kind, Crash()))
+        stage = Stage(provider)
+        with pytest.raises(Crash):
+            await stage.run(command())
+        stage.frozen = lambda: True
+        stage.rows.clear()
+        outcome = await stage.run(command())
+        assert (outcome.state, outcome.rule, outcome.attempts) == (state, rule, 0)
+        assert set(stage.actions()) == {"read_back"} | ({"probe"} if state is StepState.CONFIRMED else set())
+
     async def test_frozen_halfway_with_a_provider_that_cannot_be_read_a_person_is_asked(self) -> None:
         provider = memory(on_change("before"))
         stage = Stage(provider)
@@ -309,6 +328,19 @@ class TestRestore:
     async def test_without_a_confirmed_step_there_is_nothing_to_undo(self) -> None:
         outcome = await Stage(memory()).run(command(step="restore"), {})
         assert (outcome.state, outcome.rule) == (StepState.REFUSED, "nothing_to_undo")
+
+    async def test_one_undo_that_fails_for_good_does_not_keep_the_others_back_and_all_is_told(self) -> None:
+        stage, undo = await self.cut("throttle", "disable")
+        assert isinstance(stage.provider, MemoryProvider)
+        stage.provider.faults.append(on_change("before", Refused(Reason.FORBIDDEN, "no permission")))
+        outcome = await stage.run(command(step="restore"), undo)
+        assert outcome.state is StepState.IRREVOCABLE
+        assert outcome.detail.startswith("undone: throttle; not undone: disable: ")
+        assert "no permission" in outcome.detail
+        assert "probe" not in stage.actions()  # of course the key is refused still
+        assert await stage.provider.snapshot("k1") == {"status": "disable", "throttled": "no"}
+        again = await stage.run(command(step="restore"), undo)
+        assert (again.state, again.attempts) == (StepState.CONFIRMED, 1)
 
     async def test_restoring_twice_is_the_same_as_once(self) -> None:
         stage, undo = await self.cut("disable")
@@ -393,6 +425,39 @@ async def test_three_hundred_commands_under_faults_all_end_known_with_at_most_on
             provider.faults.clear()
             assert (await provider.in_effect(step, "k1")).state == "yes", (seed, n)
     assert states == {StepState.CONFIRMED, StepState.IRREVOCABLE}, "the faults must be hard enough to matter"
+
+
+async def test_a_key_that_nobody_vouches_for_and_no_provider_knows_was_made_up() -> None:
+    stage = Stage(memory())
+    outcome = await stage.run(command("k9"), vouched=False)
+    assert (outcome.state, outcome.rule) == (StepState.REFUSED, "unknown_key")
+    assert stage.actions() == ["snapshot"]
+    known = await stage.run(command("k1", command_id="another"), vouched=False)
+    assert known.state is StepState.CONFIRMED
+
+
+async def test_a_key_that_is_gone_after_we_began_is_for_a_person_whoever_vouches() -> None:
+    provider = memory(Fault(error=None), on_change("after", Crash()))
+    stage = Stage(provider)
+    with pytest.raises(Crash):
+        await stage.run(command(), vouched=False)
+    provider.faults.append(Fault(error=Refused(Reason.UNKNOWN_KEY, "not there")))
+    assert (await stage.run(command(), vouched=False)).state is StepState.IRREVOCABLE
+
+
+@pytest.mark.parametrize("name", BENCHES)
+async def test_a_key_that_was_cut_before_though_nobody_could_say_so_is_given_back_as_it_was(name: str) -> None:
+    """Some providers cannot tell after a restart whether a step holds everywhere: then it is not known beforehand."""
+    async with BENCHES[name]() as bench:
+        provider, stage = bench.provider, Stage(bench.provider, retry=RetryConfig())
+        for step, spec in provider.steps_of(bench.ref).items():
+            if not spec.reversible or step == "revoke":
+                continue
+            await provider.apply(step, bench.ref)
+            before = await provider.snapshot(bench.ref) | {ALREADY: "unknown"}
+            restored = await stage.run(command(bench.ref, "restore"), {step: before})
+            assert restored.state is StepState.CONFIRMED, restored.detail
+            assert await provider.snapshot(bench.ref) | {ALREADY: "unknown"} == before
 
 
 @pytest.mark.parametrize("name", BENCHES)

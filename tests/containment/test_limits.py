@@ -73,6 +73,23 @@ def test_a_replay_long_after_still_keeps_the_cap() -> None:
     assert ask(ledger, command("k0"), after_ms=TEN_MIN_MS + 1).rule == "per_10min"
 
 
+def test_strangers_have_plain_caps_of_their_own_and_freeze_nothing() -> None:
+    ledger, allowed = after(
+        *(command(f"made-up-{n}") for n in range(50)), stranger=True, known_keys=1000, active_keys=20
+    )
+    assert allowed == [True] * 5 + [False] * 45
+    assert ledger.frozen is None
+    verdict = ask(ledger, command("made-up-99"), stranger=True)
+    assert (verdict.rule, "not in keys.yaml" in verdict.reason) == ("per_10min", True)
+    assert ask(ledger, command("real")).allowed
+    assert ask(ledger, command("made-up-99"), stranger=True, after_ms=TEN_MIN_MS).rule == "per_day"
+
+
+def test_strangers_are_frozen_with_all_others() -> None:
+    ledger = freeze(Ledger(), "a drill", by="ann", now_ms=T0_MS)
+    assert ask(ledger, command("made-up"), stranger=True).rule == "freeze"
+
+
 def test_a_small_install_may_make_its_first_cuts() -> None:
     _, allowed = after(command("k1"), command("k2"), known_keys=2, active_keys=2)
     assert allowed == [True, True]

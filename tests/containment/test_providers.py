@@ -41,6 +41,7 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "google/key": ("block", "revoke"),
     "google/account": ("disable", "revoke"),
     "azure": ("block", "revoke"),
+    "azure/unmarked": ("block", "revoke"),
     "openrouter": ("throttle", "disable", "revoke"),
     "vault/lease": ("revoke",),
     "vault/prefix": ("revoke",),
@@ -112,6 +113,16 @@ async def test_a_step_holds_after_it_was_applied_and_not_before(bench: Bench, st
     assert await bench.provider.apply(step, bench.ref)
     after = await bench.provider.in_effect(step, bench.ref)
     assert (before.state, after.state) == ("no", "yes")
+
+
+@each_step
+async def test_another_process_that_is_told_how_the_key_stood_sees_what_was_done(bench: Bench, step: Step) -> None:
+    """A restart in the middle of a command: what is done already must not be done again."""
+    before = await bench.provider.snapshot(bench.ref)
+    restarted = bench.another()
+    assert (await restarted.in_effect(step, bench.ref, pre_state=before)).state == "no"
+    await bench.provider.apply(step, bench.ref)
+    assert (await bench.another().in_effect(step, bench.ref, pre_state=before)).state == "yes"
 
 
 @each_step
@@ -263,11 +274,12 @@ async def test_an_answer_that_makes_no_sense_never_breaks_us(bench: Bench, step:
     ids=["500", "400", "hang"],
 )
 async def test_a_change_that_happened_behind_an_error_is_seen(bench: Bench, step: Step, fault: Misbehave) -> None:
+    before = await bench.provider.snapshot(bench.ref)
     provider = bench.another(timeout_s=bench.impatient_s) if fault.hang else bench.provider
     bench.fault(fault)
     with pytest.raises(ProviderError):
         await provider.apply(step, bench.ref)
-    assert (await bench.provider.in_effect(step, bench.ref)).state == "yes"
+    assert (await bench.provider.in_effect(step, bench.ref, pre_state=before)).state == "yes"
 
 
 @each_step

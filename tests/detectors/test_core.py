@@ -177,6 +177,21 @@ def test_the_summary_lists_every_key() -> None:
     assert (core.known_keys, core.active_keys()) == (5, 1)
 
 
+def test_of_the_active_keys_those_that_the_registry_knows_are_counted() -> None:
+    known = {"k1"}
+    facts = KeyFacts(provider="openai")
+    core = ScoreCore(DetectorsConfig(), partition=0, facts_of=lambda key_id: facts if key_id in known else None)
+    core.process(frame([spend(0.25, key_id=f"k{n}", at=n) for n in range(5)]))
+    core.advance(NOW_S + 5)
+    assert (core.active_keys(), core.active_registered_keys()) == (5, 1)
+    known |= {"k2", "k3", "never-seen"}
+    core.reconfigure(DetectorsConfig())
+    assert core.active_registered_keys() == 3
+    core.process(frame([spend(0.5, at=9, key_id="k3", ts_s=NOW_S + 7200)]))
+    core.advance(NOW_S + 7201)
+    assert (core.active_keys(), core.active_registered_keys()) == (1, 1)
+
+
 def test_shards_are_dirty_from_their_first_change_until_exported() -> None:
     core = new_core()
     keys = ["a", "b", "c", "d", "e"]

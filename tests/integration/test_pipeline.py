@@ -8,12 +8,15 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 import pytest_asyncio
 
-from schemas.records import AuditRow, Command, Finding, Incident, Request
+from schemas.records import AuditRow, Command, Finding, Incident, KeyFacts, Request
 from storage.store import Store
+from streams.outbox import Outbox
+from streams.topics import Topic
 from tests.brokers import Broker
 from tests.integration.uses import COST_USD, T0_MS, Event, litellm, ndjson, theft, use, uses, windows_of
 from tests.integration.world import World, running, until
@@ -226,10 +229,31 @@ async def test_observe_mode_touches_nothing_and_says_what_it_would_do(world: Wor
     )
 
 
+async def test_an_order_that_decide_did_not_sign_does_nothing_and_a_freeze_comes_through_decide(world: World) -> None:
+    key_id, topics = WATCHED, world.worker.install.topics
+    forged = Command(
+        command_id="cmd_forged", at_ms=T0_MS, incident_id="", key_id=key_id, step="disable", automatic=False,
+        reversible=True, mode="auto", by="mallory", reason="because", facts=KeyFacts(provider="sandbox"),
+    )  # fmt: skip
+    await Outbox(world.sender, topics).send(Topic.COMMANDS, [(key_id, forged)])
+    for action in ("freeze", "unfreeze"):
+        await world.ask(Request(request_id=secrets.token_hex(8), at_ms=T0_MS, by="ada", action=action, reason="drill"))
+        await until(partial(_was_audited, world, action), action)
+    [row] = [row for row in world.told(AuditRow, key_id) if row.actor == "mallory"]
+    assert (row.action, row.result, row.detail["rule"]) == ("disable", "refused", "unsigned")
+    assert world.sandbox.admit(key_id) == 200
+    pages = [incident for incident in world.told(Incident, "keyfuse") if "was not believed" in incident.headline]
+    assert len({incident.incident_id for incident in pages}) == 1
+
+
 async def test_health_says_that_all_is_well(world: World) -> None:
     answer = await world.http.get("/healthz")
     assert (answer.status_code, answer.json()["problems"]) == (200, [])
     assert (await world.http.get("/readyz")).status_code == 200
+
+
+def _was_audited(world: World, action: str) -> bool:
+    return action in {row.action for row in world.told(AuditRow, "")}
 
 
 def _state(world: World, key_id: str) -> str:

@@ -21,12 +21,12 @@ from schemas.records import (
     Sketch,
     StepState,
 )
+from schemas.signing import Signer
 from service.config_kept import texts_of, version_of
 from service.config_tree import Folder
 from service.evidence_facts import Evidence, gather
 from storage.audit import append, seal
 from storage.rows import StoredRecord, record_row
-from storage.signing import Signer
 from storage.store import Store
 from tests.storage.frames import HOUR_MS, MINUTE_MS, T0, Use, archive_uses, frame
 

@@ -15,7 +15,7 @@ import typer.main
 from alerting.channels.errors import Reason, Refused
 from service.cli import app, main
 from service.errors import UserError, for_people
-from service.install import Running
+from service.install import Install, Running
 from service.tansu import BrokerError
 from storage.errors import Rejected, Unreachable
 from streams.errors import BrokerDown
@@ -97,6 +97,8 @@ def test_bare_and_help_and_version(run: Run) -> None:
         (["worker"], "Missing option '--role'"),
         (["worker", "--role", "score,nope"], "--role nope: expected some of ingest"),
         (["worker", "--role", ","], "expected some of ingest"),
+        (["worker", "--role", "contain"], "put what `keyfuse check` shows where decide runs into commands.public_keys"),
+        (["worker", "--role", "decide,score"], "commands.pem does not exist; `keyfuse init` makes one"),
         (["check"], "`keyfuse init --config keyfuse.d` makes one"),
         (["check", "--config", "typo"], "--config typo: no such folder"),
         (["replay", "x.jsonl", "--config", "typo"], "--config typo: no such folder"),
@@ -130,6 +132,8 @@ def test_a_mistake_gets_one_clear_sentence(run: Run, words: list[str], sentence:
 def test_init_then_check(run: Run, tmp_path: Path) -> None:
     assert "keyfuse up" in run("init").out
     assert "valid. 0 keys" in run("check").out
+    [signer] = re.findall("commands are signed here by ([0-9a-f]{64})", run("check").out)
+    assert Install.open(tmp_path / "keyfuse.d").order_signer(make=False).public_key == signer
     assert "--force" in run("init").sentence
     assert run("init", "--force").code == 0
     assert "keyfuse check --config oth er" in run("init", "--config", "oth er").out

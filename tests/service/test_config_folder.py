@@ -12,8 +12,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from alerting.channels.build import KINDS
+from schemas.signing import Signer
 from service.channel_checks import CHANNEL_KINDS
 from service.config_folder import ConfigErrors, Folder, FolderWatch, load_folder, write_templates
 from service.config_settings import settings_of
@@ -314,7 +316,7 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
     (
         "two places for one secret",
         {"routes": "channels:\n  a: {kind: pagerduty, secret_env: PD_KEY, secret_file: /run/x}\n"},
-        "routes.yaml:2 channels.a.secret_file: a second place for the secret -> secret_env or secret_file, not both",
+        "routes.yaml:2 channels.a.secret_file: a second place for the secret -> secret_env or secret_file, and only",
     ),
     (
         "webhook without an address",
@@ -353,6 +355,35 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "a program without its path",
         {"keyfuse": "providers:\n  p: {kind: command, command: [cut-key, -v], steps: {disable: {}}}\n"},
         'keyfuse.yaml:2 providers.p.command: "cut-key" -> the program\'s full path, then its arguments',
+    ),
+    (
+        "three places for one admin key",
+        {
+            "keyfuse": "vault: {address: 'https://v'}\nproviders:\n"
+            "  p: {kind: openai, secret_env: K, secret_file: /run/x, secret_vault: 'kv/a#b'}\n"
+        },
+        "keyfuse.yaml:3 providers.p.secret_vault: a second place for the secret -> secret_env, secret_file or "
+        "secret_vault, and only one",
+    ),
+    (
+        "an admin key in a Vault nobody named",
+        {"keyfuse": "providers:\n  p: {kind: openai, secret_vault: 'kv/keyfuse/openai#key'}\n"},
+        "keyfuse.yaml:1 vault.address: nothing -> where Vault is: providers.p asks it",
+    ),
+    (
+        "a place in Vault without its field",
+        {"keyfuse": "providers:\n  p: {kind: openai, secret_vault: kv/keyfuse/openai}\n"},
+        'keyfuse.yaml:2 providers.p.secret_vault: "kv/keyfuse/openai" -> ',
+    ),
+    (
+        "a public key that is none",
+        {"keyfuse": "commands:\n  public_keys: ['abc']\n"},
+        'keyfuse.yaml:2 commands.public_keys[0]: "abc" -> ',
+    ),
+    (
+        "a key where its variable belongs",
+        {"keyfuse": "commands:\n  signing_key_env: commands.pem\n"},
+        "keyfuse.yaml:2 commands.signing_key_env: ",
     ),
     (
         "one of several replicas without its scheme",
@@ -633,6 +664,12 @@ def test_init_makes_a_pepper_for_the_owner_only(fresh: Path) -> None:
     pepper = fresh.parent / ".keyfuse" / "pepper"
     assert stat.S_IMODE(pepper.stat().st_mode) == 0o600
     assert len(pepper.read_text().strip()) == 64
+
+
+def test_init_makes_a_key_that_signs_commands_for_the_owner_only(fresh: Path) -> None:
+    key = fresh.parent / ".keyfuse" / "commands.pem"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    assert len(Signer(SecretStr(key.read_text())).public_key) == 64
 
 
 def test_init_overwrites_only_by_force_and_never_the_pepper(fresh: Path) -> None:

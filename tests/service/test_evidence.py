@@ -20,6 +20,7 @@ from pydantic import SecretStr
 
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.records import StepState, rfc3339
+from schemas.signing import is_signed
 from service.cli import main
 from service.config_shown import of_key, shown
 from service.config_tree import Folder
@@ -41,7 +42,6 @@ from storage.client import open_store
 from storage.holds import keep
 from storage.migrate import migrate
 from storage.rows import record_row
-from storage.signing import is_signed
 from storage.store import Store
 from storage.testing import fresh_dsn
 from streams.health import Health

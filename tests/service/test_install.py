@@ -10,10 +10,12 @@ import pytest
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.routes import ChannelConfig
-from schemas.config.wiring import IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig, SwitchConfig
+from schemas.config.wiring import CommandsConfig, IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig, SwitchConfig
+from schemas.signing import Signer, private_key_from
 from service.config_tree import Folder
 from service.errors import UserError
 from service.install import Install, Running
+from streams.contain_gate import Trust
 
 
 def an_install(directory: Path, *, environ: dict[str, str] | None = None, **wiring: object) -> Install:
@@ -82,6 +84,51 @@ async def test_a_provider_offers_its_steps(tmp_path: Path) -> None:
     built = install.providers()["main"]
     assert built.steps_of("key-1") == install.offered()["main"]("key-1")
     await built.close()
+
+
+def test_the_key_that_signs_commands_is_made_once_private_and_kept(tmp_path: Path) -> None:
+    install = an_install(tmp_path)
+    signer = install.order_signer(make=True)
+    assert install.order_signer(make=True).public_key == signer.public_key
+    assert an_install(tmp_path).order_signer(make=False).public_key == signer.public_key
+    assert (tmp_path / "commands.pem").stat().st_mode & 0o077 == 0
+    assert install.trust(own=signer.public_key).public_keys == {signer.public_key}
+
+
+def test_a_decide_worker_alone_makes_no_key_that_nobody_would_know(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"commands.pem does not exist; `keyfuse init` makes one"):
+        an_install(tmp_path).order_signer(make=False)
+    assert not (tmp_path / "commands.pem").exists()
+
+
+def test_the_key_may_come_from_a_variable_or_another_file(tmp_path: Path) -> None:
+    pem = private_key_from(b"k" * 32).get_secret_value()
+    (tmp_path / "own.pem").write_text(pem)
+    (tmp_path / "own.pem").chmod(0o600)
+    expected = Signer(private_key_from(b"k" * 32)).public_key
+    by_file = an_install(tmp_path, commands=CommandsConfig(signing_key_file=str(tmp_path / "own.pem")))
+    by_env = an_install(tmp_path, environ={"KEY": pem}, commands=CommandsConfig(signing_key_env="KEY"))
+    assert [one.order_signer(make=True).public_key for one in (by_file, by_env)] == [expected, expected]
+    nowhere = an_install(tmp_path, commands=CommandsConfig(signing_key_env="KEY"))
+    with pytest.raises(UserError, match="the environment variable KEY is not set"):
+        nowhere.order_signer(make=True)  # who names one means that one
+    nonsense = an_install(tmp_path, environ={"KEY": "pem"}, commands=CommandsConfig(signing_key_env="KEY"))
+    with pytest.raises(UserError, match="no private key in PEM form"):
+        nonsense.order_signer(make=False)
+
+
+def test_a_contain_worker_without_a_public_key_refuses_to_start(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="put what `keyfuse check` shows"):
+        an_install(tmp_path).trust(own="")
+
+
+def test_the_keys_and_the_age_of_orders_are_settings(tmp_path: Path) -> None:
+    one, two = "a" * 64, "b" * 64
+    install = an_install(tmp_path, commands=CommandsConfig(public_keys=(one, two), max_age_s=60))
+    trust = install.trust(own="")
+    assert trust == Trust(frozenset({one, two}), 60)
+    with pytest.raises(UserError, match=f"lacks {'c' * 64}, which decide signs with here"):
+        install.trust(own="c" * 64)
 
 
 def test_a_channel_without_its_secret_is_named(tmp_path: Path) -> None:

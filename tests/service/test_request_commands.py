@@ -136,10 +136,10 @@ async def test_a_person_is_heard_even_when_nobody_can_say_what_the_key_is(ask: A
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-async def test_freezing_is_a_file_here_and_a_record_for_the_others(ask: Ask, config: Path, *, frozen: bool) -> None:
+async def test_freezing_is_a_file_here_and_a_request_for_the_others(ask: Ask, config: Path, *, frozen: bool) -> None:
     _, request, _ = await ask(
         lambda folder, out: request_commands.freeze(folder, frozen=frozen, reason="drill", by="ann", out=out),
-        Topic.COMMANDS,
+        Topic.REQUESTS,
     )
     assert request.action == ("freeze" if frozen else "unfreeze")
     assert (config.parent / ".keyfuse" / "FREEZE").exists() is frozen

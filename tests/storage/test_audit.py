@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import SecretStr
 
 from schemas.audit_chain import Problem, problems
+from schemas.signing import Signer, is_signed, public_key_of
 from storage.audit import append, beside_the_chain, chains, heads, last, links, older, seal
 from storage.client import open_store
 from storage.migrate import migrate
 from storage.rows import record_row
-from storage.signing import Signer, is_signed, public_key_of
 from storage.store import Store
 from storage.testing import fresh_dsn
 from tests.schemas.test_audit_chain import CHAIN, row

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from containment.backup import Backup
+from containment.orders import sign
 from containment.providers.errors import Reason, Refused
 from containment.providers.memory import Fault, MemoryProvider, unavailable
 from containment.switches.base import Turn
@@ -21,7 +22,7 @@ from streams.contain import ContainDeps, ContainStage
 from streams.metrics import Metrics
 from streams.switch_runs import Backups
 from streams.topics import Topic
-from tests.streams.world import FACTS, KEY, T0, MemoryOutbox, MemoryShards
+from tests.streams.world import FACTS, KEY, SIGNER, T0, TRUST, MemoryOutbox, MemoryShards
 
 SPARE, OTHER = "fp1:" + "b" * 32, "fp1:" + "c" * 32
 OLD, NEW = "value-of-the-key", "value-of-the-backup"
@@ -69,6 +70,7 @@ class World:
         self.vault = Vault(self, {"shop": OLD, "shop-spare": NEW, "ads": OLD, "ads-spare": NEW})
         self.freeze_file = freeze_file
         self.open: set[str] = set()
+        self.registered = {KEY, OTHER, SPARE, *(f"key-{number}" for number in range(57))}
         self.backups = {key: self.spare(key, place) for key, place in ((KEY, "shop"), (OTHER, "ads"))}
         self.responses = ResponsesConfig.model_validate({"mode": "auto", "retry": RETRY, "backup": backup})
         self.now_ms = T0
@@ -83,7 +85,7 @@ class World:
             ContainDeps(
                 responses=lambda: self.responses, providers={"memory": self.provider}, store=self.store,
                 outbox=self.outbox, metrics=Metrics(), now_ms=lambda: self.now_ms, sleep=self.sleep,
-                freeze_file=self.freeze_file, known_keys=lambda: 60,
+                freeze_file=self.freeze_file, registered=lambda: self.registered, trust=TRUST,
                 backups=Backups(
                     of=self.backups.get, users=lambda spare: [k for k, b in self.backups.items() if b.key_id == spare],
                     switches={"vault": self.vault}, open_incident=self.open.__contains__,
@@ -97,7 +99,7 @@ class World:
 
     async def run(self, command: Command) -> Outcome:
         """How it ended."""
-        await self.stage.on_record(command.to_bytes(), done=lambda: None)
+        await self.stage.on_record(sign(command, SIGNER, now_ms=self.now_ms).to_bytes(), done=lambda: None)
         await self.stage.drain()
         return [o for o in self.outbox.of(Topic.OUTCOMES) if isinstance(o, Outcome) and o.step == command.step][-1]
 

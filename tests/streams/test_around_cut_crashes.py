@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from containment.orders import sign
 from containment.providers.errors import Reason, Refused
 from containment.providers.memory import Fault, unavailable
 from schemas.records import Command, Outcome, Record, Step, StepState
 from streams.topics import Topic
 from tests.streams.test_around_cut import AS_BEFORE, LIVE, NEW, OLD, OTHER, SPARE, World, command
-from tests.streams.world import KEY, MemoryOutbox, MemoryShards
+from tests.streams.world import KEY, SIGNER, MemoryOutbox, MemoryShards
 
 
 class Crash(BaseException):
@@ -46,10 +47,11 @@ class Mortal(World):
     async def to_the_end(self, order: Command) -> Outcome:
         """The same record again and again, until it is acknowledged."""
         done: list[bool] = []
+        record = sign(order, SIGNER, now_ms=self.now_ms).to_bytes()
         while not done:
             self.stage, self.left = self.new_stage(), self.deaths.pop(0) if self.deaths else -1
             try:
-                await self.stage.on_record(order.to_bytes(), done=lambda: done.append(True))
+                await self.stage.on_record(record, done=lambda: done.append(True))
                 await asyncio.gather(*self.stage._running)
             except Crash:
                 self.died += 1

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.records import DeadLetter, DeadReason, Incident, Leak, PartitionStats
+from containment.orders import believe
+from schemas.records import DeadLetter, DeadReason, Incident, Leak, PartitionStats, Request
 from streams.decide import DecideStage
 from streams.metrics import Metrics
 from streams.topics import Topic
-from tests.streams.world import KEY, T0, MemoryOutbox, MemoryShards, decider, finding
+from tests.streams.world import KEY, SIGNER, T0, TRUST, MemoryOutbox, MemoryShards, decider, finding
 
 
 def stage(store: MemoryShards, outbox: MemoryOutbox, mode: str = "auto") -> DecideStage:
-    return DecideStage(decider=lambda: decider(mode), store=store, outbox=outbox, metrics=Metrics())
+    return DecideStage(
+        decider=lambda: decider(mode), store=store, outbox=outbox, metrics=Metrics(), signer=SIGNER, now_ms=lambda: T0
+    )
 
 
 async def feed(decide: DecideStage, value: bytes, offset: int = 0) -> None:
@@ -23,7 +26,21 @@ async def test_a_finding_becomes_an_incident_and_a_command() -> None:
     outbox = MemoryOutbox()
     await feed(stage(MemoryShards(), outbox), finding(0, family="policy").to_bytes())
     assert [type(r).__name__ for r in outbox.of(Topic.INCIDENTS)] == ["Incident", "Incident"]
-    assert [r.to_bytes() for r in outbox.of(Topic.COMMANDS)]
+    [command] = outbox.of(Topic.COMMANDS)
+    assert believe(command.to_bytes(), public_keys=TRUST.public_keys) == command
+
+
+@pytest.mark.parametrize("action", ["freeze", "unfreeze"])
+async def test_a_freeze_is_handed_on_to_the_contain_stage_signed(action: str) -> None:
+    outbox = MemoryOutbox()
+    asked = Request(request_id="r1", at_ms=T0, by="ana", action=action, reason="drill", signature="f00", signed_by="me")
+    decide = stage(MemoryShards(), outbox)
+    await decide.on_record("keyfuse.requests", 0, 0, asked.to_bytes(), now_ms=T0)
+    [order] = outbox.of(Topic.COMMANDS)
+    assert isinstance(order, Request)
+    assert believe(order.to_bytes(), public_keys=TRUST.public_keys) == order
+    assert (order.request_id, order.by, order.action, order.signed_at_ms) == ("r1", "ana", action, T0)
+    assert not outbox.of(Topic.INCIDENTS)
 
 
 async def test_a_crash_before_the_case_is_stored_repeats_the_same_effects() -> None:

@@ -1,9 +1,12 @@
-"""Whoever can forge usage events, or leak reports, may want Keyfuse to cut every key. From the columns of a frame, or
-from the body of a report, to the provider."""
+"""Whoever can forge usage events, or leak reports, may want Keyfuse to cut every key, or to be too busy to cut one.
+
+From the columns of a frame to the provider. The forged keys exist, or they are made up.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,13 @@ from pydantic import SecretStr
 
 from alerting.case import KeyCase
 from containment.limits import per_10min_cap
+from containment.orders import sign
 from containment.providers.base import StepsOf
 from containment.providers.memory import MemoryProvider
+from controls.registry import Registry
 from detectors.core import ScoreCore
-from schemas.config import BudgetsConfig, DetectorsConfig, ResponsesConfig
+from schemas.config import BudgetsConfig, DetectorsConfig, KeysConfig, ResponsesConfig
+from schemas.config.keys import KeyConfig
 from schemas.config.responses import LadderConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.records import Command, Finding, Incident, KeyFacts, Outcome, PartitionStats, StepState
@@ -27,21 +33,25 @@ from streams.decide_core import Decider, Decision, offers
 from streams.metrics import Metrics
 from streams.topics import Topic
 from tests.detectors.build import NOW_S, frame
-from tests.streams.world import MemoryOutbox, MemoryShards
+from tests.streams.world import SIGNER, TRUST, MemoryOutbox, MemoryShards
 
 KEYS, EVENTS, FRAMES, SECONDS = 1_000, 1_000_000, 20, 120
 NAMES = tuple(f"key-{number:04d}" for number in range(KEYS))
+FIRST_OFFSET = 1_000
+OWN = tuple(f"own-{number:03d}" for number in range(60))
+"""Keys of the company, of which nothing is forged."""
 
 
 def forged(number: int) -> pa.RecordBatch:
     """One of the frames: for each key fifty dear requests within six seconds."""
     rows = EVENTS // FRAMES
     [one] = frame([{"ts_s": NOW_S, "key_id": "", "provider": "memory", "cost_usd": 0.1}]).to_struct_array().to_pylist()
-    offsets = np.arange(rows) + number * rows
+    events = np.arange(rows) + number * rows
+    offsets = events + FIRST_OFFSET
     own = {
         "raw_offset": pa.array(offsets), "event_hash": pa.array(offsets.astype(np.uint64) * np.uint64(2**40 + 15)),
-        "ts_ms": pa.array(NOW_S * 1000 + offsets * SECONDS * 1000 // EVENTS),
-        "key_id": pa.DictionaryArray.from_arrays(pa.array((offsets % KEYS).astype(np.int32)), list(NAMES)),
+        "ts_ms": pa.array(NOW_S * 1000 + events * SECONDS * 1000 // EVENTS),
+        "key_id": pa.DictionaryArray.from_arrays(pa.array((events % KEYS).astype(np.int32)), list(NAMES)),
     }  # fmt: skip
     schema = frame([]).schema
     columns = [own.get(field.name, pa.repeat(pa.scalar(one[field.name], _plain(field.type)), rows)) for field in schema]
@@ -50,17 +60,38 @@ def forged(number: int) -> pa.RecordBatch:
     )
 
 
+def used(keys: Sequence[str], *, at: int, at_s: int, cost_usd: float = 0.001) -> pa.RecordBatch:
+    """One request of each key, true or not; `at` is the first raw offset."""
+    own = {"ts_s": NOW_S + at_s, "provider": "memory", "cost_usd": cost_usd}
+    return frame([{"at": at + number, "key_id": key, **own} for number, key in enumerate(keys)])
+
+
 def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 class World:
-    """Score, decide and contain in one process, over a provider in memory with a thousand keys."""
+    """Score, decide and contain in one process, over a provider in memory.
 
-    def __init__(self, freeze_file: Path, *, leak_is_certain: bool = False) -> None:
+    Args:
+        freeze_file: Where it is looked for.
+        exist: The keys that the provider knows.
+        registered: Those in keys.yaml.
+    """
+
+    def __init__(
+        self,
+        freeze_file: Path,
+        *,
+        exist: Sequence[str] = NAMES,
+        registered: Sequence[str] = (),
+        leak_is_certain: bool = False,
+    ) -> None:
         self.responses = ResponsesConfig(mode="auto", ladder=LadderConfig(leak_is_certain=leak_is_certain))
-        self.provider, self.outbox = MemoryProvider("memory", NAMES), MemoryOutbox()
-        self.core = ScoreCore(DetectorsConfig(), partition=0)
+        self.provider, self.outbox = MemoryProvider("memory", tuple(exist)), MemoryOutbox()
+        registry = Registry(KeysConfig(keys=tuple(KeyConfig(key_id=key, provider="memory") for key in registered)))
+        self.core = ScoreCore(DetectorsConfig(), partition=0, facts_of=registry.facts_of)
+        self.exist = exist
         steps: dict[str, StepsOf] = {"memory": self.provider.steps_of}
         self.decider = Decider(self.responses, BudgetsConfig(), offers(steps))
         self.cases: dict[str, KeyCase | None] = {}
@@ -70,7 +101,7 @@ class World:
             ContainDeps(
                 responses=lambda: self.responses, providers={"memory": self.provider}, store=MemoryShards(),
                 outbox=self.outbox, metrics=Metrics(), now_ms=lambda: self.now_ms, sleep=self.sleep,
-                freeze_file=freeze_file, known_keys=lambda: 0,
+                freeze_file=freeze_file, registered=registry.all_facts, trust=TRUST,
             )
         )  # fmt: skip
 
@@ -83,7 +114,7 @@ class World:
         self.stage.on_stats(
             PartitionStats(
                 partition=0, at_ms=self.now_ms, clock_s=self.core.clock_s, active_keys=self.core.active_keys(),
-                known_keys=self.core.known_keys,
+                known_keys=self.core.known_keys, active_registered_keys=self.core.active_registered_keys(),
             )
         )  # fmt: skip
         self.findings += len(findings)
@@ -104,7 +135,8 @@ class World:
 
     async def contain(self, command: Command) -> list[Outcome]:
         before = len(self.outbox.of(Topic.OUTCOMES))
-        await self.stage.on_record(command.to_bytes(), done=lambda: None)
+        record = sign(command, SIGNER, now_ms=self.now_ms).to_bytes()
+        await self.stage.on_record(record, done=lambda: None)
         await self.stage.drain()
         return self.outcomes()[before:]
 
@@ -115,19 +147,22 @@ class World:
         return [each for each in self.outbox.of(Topic.INCIDENTS) if isinstance(each, Incident)]
 
     async def cut(self) -> set[str]:
-        effects = {name: await self.provider.probe("disable", name) for name in NAMES}
+        effects = {name: await self.provider.probe("disable", name) for name in self.exist}
         return {name for name, effect in effects.items() if effect is not None and effect.state == "yes"}
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path / "FREEZE")
-
-
-async def test_a_million_forged_events_cut_no_more_than_the_cap_freeze_and_page_once(world: World) -> None:
+async def forge_a_million(world: World) -> None:
     for number in range(FRAMES):
         await world.take(forged(number))
     assert world.core.take_duplicates() == {"replay": 0, "retry": 0}  # every event counted
+    # Nothing is hidden from people: each key has its incident, and each that is not cut says why.
+    assert all(case is not None and case.incident is not None for case in world.cases.values())
+    assert set(NAMES) <= world.cases.keys()
+
+
+async def test_a_million_forged_events_cut_no_more_than_the_cap_freeze_and_page_once(tmp_path: Path) -> None:
+    world = World(tmp_path / "FREEZE", registered=NAMES)
+    await forge_a_million(world)
     cut, cap = await world.cut(), per_10min_cap(world.responses.caps, KEYS)
     confirmed = {each.key_id for each in world.outcomes() if each.state is StepState.CONFIRMED}
     refused = {each.rule for each in world.outcomes() if each.state is StepState.REFUSED}
@@ -178,3 +213,18 @@ async def test_a_trusted_token_in_the_wrong_hands_cuts_no_more_than_the_cap(tmp_
     assert {each.rule for each in world.outcomes() if each.state is StepState.REFUSED} == {"per_10min", "freeze"}
     assert world.stage.frozen()
     assert len(world.pages()) == 1
+
+
+async def test_a_million_forged_events_of_made_up_keys_raise_no_cap_and_do_not_hide_a_theft(tmp_path: Path) -> None:
+    """They cost the attacker nothing: no key of them exists, so neither may the caps of those that do be theirs."""
+    world = World(tmp_path / "FREEZE", exist=OWN, registered=OWN)
+    await world.take(used(OWN, at=0, at_s=0))
+    await forge_a_million(world)
+    asked_of = {key for _, key in world.provider.calls}
+    assert (await world.cut(), len(asked_of)) == (set(), 5)  # the plain number; 2 % of all keys seen would be 21
+    refused = {each.rule for each in world.outcomes() if each.state is StepState.REFUSED}
+    assert refused == {"unknown_key", "per_10min"}
+    assert (world.stage.frozen(), world.pages()) == (False, [])
+    await world.take(used(OWN[:1], at=2 * EVENTS, at_s=SECONDS + 1, cost_usd=100.0))
+    await world.take(used(OWN, at=3 * EVENTS, at_s=SECONDS + 10))
+    assert await world.cut() == {OWN[0]}

@@ -128,5 +128,5 @@ async def test_without_traffic_the_last_second_is_judged_and_everything_is_writt
         await worker.stage.tick(now_s=float(second), now_ms=T0)
     assert worker.acked == len(log) - 1
     stats = [record for record in outbox.of(Topic.STATS) if isinstance(record, PartitionStats)]
-    assert stats[-1].known_keys == 12
+    assert (stats[-1].known_keys, stats[-1].active_registered_keys) == (12, 0)  # nobody has registered any
     assert stats[-1].clock_s > T0 // 1000 + 16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
@@ -9,6 +10,8 @@ from containment.providers.base import Scope, StepSpec
 from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.config.responses import LadderConfig
 from schemas.records import Command, Finding, KeyFacts, Outcome, Record, Request, Step, StepState, stable_id
+from schemas.signing import Signer, private_key_from
+from streams.contain_gate import Trust
 from streams.decide_core import Decider
 from streams.outbox import Outbox
 from streams.topics import Topic
@@ -16,6 +19,8 @@ from streams.topics import Topic
 KEY = "fp1:0123456789abcdef0123456789abcdef"
 FACTS = KeyFacts(provider="memory", team="search", app="ranker", env="prod")
 T0 = 1_795_428_000_000
+SIGNER = Signer(private_key_from(b"d" * 32))
+TRUST = Trust(frozenset({SIGNER.public_key}))
 STEPS: dict[Step, bool] = {"throttle": True, "disable": True, "revoke": False}
 
 
@@ -25,11 +30,12 @@ def specs(steps: Mapping[Step, bool], **scopes: Scope) -> dict[Step, StepSpec]:
 
 
 class MemoryShards:
-    """A changelog in memory; `crash_after` writes it fails, as a process that dies does."""
+    """A changelog in memory; `crash_after` writes it fails, as one that dies does; `slow`: others run meanwhile."""
 
     def __init__(self) -> None:
         self.values: dict[bytes, bytes] = {}
         self.crash_after: int | None = None
+        self.slow = False
 
     def get(self, key: bytes) -> bytes | None:
         return self.values.get(key)
@@ -39,6 +45,8 @@ class MemoryShards:
             if self.crash_after == 0:
                 raise ConnectionError("the broker is gone")
             self.crash_after -= 1
+        for _ in range(3 if self.slow else 0):
+            await asyncio.sleep(0)
         self.values[key] = value
 
     async def load(self, partition: int) -> None:

@@ -1,10 +1,16 @@
-"""Ed25519 signatures over heads and archives. The one place that knows the library."""
+"""Ed25519 signatures over orders, heads and archives. The one place that knows the library. Pure."""
 
 from __future__ import annotations
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from pydantic import SecretStr
 
 
@@ -33,6 +39,12 @@ class Signer:
     def sign(self, data: bytes) -> str:
         """Hexadecimal; the same data always gives the same signature."""
         return self._key.sign(data).hex()
+
+
+def private_key_from(seed: bytes) -> SecretStr:
+    """The private key of 32 random bytes, in PEM form: what `openssl genpkey -algorithm ed25519` writes."""
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    return SecretStr(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
 
 
 def is_signed(data: bytes, *, signature: str, public_key: str) -> bool:

@@ -1,0 +1,1 @@
+"""Commands under injected faults: what becomes of each, in virtual time. `python -m benchmarks.containment_faults`."""
