@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from schemas.config.people import PeopleConfig, Role
 from schemas.records import PeoplesAction, Via
 
 RANKS: Final[tuple[Role, ...]] = ("viewer", "responder", "approver", "admin")
-NEEDED: Final[Mapping[PeoplesAction, Role]] = {
+Deed = PeoplesAction | Literal["hold", "unhold"]
+"""What roles are for: what people say of a key, and what keeps the evidence."""
+NEEDED: Final[Mapping[Deed, Role]] = {
     "acknowledge": "responder", "snooze": "responder", "expected": "responder", "resolve": "responder",
     "false_positive": "responder", "contain": "responder", "approve": "responder", "reject": "responder",
-    "restore": "responder", "freeze": "responder", "unfreeze": "approver",
+    "restore": "responder", "freeze": "responder", "unfreeze": "approver", "hold": "responder", "unhold": "approver",
 }  # fmt: skip
 """The least role for each action. Of `contain` and `approve` it is for steps that can be undone."""
 PROVED: Final[frozenset[Via]] = frozenset({"slack", "pagerduty"})
@@ -48,7 +50,7 @@ class People:
     def of_pagerduty(self, user_id: str) -> Person | None:
         return self._pagerduty.get(user_id)
 
-    def why_not(self, name: str, action: PeoplesAction, *, via: Via = "terminal", final: bool = False) -> str:
+    def why_not(self, name: str, action: Deed, *, via: Via = "terminal", final: bool = False) -> str:
         """Why this person's word does not count for this action; empty when it does.
 
         Args:
@@ -77,5 +79,5 @@ NOBODY: Final = People(PeopleConfig())
 """Nobody is named, so every word at a terminal counts."""
 
 
-def _words(action: PeoplesAction) -> str:
+def _words(action: Deed) -> str:
     return action.replace("_", " ")

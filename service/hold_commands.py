@@ -16,7 +16,7 @@ from service.errors import UserError
 from service.hold_answers import Standing
 from service.install import Install, wall_ms
 from service.query_commands import answer_of, ask
-from service.request_commands import person, send
+from service.request_commands import send, speaker
 from storage.holds import GRACE_MS
 from streams.topics import Topic
 
@@ -26,7 +26,8 @@ _ASK_EVERY_S: Final = 0.3
 
 def hold(config: Path, incident_id: str, *, reason: str, hours: float, by: str, wait_s: float, out: Console) -> None:
     """Place a hold, and say what it holds as soon as the archive has acted on it."""
-    install, by, why = Install.open(config), person(by), _reason(reason)
+    install, why = Install.open(config), _reason(reason)
+    by = speaker(install, by, "hold")
     incident = _incident(config, incident_id)
     hold_id = Hold.id_of(incident_id, by, why)
     before_ms = max((each.hold.at_ms for each in standings(install) if each.hold.hold_id == hold_id), default=0)
@@ -48,7 +49,8 @@ def hold(config: Path, incident_id: str, *, reason: str, hours: float, by: str, 
 
 def unhold(config: Path, target: str, *, reason: str, by: str, wait_s: float, out: Console) -> None:
     """Release one hold, named by itself or by its incident where that has but one."""
-    install, by, why = Install.open(config), person(by), _reason(reason)
+    install, why = Install.open(config), _reason(reason)
+    by = speaker(install, by, "unhold")
     found = _named(standings(install), target)
     # Newer than what it takes back, also where that was said on a machine whose clock is ahead.
     at_ms = max(wall_ms(), found.hold.at_ms + 1)

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from alerting.answered import SNOOZE_MAX_MS
 from containment.providers.base import StepSpec
-from schemas.records import KeyFacts, PeoplesAction, Record, Request, Step
+from controls.people import Deed
+from schemas.records import KeyFacts, Record, Request, Step
 from schemas.redact import looks_secret
 from service.backups import users_words
 from service.errors import UserError
@@ -71,7 +72,7 @@ def snooze(config: Path, key_id: str, span: str, *, reason: str, by: str, out: C
     say(config, key_id, "snooze", reason=reason, by=by, out=out, until_ms=until_ms)
 
 
-def speaker(install: Install, by: str, action: PeoplesAction, *, final: bool = False) -> str:
+def speaker(install: Install, by: str, action: Deed, *, final: bool = False) -> str:
     """Who asks: as given, else the login name. UserError where people.yaml does not let them (decide checks again)."""
     name = person(by)
     stop = install.people.why_not(name, action, final=final)

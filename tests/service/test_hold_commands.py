@@ -175,6 +175,15 @@ def test_a_hold_that_cannot_be_is_one_sentence(
     assert sentence in str(refused.value)
 
 
+def test_a_responder_may_hold_and_only_an_approver_may_release(config: Path, out: Console) -> None:
+    (config / "people.yaml").write_text("people: {rosa: {role: responder}, ada: {role: approver}}\n")
+    for by, sentence in (("rosa", "rosa is responder; unhold needs approver"), ("ada", "nothing runs in")):
+        with pytest.raises(UserError, match=sentence):
+            hold_commands.unhold(config, "hld_2", reason="settled", by=by, wait_s=0, out=out)
+    with pytest.raises(UserError, match="nothing runs in"):
+        hold_commands.hold(config, "inc_1", reason="matter 12", hours=24, by="rosa", wait_s=0, out=out)
+
+
 async def stolen(world: World, key_id: str) -> str:
     """The id of an incident that its use opens."""
     await world.produce(*uses(key_id, T0_MS, count=40, every_ms=100, cost_usd=0.5))
