@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -68,21 +68,39 @@ Name = Annotated[str, BeforeValidator(_text), Field(min_length=1, max_length=MAX
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS, strict=True)]
 
 
-class UsageEvent(BaseModel):
+class OfOneKey(BaseModel):
+    """What is sent to us about one key: unknown fields are ignored, `null` is absent, exactly one name is given."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key_id: Name | None = None
+    key: SecretStr | None = Field(default=None, repr=False, min_length=1, max_length=4096)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nulls_are_absent(cls, data: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+        if not isinstance(data, dict):
+            raise ValueError("expected an object")
+        return {name: value for name, value in data.items() if value is not None}
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        if (self.key_id is None) == (self.key is None):
+            raise ValueError("give exactly one of key_id and key")
+        return self
+
+
+class UsageEvent(OfOneKey):
     """One request by one key, or one provider bucket of `requests` > 1.
 
     Unknown fields are ignored; a wrong type or a negative count is refused with the field's name.
     Exactly one of `key_id` and `key` is given; `key` is a secret and is fingerprinted and dropped at the edge.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     event_id: Name
     ts: Annotated[int, BeforeValidator(parse_ts_ms)]
     provider: Name
     model: Name
-    key_id: Name | None = None
-    key: SecretStr | None = Field(default=None, repr=False, min_length=1, max_length=4096)
     endpoint: Text | None = None
     requests: Annotated[int, Field(ge=1, le=MAX_REQUESTS, strict=True)] = 1
     input_tokens: Tokens = 0
@@ -102,16 +120,3 @@ class UsageEvent(BaseModel):
     team: Text | None = None
     app: Text | None = None
     env: Text | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nulls_are_absent(cls, data: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-        if not isinstance(data, dict):
-            raise ValueError("expected an object")
-        return {name: value for name, value in data.items() if value is not None}
-
-    @model_validator(mode="after")
-    def _one_key(self) -> UsageEvent:
-        if (self.key_id is None) == (self.key is None):
-            raise ValueError("give exactly one of key_id and key")
-        return self

@@ -7,11 +7,11 @@ knows. So what is written as `key` anywhere in the body is taken out of every te
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 
-from schemas.event import Name, Text, parse_ts_ms
+from schemas.event import Name, OfOneKey, Text, parse_ts_ms
 from schemas.fingerprint import FINGERPRINT, Fingerprinter
 from schemas.records import Confidence, DeadReason, Leak
 from schemas.redact import looks_secret, redact
@@ -36,34 +36,18 @@ def _stripped(value: object) -> object:
     return value.strip() if isinstance(value, str) else value
 
 
-class LeakReport(BaseModel):
-    """One report. Unknown fields are ignored, `null` is absent, and exactly one of `key` and `key_id` is given."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class LeakReport(OfOneKey):
+    """One report."""
 
     key: Annotated[SecretStr, BeforeValidator(_stripped), Field(min_length=8, max_length=4096)] | None = Field(
         default=None, repr=False
     )
-    key_id: Name | None = None
     source: Name
     url: Annotated[str, BeforeValidator(_no_nul), Field(max_length=8192)] = ""
     found_at: Annotated[int | None, BeforeValidator(parse_ts_ms)] = None
     by: Text = ""
     type: Text = ""
     confidence: Confidence = "medium"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _nulls_are_absent(cls, data: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
-        if not isinstance(data, dict):
-            raise ValueError("expected an object")
-        return {name: value for name, value in data.items() if value is not None}
-
-    @model_validator(mode="after")
-    def _one_key(self) -> LeakReport:
-        if (self.key is None) == (self.key_id is None):
-            raise ValueError("give exactly one of key_id and key")
-        return self
 
     @property
     def secret(self) -> str | None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import SecretStr
 
 from containment.providers.base import Provider, StepsOf, StepSpec
+from containment.settings import Kinds, secret_of
 from schemas.config.wiring import ProviderConfig
 from schemas.records import Step
 
@@ -83,20 +84,14 @@ def build_provider(name: str, config: ProviderConfig, secret: SecretStr | None, 
             missing; in the user's words.
     """
     where = f"keyfuse.yaml, providers.{name}"
-    if config.kind not in KINDS:
-        raise ValueError(f"{where}: kind {config.kind!r} is not one of {', '.join(KINDS)}")
-    if config.kind in SELF_HOSTED and not config.base_url:
-        raise ValueError(f"{where}: base_url is missing; {config.kind} has no address of its own")
-    value = secret.get_secret_value().strip() if secret else ""  # files end with a line break
-    if not value and config.kind not in KEYLESS:
-        raise ValueError(f"{where}: the admin key is missing; set secret_env or secret_file")
+    given = secret_of(where, config, secret, Kinds(KINDS, SELF_HOSTED, KEYLESS), what="the admin key")
     module = _module(config.kind)
     try:
         if hasattr(module, "from_config"):
-            made: Provider = module.from_config(name, config, SecretStr(value), timeout_s=timeout_s)
+            made: Provider = module.from_config(name, config, given, timeout_s=timeout_s)
             return made
         adapter = getattr(module, _ADAPTERS[config.kind])
-        built: Provider = adapter(name, SecretStr(value), base_url=config.base_url, timeout_s=timeout_s)
+        built: Provider = adapter(name, given, base_url=config.base_url, timeout_s=timeout_s)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return built

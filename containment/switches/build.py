@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
+from containment.settings import Kinds, secret_of
 from containment.switches.base import Switch
 from schemas.config.wiring import SwitchConfig
 
@@ -27,16 +28,10 @@ def build_switch(name: str, config: SwitchConfig, secret: SecretStr | None, *, t
             missing; in the user's words.
     """
     where = f"keyfuse.yaml, switches.{name}"
-    if config.kind not in KINDS:
-        raise ValueError(f"{where}: kind {config.kind!r} is not one of {', '.join(KINDS)}")
-    if config.kind in SELF_HOSTED and not config.base_url:
-        raise ValueError(f"{where}: base_url is missing; {config.kind} has no address of its own")
-    value = secret.get_secret_value().strip() if secret else ""  # files end with a line break
-    if not value and config.kind not in KEYLESS:
-        raise ValueError(f"{where}: the secret is missing; set secret_env or secret_file")
+    given = secret_of(where, config, secret, Kinds(KINDS, SELF_HOSTED, KEYLESS), what="the secret")
     module: Any = import_module(f"containment.switches.{config.kind}")  # only when configured: clients are slow to load
     try:
-        made: Switch = module.from_config(name, config, SecretStr(value), timeout_s=timeout_s)
+        made: Switch = module.from_config(name, config, given, timeout_s=timeout_s)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return made
