@@ -162,7 +162,8 @@ def _awake(before: Incident, after: Incident, *, told_lost_usd: float) -> Incide
     if after.snoozed_until_ms is None:
         return after
     passed = told_lost_usd <= after.acceptable_loss_usd < after.lost_usd
-    if not passed and rank(after.severity) <= rank(before.severity):
+    leaked = bool(after.leaks) and not before.leaks
+    if not (passed or leaked) and rank(after.severity) <= rank(before.severity):
         return after
     return after.model_copy(update={"state": "open", "snoozed_until_ms": None})
 

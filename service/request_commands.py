@@ -12,9 +12,10 @@ from typing import Final, Literal, cast
 from rich.console import Console
 
 from alerting.answered import SNOOZE_MAX_MS
+from alerting.steps import pending
 from containment.providers.base import StepSpec
 from controls.people import Deed
-from schemas.records import KeyFacts, Record, Request, Step
+from schemas.records import Incident, KeyFacts, Record, Request, Step
 from schemas.redact import looks_secret
 from service.backups import users_words
 from service.errors import UserError
@@ -51,6 +52,8 @@ def say(
 ) -> None:
     """Tell the key's incident something."""
     install = Install.open(config)
+    if action in ("approve", "reject"):
+        _check_waiting(config, key_id)
     request = Request(
         request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=speaker(install, by, action), action=action, key_id=key_id,
         reason=reason, until_ms=until_ms, facts=known_facts(config, install, key_id),
@@ -58,6 +61,17 @@ def say(
     send(install, Topic.REQUESTS, (request.key_id, request))
     words = action.replace("_", " ")
     out.print(f"asked: {words} {key_id}; `keyfuse incidents` shows what became of it", markup=False)
+
+
+def _check_waiting(config: Path, key_id: str) -> None:
+    """UserError where it is known that nothing waits. When nobody can be asked a person is heard all the same."""
+    try:
+        rows = ask(config, "incidents", {"limit": 10_000})
+    except UserError:
+        return
+    newest = next((Incident.model_validate(row) for row in rows if row["key_id"] == key_id), None)
+    if newest is None or not pending(newest):
+        raise UserError(f"nothing waits for an approval for {key_id}; `keyfuse incidents` shows what does")
 
 
 def snooze(config: Path, key_id: str, span: str, *, reason: str, by: str, out: Console) -> None:

@@ -162,6 +162,13 @@ def _id(case: KeyCase) -> str:
     return case.incident.incident_id
 
 
+def test_a_report_ends_the_snooze_of_what_was_known_before() -> None:
+    opened = found(None, finding(severity="warning")).case
+    snoozed = on_request(opened, request("snooze", 60, until_ms=ms(6000)), at_ms=ms(60)).case
+    [told] = found(snoozed, leak(90)).incidents
+    assert (told.state, told.snoozed_until_ms) == ("open", None)
+
+
 def test_a_snoozed_report_wakes_people_with_its_own_words() -> None:
     opened = found(None, leak(0)).case
     snoozed = on_request(opened, request("snooze", 60, until_ms=ms(600)), at_ms=ms(60)).case

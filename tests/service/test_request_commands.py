@@ -162,6 +162,14 @@ def test_an_order_that_could_only_end_in_nothing_is_refused(config: Path, key_id
         request_commands.contain(config, key_id, step=step, reason="", by="ann", out=Console())
 
 
+@pytest.mark.parametrize("action", ["approve", "reject"])
+def test_where_nothing_waits_there_is_nothing_to_approve(config: Path, action: request_commands.Action) -> None:
+    (config / "keyfuse.yaml").write_text("")  # the embedded store, which is empty
+    migrate(config, out=Console(file=io.StringIO()))
+    with pytest.raises(UserError, match="nothing waits for an approval for key-1"):
+        request_commands.say(config, "key-1", action, reason="", by="ann", out=Console(file=io.StringIO()))
+
+
 def test_a_key_that_the_store_has_never_seen_is_a_slip(config: Path) -> None:
     (config / "keyfuse.yaml").write_text("")  # the embedded store, which is empty
     migrate(config, out=Console(quiet=True))
