@@ -34,7 +34,7 @@ class Doubted(NamedTuple):
 def sign(order: T, signer: Signer, *, now_ms: int) -> T:
     """The order as the contain stage believes it. What somebody else signed is signed anew."""
     said = order.model_copy(update={"signed_at_ms": now_ms, "signed_by": signer.public_key, "signature": ""})
-    return said.model_copy(update={"signature": signer.sign(canonical(said.model_dump(mode="json")))})
+    return said.model_copy(update={"signature": signer.sign(_said(said.to_bytes()))})
 
 
 def believe(value: bytes, *, public_keys: Collection[str]) -> Order | Doubted:

@@ -116,8 +116,8 @@ class Install:
     def signer(self) -> Signer | None:
         """Who signs heads of the audit and archives of incidents; None without a key in keyfuse.yaml."""
         evidence = self.folder.wiring.evidence
-        what = "signing key (evidence in keyfuse.yaml)"
-        return load_signer(evidence.signing_key_env, evidence.signing_key_file, environ=self.environ, what=what)
+        env, file = evidence.signing_key_env, evidence.signing_key_file
+        return load_signer(env, file, environ=self.environ, what="signing key", section="evidence")
 
     def order_signer(self, *, make: bool) -> Signer:
         """Who signs the orders to contain.
@@ -128,7 +128,7 @@ class Install:
         Raises:
             UserError: there is no key, or it is none.
         """
-        commands, what = self.folder.wiring.commands, "key that signs commands (commands in keyfuse.yaml)"
+        commands, what = self.folder.wiring.commands, "key that signs commands"
         env, file = commands.signing_key_env, commands.signing_key_file
         if not env and not file:
             file = str(self.data_dir / COMMANDS_KEY)
@@ -136,8 +136,8 @@ class Install:
                 create_signing_key(Path(file))
         if file and env not in self.environ and not Path(file).exists():
             words = f"{file} does not exist; `keyfuse init` makes one in a new data_dir, so does `openssl genpkey"
-            raise UserError(f"{what}: {words} -algorithm ed25519 -out {file}`")
-        signer = load_signer(env, file, environ=self.environ, what=what)
+            raise UserError(f"{what}: {words} -algorithm ed25519 -out {file}`; see commands in keyfuse.yaml")
+        signer = load_signer(env, file, environ=self.environ, what=what, section="commands")
         assert signer is not None  # noqa: S101 - one of the two is named
         return signer
 

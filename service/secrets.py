@@ -66,8 +66,8 @@ def create_signing_key(path: Path) -> bool:
     return _create(path, private_key_from(secrets.token_bytes(_SEED_BYTES)).get_secret_value())
 
 
-def load_signer(env: str, file: str, *, environ: Mapping[str, str], what: str) -> Signer | None:
-    """Who signs with the key that is there; None when neither is named.
+def load_signer(env: str, file: str, *, environ: Mapping[str, str], what: str, section: str) -> Signer | None:
+    """Who signs with the key that `section` of keyfuse.yaml names; None when it names none.
 
     Raises:
         UserError: the key cannot be read, or is no Ed25519 private key.
@@ -76,7 +76,7 @@ def load_signer(env: str, file: str, *, environ: Mapping[str, str], what: str) -
     try:
         return Signer(secret) if secret is not None else None
     except ValueError as error:
-        raise UserError(f"{what}: {error}") from error
+        raise UserError(f"{what}: {error}; see {section} in keyfuse.yaml") from error
 
 
 def _create(path: Path, text: str) -> bool:

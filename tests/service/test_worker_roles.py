@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.config import WiringConfig
-from schemas.config.wiring import IntakeConfig, KafkaConfig, ProviderConfig, StoreConfig, VaultConfig
+from schemas.config.wiring import IntakeConfig, KafkaConfig, ProviderConfig, StoreConfig, SwitchConfig, VaultConfig
 from service.config_tree import Folder
 from service.errors import UserError
 from service.install import Install
@@ -16,7 +16,7 @@ from service.worker import ROLES, Worker
 from storage.testing import fresh_dsn
 from tests.brokers import Broker
 
-ADMIN_KEYS = {"OPENAI_ADMIN", "VAULT_TOKEN_OF_CONTAIN"}
+ADMIN_KEYS = {"OPENAI_ADMIN", "VAULT_TOKEN_OF_CONTAIN", "SWITCH_SECRET"}
 
 
 class Watched(Mapping[str, str]):
@@ -48,6 +48,7 @@ def an_install(broker: Broker, prefix: str, directory: Path, environ: Mapping[st
     }
     wiring = WiringConfig(
         data_dir=str(directory), store=StoreConfig(dsn=fresh_dsn()), intake=IntakeConfig(port=0), providers=providers,
+        switches={"ours": SwitchConfig(kind="webhook", base_url="http://127.0.0.1:9", secret_env="SWITCH_SECRET")},
         kafka=KafkaConfig(bootstrap=broker.bootstrap, topic_prefix=prefix, partitions=1, session_timeout_s=2),
         vault=VaultConfig(address="http://127.0.0.1:9", token_env="VAULT_TOKEN_OF_CONTAIN"),
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from containment.backup import Backup
+from containment.backup import Backup, Begun
 from containment.orders import sign
 from containment.providers.errors import Reason, Refused
 from containment.providers.memory import Fault, MemoryProvider, unavailable
@@ -20,7 +20,7 @@ from schemas.records import AuditRow, Command, Mark, Outcome, Step, StepState
 from schemas.verdict import GateVerdict
 from streams.contain import ContainDeps, ContainStage
 from streams.metrics import Metrics
-from streams.switch_runs import Backups
+from streams.switch_runs import Backups, order_of
 from streams.topics import Topic
 from tests.streams.world import FACTS, KEY, SIGNER, T0, TRUST, MemoryOutbox, MemoryShards
 
@@ -476,3 +476,15 @@ class TestGates:
         world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"))] * 9)
         assert (await world.run(command())).state is StepState.IRREVOCABLE
         assert world.look()[2] == "deny False"
+
+
+async def test_a_switch_that_had_begun_goes_on_however_old_its_order_is(world: World) -> None:
+    order = command()
+    record = sign(order, SIGNER, now_ms=T0).to_bytes()
+    await world.stage._around._runs.save(KEY, Begun(backup=SPARE, order=order_of(order)))  # and the process died
+    world.stage, world.now_ms = world.new_stage(), T0 + 2 * 3_600_000
+    await world.stage.on_record(record, done=lambda: None)
+    await world.stage.drain()
+    [outcome] = [o for o in world.outbox.of(Topic.OUTCOMES) if isinstance(o, Outcome) and o.step == order.step]
+    assert outcome.state is StepState.CONFIRMED
+    assert world.at_the_cut == [LIVE]

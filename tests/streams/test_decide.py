@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 
 from containment.orders import believe
-from schemas.records import DeadLetter, DeadReason, Incident, Leak, PartitionStats, Request
+from controls.people import People
+from schemas.config import BudgetsConfig, PeopleConfig, ResponsesConfig
+from schemas.config.people import PersonConfig
+from schemas.records import AuditRow, DeadLetter, DeadReason, Incident, Leak, PartitionStats, Request
 from streams.decide import DecideStage
+from streams.decide_core import Decider
 from streams.metrics import Metrics
 from streams.topics import Topic
 from tests.streams.world import KEY, SIGNER, T0, TRUST, MemoryOutbox, MemoryShards, decider, finding
@@ -41,6 +45,21 @@ async def test_a_freeze_is_handed_on_to_the_contain_stage_signed(action: str) ->
     assert believe(order.to_bytes(), public_keys=TRUST.public_keys) == order
     assert (order.request_id, order.by, order.action, order.signed_at_ms) == ("r1", "ana", action, T0)
     assert not outbox.of(Topic.INCIDENTS)
+
+
+async def test_a_freeze_of_somebody_who_may_not_is_not_handed_on() -> None:
+    store, outbox = MemoryShards(), MemoryOutbox()
+    people = People(PeopleConfig(people={"vic": PersonConfig(role="viewer")}))
+    rules = Decider(ResponsesConfig(), BudgetsConfig(), lambda *_: {}, people)
+    decide = DecideStage(
+        decider=lambda: rules, store=store, outbox=outbox, metrics=Metrics(), signer=SIGNER, now_ms=lambda: T0
+    )
+    asked = Request(request_id="r1", at_ms=T0, by="vic", action="freeze", reason="drill")
+    await decide.on_record("keyfuse.requests", 0, 0, asked.to_bytes(), now_ms=T0)
+    assert outbox.of(Topic.COMMANDS) == []
+    [row] = outbox.of(Topic.AUDIT)
+    assert isinstance(row, AuditRow)
+    assert (row.actor, row.action, row.result) == ("vic", "freeze", "refused")
 
 
 async def test_a_crash_before_the_case_is_stored_repeats_the_same_effects() -> None:
