@@ -141,6 +141,13 @@ class Install:
         assert signer is not None  # noqa: S101 - one of the two is named
         return signer
 
+    def order_keys(self) -> frozenset[str]:
+        """The public keys that sign orders, as far as this machine knows; empty where it does not."""
+        try:
+            return frozenset(self.folder.wiring.commands.public_keys or [self.order_signer(make=False).public_key])
+        except UserError:
+            return frozenset()
+
     def trust(self, *, own: str) -> Trust:
         """Whose orders the contain stage believes; `own` is the key of decide in the same process, empty when alone.
 

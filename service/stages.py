@@ -95,7 +95,9 @@ async def record_archive(edges: Edges, store: Callable[[], Store]) -> RecordArch
     group = edges.group("archive-records")
     reader = consumer(edges.bootstrap, list(names), group, timing=edges.timing)
     await reader.start()
-    deps = replace(_archive_deps(edges, store, group), sealing=edges.install.sealing())
+    deps = replace(
+        _archive_deps(edges, store, group), sealing=edges.install.sealing(), order_keys=edges.install.order_keys()
+    )
     return RecordArchive(reader, names, deps)
 
 

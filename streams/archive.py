@@ -13,6 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from pydantic import ValidationError
 
+from containment.orders import Doubted, believe
 from schemas.evidence import Hold, KeyState, config_record
 from schemas.frame import decode_frame
 from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Mark, Outcome
@@ -63,6 +64,8 @@ class ArchiveDeps:
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
     sealing: Sealing = field(default_factory=Sealing)
+    order_keys: frozenset[str] = frozenset()
+    """Public keys that sign orders; empty: not known here, so every order is stored."""
 
 
 async def patiently(deps: ArchiveDeps, blocking: Callable[[], T]) -> T:
@@ -224,6 +227,8 @@ class RecordArchive:
             return []
         if topic is Topic.COMMANDS and b'"type":"request"' in record.value:
             return []  # a freeze: the contain stage writes its audit row
+        if topic is Topic.COMMANDS and self._is_forged(record.value):
+            return []  # a forged order has no place beside the true ones; the contain stage writes what it claimed
         try:
             table, row = record_row(_RECORDS[topic](record.value))
             if topic is Topic.AUDIT:
@@ -237,6 +242,11 @@ class RecordArchive:
             if topic is not Topic.DEAD:  # a bad dead letter would make another for ever
                 await self._deps.outbox.send(Topic.DEAD, [(record.topic, dead)])
             return []
+
+    def _is_forged(self, value: bytes) -> bool:
+        keys = self._deps.order_keys
+        order = believe(value, public_keys=keys) if keys else None
+        return isinstance(order, Doubted) and order.claim is not None
 
     async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
+from containment.orders import sign
 from schemas.audit_chain import problems
 from schemas.records import Record
 from storage.audit import heads, links
@@ -24,6 +25,7 @@ from streams.audit import CHAIN, AuditKeeper, Sealing, chain_of
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.topics import Topic
+from tests.alerting.world import command
 from tests.schemas.test_audit_chain import row
 from tests.storage.test_audit import SIGNER
 
@@ -91,7 +93,14 @@ class Shaky:
             raise Unreachable("the answer got lost")
 
 
-def archived(store: Any, *batches: list[Record], now_s: Any = lambda: 100.0, sealing: Sealing | None = None) -> Reader:
+def archived(
+    store: Any,
+    *batches: list[Record],
+    now_s: Any = lambda: 100.0,
+    sealing: Sealing | None = None,
+    topic: Topic = Topic.AUDIT,
+    order_keys: frozenset[str] = frozenset(),
+) -> Reader:
     """Runs an archive over the batches until they are in the store."""
 
     async def pause(_: float) -> None:
@@ -101,9 +110,9 @@ def archived(store: Any, *batches: list[Record], now_s: Any = lambda: 100.0, sea
     deps = ArchiveDeps(
         bootstrap="none", group="g", store=lambda: store, outbox=None, metrics=Metrics(),  # type: ignore[arg-type]
         progress=StageProgress("archive", 0.0), now_s=now_s, now_ms=lambda: 7000, sleep=pause,
-        sealing=sealing or Sealing(SIGNER, 300),
+        sealing=sealing or Sealing(SIGNER, 300), order_keys=order_keys,
     )  # fmt: skip
-    reader.archive = RecordArchive(reader, {TP.topic: Topic.AUDIT}, deps)
+    reader.archive = RecordArchive(reader, {TP.topic: topic}, deps)
     asyncio.run(reader.archive.run())
     return reader
 
@@ -151,3 +160,11 @@ def test_each_partition_is_a_chain_of_its_own(store: Store) -> None:
     assert [(one.chain, one.seq, one.row.audit_id) for one in links(store)] == [
         ("t:0", 1, "aud_2"), ("t:0", 2, "aud_4"), ("t:1", 1, "aud_1"), ("t:1", 2, "aud_3"),
     ]  # fmt: skip
+
+
+def test_a_forged_order_does_not_take_the_place_of_the_true_one(store: Store) -> None:
+    true = sign(command("disable"), SIGNER, now_ms=1)
+    forged = true.model_copy(update={"at_ms": true.at_ms + 1000, "step": "throttle"})
+    keys = frozenset({SIGNER.public_key})
+    archived(store, [true, forged], topic=Topic.COMMANDS, order_keys=keys)
+    assert store.connection.rows("SELECT step FROM commands FINAL") == [("disable",)]
