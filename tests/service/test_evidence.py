@@ -269,6 +269,8 @@ def test_an_archive_is_intact_and_the_same_bytes_each_time() -> None:
         ({"c.txt": b""}, "c.txt was put in: the manifest does not name it"),
         ({MANIFEST: json.dumps({"members": {}}).encode()}, "manifest.json is not what manifest.sig.json signs"),
         ({SIGNATURE: b"{}"}, "manifest.json is not what manifest.sig.json signs"),
+        ({SIGNATURE: b"[]"}, "manifest.json is not what manifest.sig.json signs"),
+        ({SIGNATURE: b"null"}, "manifest.json is not what manifest.sig.json signs"),
     ],
 )
 def test_what_is_done_to_an_archive_shows(changes: dict[str, bytes | None], words: str) -> None:
