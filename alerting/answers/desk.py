@@ -25,6 +25,10 @@ class Incidents(Protocol):
 
     def open(self) -> list[Incident]: ...
 
+    def complete(self) -> bool:
+        """Whether what there was at the start has been read: before, what is not found may be there all the same."""
+        ...
+
 
 class Said(NamedTuple):
     """One word of one person. Nothing in it is trusted but `via` and `who`, which a signature proved."""
