@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.records import StepState, rfc3339
@@ -411,7 +410,7 @@ async def test_a_worker_that_runs_is_asked_instead_of_the_store(
     folder = Folder(wiring=WiringConfig(data_dir=str(tmp_path)))
     install = Install(folder, tmp_path, environ={"KEYFUSE_INTAKE_TOKEN": "t"})
     app = create_app(
-        routers=(), health=Health(), metrics=Metrics(), monotonic_s=lambda: 0.0, token=SecretStr("t"),
+        routers=(), health=Health(), metrics=Metrics(), monotonic_s=lambda: 0.0, token=install.query_token(),
         answers=StoreAnswers(lambda: store),
     )  # fmt: skip
     server = LocalServer(app)
