@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from functools import partial
 from typing import Final, NamedTuple
 
 from aiokafka.errors import KafkaError
@@ -11,13 +12,14 @@ from fastapi import APIRouter
 
 from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
-from schemas.records import Incident, Record, Request
-from service.install import wall_ms
+from schemas.records import Incident, Record, Request, Step
+from service.install import Install, wall_ms
 from service.pagerduty_webhook import pagerduty_routes
 from service.slack_answers import slack_routes, slack_sockets
 from service.stages import Edges
 from storage.errors import StoreError
 from storage.store import Store
+from streams.decide_core import offers
 from streams.incident_view import LOOK_BACK_MS, IncidentView, follow_incidents
 from streams.orders import word_row
 from streams.topics import Topic
@@ -51,9 +53,15 @@ def open_desk(edges: Edges, store: Callable[[], Store] | None, stopping: Callabl
     desk = Desk(
         people=lambda: install.people, incidents=view, now_ms=wall_ms,
         send=lambda request: send(Topic.REQUESTS, request.key_id, request), refused=refused,
-        older=lambda incident_id: older(incident_id, view, store),
+        older=lambda incident_id: older(incident_id, view, store), for_good=partial(for_good, install),
     )  # fmt: skip
     return desk, follow
+
+
+def for_good(install: Install, incident: Incident, step: Step) -> bool:
+    """Whether the step cannot be undone for this key: a provider of your own may have such steps besides `revoke`."""
+    spec = offers(install.offered())(incident.key_id, incident.facts).get(step)
+    return step == "revoke" if spec is None else not spec.reversible
 
 
 class WaysBack(NamedTuple):

@@ -24,6 +24,7 @@ from service.config_tree import Folder
 from service.field_checks import Errors, Sources
 from service.field_checks import address as _address
 from service.field_checks import variable as _variable
+from service.people_checks import one_person_each
 from service.probe_checks import probes, probes_of_keys
 from service.yaml_source import Source
 from storage.dsn import parse_dsn
@@ -269,6 +270,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]]
     (("routes",), _routes),
     (("keys",), _keys),
     (("policies",), _policies),
+    (("people",), one_person_each),
     (("responses",), _responses),
     (("detectors",), _announced),
     (("policies",), _named_key_ids("policies", _ids_of_policies)),

@@ -60,7 +60,7 @@ def verify(data: bytes, check: Check) -> Verified:
             manifest = archive.read(MANIFEST)
             told = json.loads(manifest)
             wrong = list(_members(archive, names, told["members"]))
-            said = json.loads(archive.read(SIGNATURE)) if SIGNATURE in names else None
+            said = _signature(archive.read(SIGNATURE)) if SIGNATURE in names else None
     except _DAMAGED as error:
         raise ValueError("no archive of `keyfuse forensics`, or its manifest is damaged") from error
     public_key = ""
@@ -69,6 +69,12 @@ def verify(data: bytes, check: Check) -> Verified:
         if not check(manifest, str(said.get("signature", "")), public_key):
             wrong.insert(0, f"{MANIFEST} is not what {SIGNATURE} signs: it was changed")
     return Verified(tuple(wrong), len(told["members"]), public_key, told)
+
+
+def _signature(data: bytes) -> Mapping[str, Any]:
+    """What it says; empty for what is no signature, which then signs nothing."""
+    said = json.loads(data)
+    return said if isinstance(said, dict) else {}
 
 
 def _members(archive: zipfile.ZipFile, names: list[str], listed: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -98,6 +98,14 @@ class Install:
         assert token is not None  # noqa: S101 - the file is named
         return token
 
+    def query_token(self) -> SecretStr:
+        """Of the commands that ask a worker of this machine what is stored: who sends events must not read evidence."""
+        file = self.data_dir / "query-token"
+        create_pepper(file)
+        token = resolve("", str(file), environ=self.environ, what="query token")
+        assert token is not None  # noqa: S101 - the file is named
+        return token
+
     def leaks_token(self) -> SecretStr:
         """Of whoever reports leaks: their own, else the intake's."""
         env = self.folder.wiring.leaks.token_env

@@ -131,7 +131,7 @@ def answer_of(install: Install, what: Question, parameters: dict[str, Any]) -> A
 
 
 def _over_http(install: Install, running: Running, what: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
-    headers = {"authorization": f"Bearer {install.intake_token().get_secret_value()}"}
+    headers = {"authorization": f"Bearer {install.query_token().get_secret_value()}"}
     try:
         answer = httpx.get(f"{running.url}/v1/{what}", params=parameters, headers=headers, timeout=30)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:

@@ -37,7 +37,8 @@ def contain(config: Path, key_id: str, *, step: str, reason: str, by: str, out: 
     """Ask for a cut; the decide stage chooses the rung unless `step` names it."""
     install = Install.open(config)
     by, facts = speaker(install, by, "contain"), known_facts(config, install, key_id)
-    _check_step(install, key_id, facts, step)
+    if _check_step(install, key_id, facts, step):
+        speaker(install, by, "contain", final=True)
     request = Request(
         request_id=uuid.uuid4().hex, at_ms=wall_ms(), by=by, action="contain", key_id=key_id,
         step=cast("Step", step) if step else None, reason=reason, facts=facts,
@@ -130,18 +131,20 @@ def known_facts(config: Path, install: Install, key_id: str) -> KeyFacts | None:
     return KeyFacts.model_validate(fields)
 
 
-def _check_step(install: Install, key_id: str, facts: KeyFacts | None, step: str) -> None:
-    """The order would end in nothing otherwise, and nobody would be told."""
+def _check_step(install: Install, key_id: str, facts: KeyFacts | None, step: str) -> bool:
+    """Whether it cannot be undone. UserError where the order would end in nothing, and nobody would be told."""
     if step and step not in _STEPS:
         raise UserError(f"--step {step}: expected one of {', '.join(_STEPS)}")
     if facts is None:
-        return
+        return step == "revoke"
     offered = steps_for_people(install, key_id, facts)
     if step and step not in offered:
         raise UserError(f"--step {step}: {facts.provider} offers {', '.join(offered)} for {key_id}")
     if not step and peoples_step(offered) is None:
         ways = ", ".join(f"--step {name} (the whole {spec.scope})" for name, spec in offered.items())
         raise UserError(f"every step for {key_id} stops more than this key, so name it: {ways}")
+    asked = cast("Step", step) if step else peoples_step(offered)
+    return asked is not None and not offered[asked].reversible
 
 
 def steps_for_people(install: Install, key_id: str, facts: KeyFacts) -> Mapping[Step, StepSpec]:

@@ -55,6 +55,8 @@ def plan_words(install: Install, incident: Incident, incidents: Incidents) -> Pl
 
 def kill_list(install: Install, incidents: Incidents, wanted: KillWanted) -> KillList:
     """What would be cut. ValueError, in the user's words, when no keys are meant or nobody knows one of them."""
+    if any((wanted.team, wanted.app, wanted.env)) and not incidents.complete():
+        raise ValueError("the incidents of the last week are still being read: ask again in a moment, or name the keys")
     told = {incident.key_id: incident.facts for incident in incidents.open()}
     known = {**told, **install.registry.all_facts()}  # what is written is stronger than what was seen
     names = select(Wanted(*wanted), known, _TYPED)

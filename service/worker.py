@@ -246,7 +246,7 @@ class Worker:
         where = wiring.intake if routers else wiring.health
         app = create_app(
             routers=routers, health=self.health, metrics=self.metrics, monotonic_s=time.monotonic,
-            token=self.install.intake_token() if routers else None,
+            token=self.install.query_token() if routers else None,
             answers=StoreAnswers(self.store) if self.store else None,
         )  # fmt: skip
         server = LocalServer(app, host=where.host, port=where.port)

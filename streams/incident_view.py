@@ -55,6 +55,10 @@ class IncidentView:
         """What is not over, most recently changed first."""
         return [incident for incident in reversed(self._by_id.values()) if incident.state not in CLOSED]
 
+    def complete(self) -> bool:
+        """Whether what was there when it began to follow has been read."""
+        return self.filled.is_set()
+
     def _forget(self, incident_id: str) -> None:
         gone = self._by_id.pop(incident_id)
         if self._by_key.get(gone.key_id) == incident_id:

@@ -25,6 +25,10 @@ class Incidents(Protocol):
 
     def open(self) -> list[Incident]: ...
 
+    def complete(self) -> bool:
+        """Whether what there was at the start has been read: before, what is not found may be there all the same."""
+        ...
+
 
 class Said(NamedTuple):
     """One word of one person. Nothing in it is trusted but `via` and `who`, which a signature proved."""
@@ -56,6 +60,11 @@ async def nowhere(_: str) -> None:
     """There is nothing older."""
 
 
+def only_revoke(_: Incident, step: Step) -> bool:
+    """Where nobody says what else cannot be undone."""
+    return step == "revoke"
+
+
 async def unwritten(_request: Request, _why: str) -> None:
     """Nobody keeps what was refused."""
 
@@ -64,7 +73,7 @@ class Desk:
     """Takes what people say.
 
     `send` passes on what counts, `refused` keeps what does not, with the reason; they return when the broker has it.
-    They and `older` may raise Unavailable.
+    They and `older` may raise Unavailable. `for_good` says whether a step of the incident's key cannot be undone.
     """
 
     def __init__(
@@ -76,12 +85,14 @@ class Desk:
         now_ms: Callable[[], int],
         older: Older = nowhere,
         refused: Callable[[Request, str], Awaitable[None]] = unwritten,
+        for_good: Callable[[Incident, Step], bool] = only_revoke,
     ) -> None:
         self.people = people
         self.incidents = incidents
         self._send = send
         self._older = older
         self._refused = refused
+        self._for_good = for_good
         self._now_ms = now_ms
 
     async def find(self, incident_id: str) -> Incident | None:
@@ -93,7 +104,9 @@ class Desk:
         people = self.people()
         if said.person is None and people.enforced:  # an id from elsewhere is no name, even where it looks like one
             return f"{said.who} is not in people.yaml"
-        final = said.step == "revoke" if incident is None else is_final(incident, said)
+        final = said.step == "revoke"
+        if incident is not None:
+            final = is_final(incident, said) or (said.step is not None and self._for_good(incident, said.step))
         return people.why_not(_name(said), said.action, via=said.via, final=final)
 
     async def say(self, said: Said) -> Answer:

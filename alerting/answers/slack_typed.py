@@ -22,6 +22,7 @@ HELP: Final = (
     "`/keyfuse kill KEY…` or `team:x`, `app:y`, `env:z`: cut keys now, after a list and a typed word",
     "`/keyfuse help`: this",
 )
+_ALL: Final = "`keyfuse incidents` at a terminal"
 _FILTERS: Final = ("team", "app", "env")
 _KEYS_MOST: Final = 300
 _ONE: Final = "One key or one incident, as in `/keyfuse {} inc_…`."
@@ -97,8 +98,8 @@ def status_blocks(incidents: Incidents) -> list[Block]:
     """The open incidents, the worst first."""
     found = sorted(incidents.open(), key=lambda each: (-rank(each.severity), -each.lost_usd, each.incident_id))
     if not found:
-        return sections(["No incident is open."])
-    more = [f"… and {len(found) - SHOWN} more: `keyfuse incidents`"] if len(found) > SHOWN else []
+        return sections([f"No incident is open that has changed within a week; older ones: {_ALL}"])
+    more = [f"… and {len(found) - SHOWN} more: {_ALL}"] if len(found) > SHOWN else []
     head = f"*{counted(len(found), 'incident')} open*"
     return sections([head, *(f"• {_line(incident)}" for incident in found[:SHOWN]), *more])
 

@@ -178,6 +178,8 @@ class SlackWork:
 
     async def _look(self, ask: Ask, place: Place) -> None:
         if not ask.about:
+            if not self._desk.incidents.complete():
+                raise Unavailable("the incidents of the last week are still being read")
             blocks = status_blocks(self._desk.incidents)
         else:
             incident = find(self._desk.incidents, ask.about) or await self._desk.find(ask.about)

@@ -13,7 +13,7 @@ _GOING: Final = frozenset({StepState.IN_FLIGHT, StepState.CONFIRMED})
 
 
 def why_over(incident: Incident, said: Said) -> str:
-    """Why the word comes too late; empty while it does not. It is asked before rights are: it tells no more."""
+    """Why the word comes too late; empty while it does not. Rights are asked first: a stranger learns no more."""
     if said.action == "restore":
         return "" if can_be_restored(incident) else "nothing is in force that could be undone"
     over = incident.state == "false_positive" if said.action == "false_positive" else incident.state in CLOSED
@@ -23,6 +23,8 @@ def why_over(incident: Incident, said: Said) -> str:
         return _not_waiting(incident, said)
     if said.action == "acknowledge" and incident.state != "open":
         return f"the incident is already {_state(incident)}"
+    if said.action == "snooze" and incident.state == "contained":
+        return f"the incident is {_state(incident)}, there is nothing to snooze"
     return _already(incident, said.step) if said.action == "contain" else ""
 
 

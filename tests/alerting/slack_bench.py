@@ -46,6 +46,7 @@ class Known:
 
     def __init__(self, *incidents: Incident) -> None:
         self.all = {one.incident_id: one for one in incidents}
+        self.whole = True
 
     def get(self, incident_id: str) -> Incident | None:
         return self.all.get(incident_id)
@@ -55,6 +56,9 @@ class Known:
 
     def open(self) -> list[Incident]:
         return [one for one in self.all.values() if one.state not in CLOSED]
+
+    def complete(self) -> bool:
+        return self.whole
 
 
 @dataclass

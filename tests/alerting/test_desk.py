@@ -32,6 +32,9 @@ class OneIncident:
     def open(self) -> list[Incident]:
         return [self._known]
 
+    def complete(self) -> bool:
+        return True
+
 
 def waiting(step: str, *, reversible: bool) -> Incident:
     asked = IncidentStep.model_validate(
@@ -101,6 +104,24 @@ async def test_who_may_not_is_told_why_and_nothing_is_sent(said: Said, words: st
 )
 def test_what_waits_says_whether_it_is_for_good(known: Incident, step: str | None, final: bool) -> None:
     assert is_final(known, click(ADA, "contain", step=step)) == final
+
+
+@pytest.mark.parametrize(("step", "sent_on"), [("disable", []), ("throttle", ["throttle"])])
+async def test_a_step_of_the_providers_own_that_cannot_be_undone_needs_an_approver(
+    step: str, sent_on: list[str]
+) -> None:
+    sent: list[Request] = []
+
+    async def send(request: Request) -> None:
+        sent.append(request)
+
+    desk = Desk(
+        people=lambda: TEAM, incidents=OneIncident(incident()), send=send, now_ms=lambda: 1234,
+        for_good=lambda _, asked: asked == "disable",
+    )  # fmt: skip
+    answer = await desk.say(click(ROSA, "contain", step=step))
+    assert ([request.step for request in sent], answer.taken) == (sent_on, bool(sent_on))
+    assert "for good needs approver" in answer.words or sent_on
 
 
 async def test_what_is_refused_is_kept_with_its_reason() -> None:

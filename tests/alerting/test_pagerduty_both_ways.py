@@ -66,6 +66,9 @@ class Both:
     def open(self) -> list[Incident]:
         return [self.ours]
 
+    def complete(self) -> bool:
+        return True
+
     async def _take(self, request: Request) -> None:
         if request.incident_id == self.ours.incident_id:  # the decide stage heeds no word about an older one
             self.apply(on_request(self._case, request, at_ms=request.at_ms))

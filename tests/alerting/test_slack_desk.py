@@ -69,6 +69,7 @@ async def test_who_may_not_is_told_so_alone_and_nothing_is_sent(
     [
         ({}, {"state": "acknowledged", "by": "ada"}, "acknowledge", "already acknowledged (the latest word is by ada)"),
         ({}, {"state": "resolved"}, "snooze", "the incident is over: resolved"),
+        ({}, {"state": "contained"}, "snooze", "the incident is contained, there is nothing to snooze"),
         ({}, {"state": "false_positive"}, "false_positive", "the incident is over: false positive"),
         ({"steps": WAITS}, {"steps": (shown_step("revoke"),)}, "approve", "revoke for good is already confirmed"),
         ({"steps": WAITS}, {}, "reject", "nothing waits for an approval any more"),

@@ -80,7 +80,15 @@ def test_status_shows_the_ten_worst_that_are_open() -> None:
     assert "… and 2 more" in text
     assert "inc_over" not in text
     assert "inc_info" not in text
-    assert "No incident is open." in str(status_blocks(Known()))
+    assert "No incident is open that has changed within a week" in str(status_blocks(Known()))
+
+
+async def test_status_does_not_say_that_nothing_is_open_before_it_has_been_read() -> None:
+    async with bench() as one:
+        one.incidents.all.clear()
+        one.incidents.whole = False
+        await one.take(one.fake.slash("U0VERA", "status"))
+        assert one.told().startswith("Not taken: the incidents of the last week are still being read.")
 
 
 def test_explain_says_why_with_scores_and_evidence() -> None:

@@ -205,7 +205,7 @@ async def test_a_worker_starts_while_the_store_is_away_and_archives_when_it_come
             async with running(broker, prefix, tmp_path, keys=[STOLEN], dsn=dsn) as world:
                 await steal(world)
                 await until(lambda: state_of(world) == "contained", "the key is cut without a store")
-                asked = await world.http.get("/v1/keys")
+                asked = await world.stored("/v1/keys")
                 assert (asked.status_code, "does not answer" in asked.json()["detail"]) == (503, True)
                 waiting = (await world.http.get("/healthz")).json()["stages"]["archive"]["waiting"]
                 assert "does not answer" in waiting
@@ -216,7 +216,7 @@ async def test_a_worker_starts_while_the_store_is_away_and_archives_when_it_come
 
 
 async def _answers(world: World) -> bool:
-    return (await world.http.get("/v1/keys")).status_code == httpx.codes.OK
+    return (await world.stored("/v1/keys")).status_code == httpx.codes.OK
 
 
 async def until_archived(world: World, count: int) -> None:

@@ -92,6 +92,11 @@ class World:
         """A person's word, as the command line sends it."""
         await Outbox(self.sender, self.worker.install.topics).send(Topic.REQUESTS, [(request.key_id, request)])
 
+    async def stored(self, path: str) -> httpx.Response:
+        """What the commands of this machine ask the worker."""
+        token = self.worker.install.query_token().get_secret_value()
+        return await self.http.get(path, headers={"authorization": f"Bearer {token}"})
+
     async def post(self, content: bytes, **headers: str) -> httpx.Response:
         return await self.http.post("/v1/events", content=content, headers=headers)
 

@@ -11,10 +11,10 @@ from typing import Any, cast
 import pytest
 
 from alerting.answers.errors import Unavailable
-from schemas.config import RoutesConfig
+from schemas.config import RoutesConfig, WiringConfig
 from schemas.config.routes import ChannelConfig, PagerDutyConfig
-from schemas.records import Incident
-from service.answers import older, ways_back
+from schemas.records import Incident, Step
+from service.answers import for_good, older, ways_back
 from service.config_tree import Folder
 from service.install import Install
 from service.pagerduty_webhook import webhook_secrets
@@ -24,7 +24,7 @@ from storage.errors import Unreachable
 from storage.store import Store
 from streams.incident_view import IncidentView
 from streams.metrics import Metrics
-from tests.alerting.world import incident
+from tests.alerting.world import FACTS, incident
 
 KNOWN, OLD = incident(incident_id="inc_known"), incident(incident_id="inc_old")
 
@@ -107,6 +107,21 @@ async def test_a_worker_listens_only_where_routes_yaml_asks_for_it(
     edges = SimpleNamespace(install=Install(folder, tmp_path, environ={"PD_HOOK": "s3cret"}), metrics=Metrics())
     ways = ways_back(cast(Edges, edges), None, roles, lambda: True)
     assert (list(ways.loops), len(ways.routers)) == (loops, routers)
+
+
+@pytest.mark.parametrize(
+    ("provider", "step", "final"),
+    [("ours", "disable", True), ("ours", "block", False), ("ours", "revoke", True), ("elsewhere", "disable", False)],
+)
+def test_what_cannot_be_undone_is_asked_of_the_keys_provider(
+    provider: str, step: Step, final: bool, tmp_path: Path
+) -> None:
+    steps = {"disable": {"reversible": False, "breaks": "all"}, "block": {"reversible": True, "breaks": "all"}}
+    wiring = WiringConfig.model_validate(
+        {"providers": {"ours": {"kind": "webhook", "base_url": "https://ours.example", "steps": steps}}}
+    )
+    known = incident(facts=FACTS.model_copy(update={"provider": provider}))
+    assert for_good(Install(Folder(wiring=wiring), tmp_path, environ={}), known, step) == final
 
 
 def test_a_webhook_secret_that_is_named_and_not_there_is_said_so(tmp_path: Path) -> None:

@@ -465,6 +465,11 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "responses.yaml:2 retry.wait_initial_s: 60 -> at most retry.wait_max_s, which is 30",
     ),
     (
+        "two people who are one in Slack",
+        {"people": "people:\n  ada: {role: approver, slack: U0ADA}\n  vera: {role: viewer, slack: U0ADA}\n"},
+        'people.yaml:3 people.vera.slack: "U0ADA" -> an id of vera alone: ada has this one',
+    ),
+    (
         "trust in a token that everybody who sends events has",
         {"keyfuse": "leaks: {trusted: true}\n"},
         "keyfuse.yaml:1 leaks.trusted: true without it -> leaks.token_env, a token of their own",

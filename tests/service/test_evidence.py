@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
 
 from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.records import StepState, rfc3339
@@ -269,6 +268,8 @@ def test_an_archive_is_intact_and_the_same_bytes_each_time() -> None:
         ({"c.txt": b""}, "c.txt was put in: the manifest does not name it"),
         ({MANIFEST: json.dumps({"members": {}}).encode()}, "manifest.json is not what manifest.sig.json signs"),
         ({SIGNATURE: b"{}"}, "manifest.json is not what manifest.sig.json signs"),
+        ({SIGNATURE: b"[]"}, "manifest.json is not what manifest.sig.json signs"),
+        ({SIGNATURE: b"null"}, "manifest.json is not what manifest.sig.json signs"),
     ],
 )
 def test_what_is_done_to_an_archive_shows(changes: dict[str, bytes | None], words: str) -> None:
@@ -409,7 +410,7 @@ async def test_a_worker_that_runs_is_asked_instead_of_the_store(
     folder = Folder(wiring=WiringConfig(data_dir=str(tmp_path)))
     install = Install(folder, tmp_path, environ={"KEYFUSE_INTAKE_TOKEN": "t"})
     app = create_app(
-        routers=(), health=Health(), metrics=Metrics(), monotonic_s=lambda: 0.0, token=SecretStr("t"),
+        routers=(), health=Health(), metrics=Metrics(), monotonic_s=lambda: 0.0, token=install.query_token(),
         answers=StoreAnswers(lambda: store),
     )  # fmt: skip
     server = LocalServer(app)

@@ -222,12 +222,14 @@ async def test_a_person_holds_and_releases_through_a_running_worker(
             )
         )  # fmt: skip
         assert "held: 41 events of key_held" in told.getvalue()
-        [found] = [Standing.model_validate(row) for row in (await world.http.get("/v1/holds")).json()]
+        [found] = [Standing.model_validate(row) for row in (await world.stored("/v1/holds")).json()]
         assert (found.hold.by, found.events, found.until_ms) == ("ann", 41, None)
+        as_a_producer = await world.http.get("/v1/holds")
+        assert as_a_producer.status_code == 401
 
         await world.produce(*uses("key_held", T0_MS + 61_000, count=5))
         await until_stored(world, "key_held", 46)
-        [later] = [Standing.model_validate(row) for row in (await world.http.get("/v1/holds")).json()]
+        [later] = [Standing.model_validate(row) for row in (await world.stored("/v1/holds")).json()]
         assert later.events == 46
 
         await asyncio.to_thread(

@@ -34,6 +34,14 @@ def test_the_intake_token_is_made_once_private_and_kept(tmp_path: Path) -> None:
     assert (tmp_path / "intake-token").stat().st_mode & 0o077 == 0
 
 
+def test_who_sends_events_cannot_ask_what_is_stored(tmp_path: Path) -> None:
+    token = an_install(tmp_path).query_token().get_secret_value()
+    assert len(token) >= 32
+    assert an_install(tmp_path).query_token().get_secret_value() == token
+    assert token != an_install(tmp_path).intake_token().get_secret_value()
+    assert (tmp_path / "query-token").stat().st_mode & 0o077 == 0
+
+
 def test_a_token_in_the_environment_goes_first(tmp_path: Path) -> None:
     install = an_install(tmp_path, environ={"TOKEN": "given"}, intake=IntakeConfig(token_env="TOKEN"))
     assert install.intake_token().get_secret_value() == "given"

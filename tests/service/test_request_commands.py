@@ -127,6 +127,20 @@ def test_who_may_not_say_it_is_told_so_at_once(
         request_commands.say(config, "key-1", action, reason="", by=by, out=Console(file=io.StringIO()))
 
 
+@pytest.mark.parametrize(
+    ("by", "proof", "words"),
+    [
+        ("rosa", "false", "rosa is responder; contain for good needs approver"),
+        ("ada", "true", "contain for good counts only in Slack"),
+    ],
+)
+def test_who_may_not_order_it_for_good_is_told_so_at_once(config: Path, by: str, proof: str, words: str) -> None:
+    people = f"people: {{rosa: {{role: responder}}, ada: {{role: approver}}}}\nfinal_needs_proof: {proof}\n"
+    (config / "people.yaml").write_text(people)
+    with pytest.raises(UserError, match=words):
+        request_commands.contain(config, "key-1", step="revoke", reason="", by=by, out=Console(file=io.StringIO()))
+
+
 async def test_a_person_is_heard_even_when_nobody_can_say_what_the_key_is(ask: Ask) -> None:
     _, request, _ = await ask(
         lambda config, out: request_commands.contain(config, "key-9", step="", reason="", by="ann", out=out),

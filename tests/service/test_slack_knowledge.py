@@ -100,6 +100,14 @@ def test_kill_knows_keys_of_open_incidents_too(install: Install) -> None:
     assert len(kill_list(install, Known(seen), KillWanted(team="pop-up")).orders) == 1
 
 
+def test_kill_by_a_filter_waits_until_the_open_incidents_are_known(install: Install) -> None:
+    filling = Known()
+    filling.whole = False
+    with pytest.raises(ValueError, match="still being read: ask again in a moment, or name the keys"):
+        kill_list(install, filling, KillWanted(team="search"))
+    assert len(kill_list(install, filling, KillWanted(("key-3",))).orders) == 1
+
+
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [

@@ -52,6 +52,13 @@ def test_it_is_bounded_and_forgets_what_changed_least_recently() -> None:
     assert view.of_key("key_b") is None
 
 
+def test_it_is_complete_once_what_was_there_has_been_read() -> None:
+    view = seen(version("a", 1))
+    assert not view.complete()
+    view.filled.set()
+    assert view.complete()
+
+
 def test_what_is_no_incident_changes_nothing() -> None:
     view = seen(version("a", 1))
     assert not view.take(b"not an incident")
