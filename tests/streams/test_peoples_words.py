@@ -128,6 +128,17 @@ def test_a_button_of_an_old_incident_does_nothing_to_the_new_one() -> None:
         assert "that incident is over" in decision.audit[0].detail["why"]
 
 
+@pytest.mark.parametrize("action", ["restore", "false_positive", "expected", "snooze", "approve", "reject"])
+def test_a_word_on_a_key_of_which_only_a_forged_order_spoke_does_not_stop_the_stage(action: str) -> None:
+    rules = decider()
+    order = rules.finding(None, finding(0, family="policy")).commands[0]
+    forged = outcome(order, StepState.REFUSED).model_copy(update={"rule": "bad_signature"})
+    left = rules.outcome(None, forged, at_ms=T0)
+    decision = rules.request(left.case, request(action))
+    assert decision.commands == ()
+    assert [row.result for row in decision.audit] == ["no_effect"]
+
+
 def test_what_does_not_wait_cannot_be_approved() -> None:
     rules = decider("auto")
     first = rules.finding(None, finding(0, family="velocity"))
