@@ -138,7 +138,8 @@ class ContainStage:
     def _is_known(self, order: Order) -> bool:
         if isinstance(order, Request):
             return self._limits.has_heard(order)
-        return self._last_word(_order(order)) is not None or self._has_begun(_order(order))
+        ended = self._last_word(_order(order)) is not None
+        return ended or self._has_begun(_order(order)) or self._around.begun_for(order)
 
     def _looks_first(self, command: Command) -> bool:
         return self._has_begun(_order(command)) and command.facts.provider in self._deps.providers

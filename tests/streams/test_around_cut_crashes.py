@@ -180,3 +180,19 @@ async def test_a_freeze_while_nobody_was_there_leaves_no_switch_half_done(moment
     else:
         assert (outcome.rule, world.level(KEY)) in {("freeze", "active"), ("freeze_file", "active")}
         assert world.look()[:2] == AS_BEFORE[:2]
+
+
+@pytest.mark.parametrize("moment", range(0, 60, 4))
+async def test_an_outage_longer_than_orders_live_leaves_no_switch_half_done(moment: int, tmp_path: Path) -> None:
+    world = Mortal(tmp_path / "FREEZE", [moment])
+
+    def two_hours_pass() -> None:
+        world.now_ms += 7_200_000
+
+    world.on_death = two_hours_pass
+    outcome = await world.to_the_end(command())
+    if outcome.state is StepState.CONFIRMED:
+        assert (world.look(), world.level(KEY)) == (LIVE, "disable")
+    else:
+        assert (outcome.rule, world.level(KEY)) == ("expired", "active")
+        assert world.look() == AS_BEFORE
