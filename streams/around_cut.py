@@ -35,6 +35,10 @@ class AroundCut:
         """Whether a switch was begun for this very order: it was let through then, and is not judged again."""
         return self._runs.begun(command.key_id).order == order_of(command)
 
+    def told_for(self, command: Command) -> bool:
+        """Whether gates were told for this very order: that has to be taken back if it ends in nothing."""
+        return self._deps.store.get(_told_key(command)) == order_of(command).encode()
+
     def with_outlook(self, command: Command, outcome: Outcome) -> Outcome:
         """Whoever reads what would be done, or approves it, reads about the backup too."""
         backup = self._deps.backups.of(command.key_id) if command.step in CUTS else None
@@ -52,13 +56,14 @@ class AroundCut:
             command: What is ordered.
             step: Carries it out at the provider.
             cuts: The steps confirmed on the key before.
-            under_way: A run before a restart has begun with the step itself, so what comes before it is decided.
+            under_way: What comes before the step is decided: a run before a restart has begun with it, or it is barred.
         """
         was_done = self._runs.begun(command.key_id).done
         refused = await self._switch(command, cuts) if command.step in CUTS and not under_way else None
         if refused is None and command.step in RUNGS:
             begun = self._runs.begun(command.key_id)
             use = begun.backup if begun.live else ""
+            await self._deps.store.put(0, _told_key(command), order_of(command).encode())
             await self._notices.tell_gates(command, {*cuts, command.step}, use_instead=use)
             if begun.done and not was_done:
                 await self._deps.sleep(self._deps.responses().backup.head_start_s)
@@ -187,6 +192,11 @@ class AroundCut:
 def _is_cut(cuts: Mapping[Step, object]) -> bool:
     """Whether one of the confirmed steps makes the key refused."""
     return any(step in CUTS for step in cuts)
+
+
+def _told_key(command: Command) -> bytes:
+    """The order for which gates were told last; written before they are."""
+    return f"gates:{command.key_id}".encode()
 
 
 def _told_words(backup: Backup) -> str:

@@ -139,10 +139,13 @@ class ContainStage:
         if isinstance(order, Request):
             return self._limits.has_heard(order)
         ended = self._last_word(_order(order)) is not None
-        return ended or self._has_begun(_order(order)) or self._around.begun_for(order)
+        return ended or self._may_show(order) or self._around.begun_for(order)
 
     def _looks_first(self, command: Command) -> bool:
-        return self._has_begun(_order(command)) and command.facts.provider in self._deps.providers
+        return self._may_show(command) and command.facts.provider in self._deps.providers
+
+    def _may_show(self, command: Command) -> bool:
+        return self._has_begun(_order(command)) or self._around.told_for(command)
 
     def _switches(self, command: Command) -> bool:
         """A switch to the backup was begun for this very order: it was let through then, and is not judged again."""
@@ -186,7 +189,7 @@ class ContainStage:
         deps, pre_key = self._deps, _pre_key(_order(command))
         if command.step == "restore" and not self._has_begun(_order(command)):
             await self._write(pre_key, self._read(_cuts_key(command)))  # a second run has the same to undo
-        saved, under_way = self._read(pre_key), self._has_begun(_order(command))
+        saved, under_way = self._read(pre_key), barred is not None or self._has_begun(_order(command))
         step = partial(
             execute, command, deps.providers[command.facts.provider],
             pre_state=saved or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,

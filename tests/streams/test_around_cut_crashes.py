@@ -196,3 +196,18 @@ async def test_an_outage_longer_than_orders_live_leaves_no_switch_half_done(mome
     else:
         assert (outcome.rule, world.level(KEY)) == ("expired", "active")
         assert world.look() == AS_BEFORE
+
+
+@pytest.mark.parametrize("backed", [False, True])
+@pytest.mark.parametrize("moment", range(0, 60, 3))
+async def test_gates_do_not_deny_a_key_whose_cut_a_freeze_forbids_after_a_restart(
+    moment: int, tmp_path: Path, *, backed: bool
+) -> None:
+    world = Mortal(tmp_path / "FREEZE", [moment])
+    if not backed:
+        world.backups.clear()
+    world.on_death = lambda: world.freeze_file.write_text("x")
+    outcome = await world.to_the_end(command())
+    verdict = world.verdict()
+    denied = verdict is not None and verdict.state == "deny"
+    assert denied == (outcome.state is StepState.CONFIRMED)

@@ -110,7 +110,7 @@ class TestOldRecords:
 
     async def test_an_order_that_has_begun_goes_on_to_its_end_however_old_it_is(self, world: World) -> None:
         record = sign(command(), SIGNER, now_ms=T0).to_bytes()
-        world.store.crash_after = 2  # the ledger and the pre-state are stored, the outcome is not
+        world.store.crash_after = 3  # the ledger, that gates are told and the pre-state are stored, the outcome is not
         await world.read(record)
         assert await world.refused()
         world.store.crash_after, world.stage = None, world.new_stage()
