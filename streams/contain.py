@@ -114,9 +114,12 @@ class ContainStage:
             self._waiting[order].append(done)  # read again after a rebalance, while it runs
             return
         forgot = self._forgot
-        outcome = self._last_word(order)
-        if outcome is None and not self._switches(command):
-            outcome = await self._judge(command)
+        ended = self._last_word(order)
+        if ended is not None:
+            await self._conclude(order, ended)
+            done()
+            return
+        outcome = None if self._switches(command) else await self._judge(command)
         if forgot != self._forgot:
             return  # judged while the commands went to another owner, who judges it again
         # What has begun may be in effect: before it is called refused, it is looked at.

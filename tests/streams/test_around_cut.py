@@ -476,3 +476,22 @@ class TestGates:
         world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"))] * 9)
         assert (await world.run(command())).state is StepState.IRREVOCABLE
         assert world.look()[2] == "deny False"
+
+
+class TestCopies:
+    """Whoever can write to the topic can repeat what decide once signed."""
+
+    async def test_a_copy_of_a_restore_that_undid_nothing_lifts_no_deny(self, world: World) -> None:
+        world.backups.clear()
+        early = command("restore", by="ana")
+        assert (await world.run(early)).rule == "nothing_to_undo"
+        world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"))] * 9)
+        await world.run(command(at_s=9))
+        world.provider.faults.clear()
+        await world.run(early)
+        assert world.look()[2] == "deny False"
+
+    async def test_a_copy_is_answered_in_the_same_words(self, world: World) -> None:
+        order = command().model_copy(update={"mode": "observe"})
+        answers = [await world.run(order) for _ in range(3)]
+        assert len({answer.detail for answer in answers}) == 1
