@@ -55,7 +55,7 @@ class AroundCut:
         Args:
             command: What is ordered.
             step: Carries it out at the provider.
-            cuts: The steps confirmed on the key before.
+            cuts: The steps that hold on the key, as seen, or may hold because they failed: then with False.
             under_way: What comes before the step is decided: a run before a restart has begun with it, or it is barred.
         """
         was_done = self._runs.begun(command.key_id).done
@@ -75,7 +75,7 @@ class AroundCut:
         if command.step == "restore":
             nothing = outcome.rule == "nothing_to_undo"  # as far as is known: a cut that failed may hold all the same
             works = outcome.state is StepState.CONFIRMED or (nothing and await self._runs.works(command))
-            if works and "revoke" not in cuts:
+            if works and not cuts.get("revoke"):
                 await self._notices.tell_gates(command, ())
                 await self._send_back(command, begun)
         elif outcome.state is StepState.REFUSED:  # a freeze came in between: no cut, no switch
@@ -190,7 +190,7 @@ class AroundCut:
 
 
 def _is_cut(cuts: Mapping[Step, object]) -> bool:
-    """Whether one of the confirmed steps makes the key refused."""
+    """Whether one of the steps makes the key refused, or may."""
     return any(step in CUTS for step in cuts)
 
 

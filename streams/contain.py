@@ -211,9 +211,11 @@ class ContainStage:
         """What a restore has to undo, and which key is to be left alone for a while."""
         if outcome.state is StepState.IRREVOCABLE:
             await self._limits.failed(command.key_id)
-        if outcome.state is StepState.CONFIRMED:
-            known = {} if command.step == "restore" else self._read(_confirmed_key(command)) | {command.step: True}
-            await self._write(_confirmed_key(command), known)
+        if command.step == "restore" and (outcome.state is StepState.CONFIRMED or outcome.rule == "nothing_to_undo"):
+            await self._write(_confirmed_key(command), {})
+        elif command.step != "restore" and outcome.state in (StepState.CONFIRMED, StepState.IRREVOCABLE):
+            known, seen = self._read(_confirmed_key(command)), outcome.state is StepState.CONFIRMED
+            await self._write(_confirmed_key(command), known | {command.step: seen or known.get(command.step, False)})
         if command.step == "restore":
             if outcome.state is StepState.CONFIRMED:
                 await self._write(_cuts_key(command), {})
@@ -262,5 +264,5 @@ def _cuts_key(command: Command) -> bytes:
 
 
 def _confirmed_key(command: Command) -> bytes:
-    """Of the steps that were seen in effect on a key: what gates and users are told goes by these."""
+    """Whether each step on a key was seen in effect; false: it failed, and may be. Gates and users go by this."""
     return f"confirmed:{command.key_id}".encode()

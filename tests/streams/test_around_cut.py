@@ -477,6 +477,35 @@ class TestGates:
         assert (await world.run(command())).state is StepState.IRREVOCABLE
         assert world.look()[2] == "deny False"
 
+    @pytest.mark.parametrize("softer", [True, False])
+    async def test_and_a_later_step_does_not_lift_that_deny(self, world: World, *, softer: bool) -> None:
+        world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"), on="change")] * 9)
+        world.provider._level[SPARE] = "active"
+        assert (await world.run(command())).state is StepState.IRREVOCABLE
+        assert world.look() == LIVE
+        world.provider.faults.clear()
+        if softer:
+            await world.run(command("throttle", at_s=9, by="ana"))
+        else:
+            world.now_ms += 3_600_000
+            world.freeze_at(f"snapshot {KEY}")
+            assert (await world.run(command("disable", at_s=3600))).rule == "freeze"
+        assert world.look() == LIVE
+        await world.run(command("restore", at_s=4000, by="ana"))
+        assert world.look()[1:] == (OLD, "allow False")
+        await world.run(command("throttle", at_s=5000, by="ana"))
+        assert world.look()[2] == "throttle False"
+
+    async def test_a_restore_with_nothing_to_undo_ends_it_where_the_key_works(self, world: World) -> None:
+        world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"))] * 2)
+        world.backups.clear()
+        assert (await world.run(command())).state is StepState.IRREVOCABLE
+        world.provider.faults.clear()
+        await world.run(command("restore", at_s=9, by="ana"))
+        assert world.look()[2] == "allow False"
+        await world.run(command("throttle", at_s=19, by="ana"))
+        assert world.look()[2] == "throttle False"
+
 
 class TestCopies:
     """Whoever can write to the topic can repeat what decide once signed."""
