@@ -157,6 +157,9 @@ class AroundCut:
         if _is_cut(cuts) or not (frozen or self._waits(command)):
             words = f"{failed.words}. The key is cut all the same: those of its users that were not switched stop"
             await self._notices.tell_people(command, StepState.IRREVOCABLE, words)
+            begun = self._runs.begun(command.key_id)
+            if begun.live:  # some are on it, and gates send others: without a word it would look stolen itself
+                await self._notices.expect(command.key_id, begun.backup, begun.order)
             return None
         left = await self._back(command)
         state = f"not all of it could be switched back ({left})" if left else "everything is as it was before"
@@ -185,7 +188,7 @@ class AroundCut:
         if left:
             words = f"some users of {command.key_id} are still on its backup {begun.backup}: {left}"
             await self._notices.tell_people(command, StepState.IRREVOCABLE, words)
-        elif begun.done:
+        elif begun.live:
             await self._notices.expect(command.key_id, begun.backup, begun.order, withdrawn=True)
 
 

@@ -281,8 +281,11 @@ class TestWhenTheSwitchFails:
         world.backups[KEY] = world.spare(KEY, "shop", places=(broken, *world.backups[KEY].places))
         await world.run(command())
         assert world.look() == LIVE
+        assert [mark.key_id for mark in world.marks()] == [SPARE]  # or it would look stolen in its turn
         await world.run(command("restore", at_s=9, by="ana"))
         assert world.look() == (False, OLD, "allow False")
+        assert [mark.withdrawn for mark in world.marks()] == [False, True]
+        assert len({mark.mark_id for mark in world.marks()}) == 1
 
     async def test_an_environment_may_decide_otherwise(self, tmp_path: Path) -> None:
         world = World(tmp_path / "FREEZE", if_switch_fails_in={"prod": "wait"})
