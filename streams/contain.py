@@ -22,7 +22,7 @@ from containment.orders import Doubted, Order
 from containment.providers.base import Provider
 from schemas.config import ResponsesConfig
 from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, StepState
-from streams.around_cut import AroundCut
+from streams.around_cut import AroundCut, Held, cut_before
 from streams.contain_gate import Gate, Trust
 from streams.contain_ledger import LedgerKeeper
 from streams.contain_words import outcome_row
@@ -200,8 +200,8 @@ class ContainStage:
             frozen=(lambda: True) if barred else self.frozen, undo=saved if command.step == "restore" else None,
             vouched=not command.automatic or command.key_id in deps.registered(),
         )  # fmt: skip
-        confirmed = self._read(_confirmed_key(command))
-        outcome = await self._around.carry_out(command, step, cuts=confirmed, under_way=under_way)
+        held = Held(self._read(_confirmed_key(command)), before=command.step == "restore" and cut_before(saved))
+        outcome = await self._around.carry_out(command, step, held=held, under_way=under_way)
         if barred and outcome.state is StepState.REFUSED:
             outcome = barred
         await self._remember(command, outcome, self._read(pre_key))

@@ -411,6 +411,18 @@ class TestRestore:
         assert outcome.state is StepState.IRREVOCABLE
         assert world.look() == LIVE
 
+    async def test_nobody_is_sent_back_to_a_key_that_was_stopped_before_keyfuse_came(self, world: World) -> None:
+        world.provider._level[KEY] = "disable"  # by hand, before the order came
+        await world.run(command(by="ana"))
+        assert world.look() == LIVE
+        outcome = await world.run(command("restore", at_s=9, by="ana"))
+        assert (outcome.state, world.level(KEY)) == (StepState.CONFIRMED, "disable")
+        assert world.look() == LIVE
+        assert outcome.detail.endswith(f"its users stay on the backup {SPARE}")
+        world.provider._level[KEY] = "active"  # and by hand again
+        await world.run(command("restore", at_s=19, by="ana"))
+        assert world.look() == (False, OLD, "allow False")
+
     async def test_nobody_is_sent_back_to_a_key_that_could_not_be_restored(self, world: World) -> None:
         await world.run(command())
         world.provider.faults.extend([Fault(error=unavailable())] * 50)
