@@ -134,7 +134,10 @@ class Decider:
         facts = case.incident.facts if case and case.incident else request.facts
         if facts is None:
             return "an unknown key: name its provider"
-        return asked_for(case, request, facts, self._offered(request.key_id, facts))
+        return asked_for(
+            case, request, facts, self._offered(request.key_id, facts),
+            patience_s=self.responses.approvals.expire_after_s,
+        )  # fmt: skip
 
     def _contain(self, case: KeyCase | None, request: Request, asked: Asked | str) -> Decision:
         if isinstance(asked, str):

@@ -84,6 +84,19 @@ def test_who_approved_what_expired_approves_anew() -> None:
     assert late.incidents[-1].steps[-1].state == StepState.AWAITING_APPROVAL
 
 
+@pytest.mark.parametrize(("expire_after_s", "behind"), [(3600, ("bea",)), (300_000, ("ada", "bea"))])
+def test_an_approval_of_yesterday_does_not_count_either_while_event_time_stands_still(
+    expire_after_s: float, behind: tuple[str, ...]
+) -> None:
+    rules = staffed(steps=REVOKE_ONLY)
+    rules.responses = ResponsesConfig.model_validate(
+        {"mode": "approve", "approvals": {"expire_after_s": expire_after_s}}
+    )
+    one = rules.request(None, request("contain", 0, by="ada"))
+    late = rules.request(one.case, request("contain", 86_400, by="bea"))  # no use of any key in between
+    assert [command.approvals for command in late.commands] == [behind]
+
+
 def test_people_who_stood_behind_an_earlier_cut_do_not_stand_behind_the_next() -> None:
     rules = staffed(steps=REVOKE_ONLY)
     asked = rules.request(None, request("contain", 1, by="ada"))
