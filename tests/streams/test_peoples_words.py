@@ -173,6 +173,20 @@ def test_what_is_expected_is_marked_and_gives_the_key_back() -> None:
     assert (mark.families, mark.by, mark.reason) == ((), "ana", "load test")
 
 
+@pytest.mark.parametrize("action", ["false_positive", "expected"])
+@pytest.mark.parametrize(("rule", "given_back"), [("", ["restore"]), ("no_provider", [])])
+def test_a_cut_that_failed_is_given_back_too_for_it_may_have_happened(
+    action: str, rule: str, given_back: list[str]
+) -> None:
+    rules = decider()
+    ordered = rules.finding(None, finding(0, family="policy"))
+    failed = outcome(ordered.commands[0], StepState.IRREVOCABLE).model_copy(update={"rule": rule})
+    paged = rules.outcome(ordered.case, failed, at_ms=T0 + 1000)
+    over = rules.request(paged.case, said(request(action), until_ms=T0 + HOUR_MS))
+    assert [command.step for command in over.commands] == given_back
+    assert ("The key is given back" in over.incidents[0].transition) == bool(given_back)
+
+
 def test_a_secret_in_a_reason_does_not_reach_the_audit() -> None:
     secret = "sk-proj-" + "a1B2" * 30
     word = Request.model_validate({**request("contain").model_dump(), "reason": f"found {secret}"})
