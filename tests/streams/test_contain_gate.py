@@ -156,6 +156,16 @@ class TestFreeze:
         [page] = pages(world)
         assert "ana asked to unfreeze, and it came too late" in page.headline
 
+    async def test_an_unfreeze_that_waited_for_decide_is_old_however_fresh_its_signature(self, world: World) -> None:
+        """It was signed when decide came back: whoever said it did not know of a freeze since."""
+        world.now_ms += 2 * HOUR_MS
+        await world.run(word("freeze"))
+        await world.run(word("unfreeze"))
+        assert world.stage.frozen()
+        assert "ana asked to unfreeze, and it came too late" in pages(world)[-1].headline
+        await world.run(word("unfreeze", 2, at_ms=world.now_ms))
+        assert not world.stage.frozen()
+
     async def test_an_unsigned_unfreeze_lifts_nothing(self, world: World) -> None:
         await world.run(word("freeze"))
         await world.read(word("unfreeze").to_bytes())
