@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from alerting.case import REPEAT, Change, KeyCase, case_of, closed, hear, mark, version, with_waiting
-from alerting.steps import CUTS, GIVEN_BACK, pending, still_cut_words
+from alerting.steps import CUTS, GIVEN_BACK, UNDOABLE, pending, still_cut_words
 from alerting.words import INCIDENT_WORDS, span
 from schemas.records import CLOSED, EXPECTED_MAX_MS, Incident, PeoplesAction, Request, StepState, rfc3339
 
 SNOOZE_MAX_MS: Final = 7 * 86_400_000
+_NOT_TRIED: Final = "no_provider"  # the rule that a failed step's detail begins with
 
 
 def on_request(case: KeyCase | None, request: Request, *, at_ms: int) -> Change:
@@ -114,7 +115,13 @@ _ACTS: Final[Mapping[PeoplesAction, _Act]] = {
 
 
 def _to_undo(incident: Incident) -> list[str]:
-    return [step.step for step in incident.steps if step.state == StepState.CONFIRMED and step.step in GIVEN_BACK]
+    """What holds, or may: a step that failed may have happened, unless there was nobody to ask."""
+    return [
+        step.step
+        for step in incident.steps
+        if (step.state == StepState.CONFIRMED and step.step in GIVEN_BACK)
+        or (step.state == StepState.IRREVOCABLE and step.step in UNDOABLE and not step.detail.startswith(_NOT_TRIED))
+    ]
 
 
 def _given_back(incident: Incident) -> str:

@@ -58,11 +58,14 @@ def expired(order: Order, *, now_ms: int, max_age_s: float) -> Doubted | None:
     """An order of yesterday may not be wanted any more, and an old record may be a copy.
 
     A clock that is ahead makes orders live longer. It must not stop them all, so there is no bound on that side.
+    A person's unfreeze may have waited to be signed: it is as old as their word.
     """
-    age_s = (now_ms - order.signed_at_ms) / 1000
+    said_ms = min(order.at_ms, order.signed_at_ms) if isinstance(order, Request) else order.signed_at_ms
+    age_s = (now_ms - said_ms) / 1000
     if age_s <= max_age_s:
         return None
-    words = f"it was signed {age_s:.0f} s ago, more than commands.max_age_s ({max_age_s:g}): order it again if need be"
+    dated = "signed" if said_ms == order.signed_at_ms else "said"
+    words = f"it was {dated} {age_s:.0f} s ago, more than commands.max_age_s ({max_age_s:g}): order it again if need be"
     return Doubted("expired", words, order)
 
 

@@ -70,6 +70,8 @@ class ProbedProvider:
         return await self._provider.apply(step, ref)
 
     async def in_effect(self, step: Step, ref: str, *, pre_state: Mapping[str, str] | None = None) -> Effect:
+        # As the caller saved it, perhaps in another process; of a backup nothing is, for it must be served in any case.
+        self._before[ref] = (pre_state or {}).get(BEFORE, "")
         return await self._provider.in_effect(step, ref, pre_state=pre_state)
 
     async def probe(self, step: Step, ref: str) -> Effect | None:

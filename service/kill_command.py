@@ -29,6 +29,7 @@ from streams.outbox import Outbox
 from streams.topics import Topic, Topics
 
 _LOOK_BACK_H: Final = 24 * 90
+_CLOCKS_DIFFER_MS: Final = 60_000
 # Nothing caps or freezes what a person orders, so a refusal that is heard meanwhile is of another order.
 _ENDS: Final = frozenset({StepState.CONFIRMED, StepState.IRREVOCABLE, StepState.AWAITING_APPROVAL})
 
@@ -168,21 +169,25 @@ async def _hear(
     tell: Callable[[Outcome], None],
 ) -> dict[str, Outcome]:  # fmt: skip
     """By key, how its order ended; without those that did not within the time."""
-    asked = {request.key_id: request.step for request in requests}
+    asked = {request.key_id: request for request in requests}
     ended: dict[str, Outcome] = {}
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait_s):
             while len(ended) < len(asked):
                 for records in (await reader.getmany(timeout_ms=200)).values():
                     for outcome in filter(None, map(_outcome, records)):
-                        if outcome.key_id not in ended and _is_end(outcome, asked, several):
+                        if outcome.key_id not in ended and is_end(outcome, asked, several):
                             ended[outcome.key_id] = outcome
                             tell(outcome)
     return ended
 
 
-def _is_end(outcome: Outcome, asked: Mapping[str, Any], several: set[str]) -> bool:
-    if asked.get(outcome.key_id) != outcome.step or outcome.state not in _ENDS:
+def is_end(outcome: Outcome, asked: Mapping[str, Request], several: set[str]) -> bool:
+    """Whether this is how the order of a key ended; `several`: keys whose step needs more than one person."""
+    request = asked.get(outcome.key_id)
+    if request is None or request.step != outcome.step or outcome.state not in _ENDS:
+        return False
+    if outcome.at_ms < request.at_ms - _CLOCKS_DIFFER_MS:  # a copy of an earlier order is answered as that one ended
         return False
     # With one person needed, who has ordered it, what waits for an approval is an order of Keyfuse's own.
     return outcome.state is not StepState.AWAITING_APPROVAL or outcome.key_id in several

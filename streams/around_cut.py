@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from containment.backup import Backup, Begun, why_not
+from containment.execute import ALREADY
 from containment.ladder import CUTS, RUNGS
 from schemas.records import Command, Outcome, Step, StepState
 from streams.notices import Notices
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 class _Failed(NamedTuple):
     words: str
     rule: str = "backup"
+
+
+class Held(NamedTuple):
+    """What holds on a key before a step."""
+
+    cuts: Mapping[Step, object]  # steps that were seen in effect; with False those that failed, and may be
+    before: bool = False  # of a restore: a cut held before Keyfuse came, and may hold when all of its own is undone
 
 
 class AroundCut:
@@ -35,6 +43,10 @@ class AroundCut:
         """Whether a switch was begun for this very order: it was let through then, and is not judged again."""
         return self._runs.begun(command.key_id).order == order_of(command)
 
+    def told_for(self, command: Command) -> bool:
+        """Whether gates were told for this very order: that has to be taken back if it ends in nothing."""
+        return self._deps.store.get(_told_key(command)) == order_of(command).encode()
+
     def with_outlook(self, command: Command, outcome: Outcome) -> Outcome:
         """Whoever reads what would be done, or approves it, reads about the backup too."""
         backup = self._deps.backups.of(command.key_id) if command.step in CUTS else None
@@ -44,35 +56,37 @@ class AroundCut:
         return outcome.model_copy(update={"detail": words})
 
     async def carry_out(
-        self, command: Command, step: Callable[[], Awaitable[Outcome]], *, cuts: Mapping[Step, object], under_way: bool
+        self, command: Command, step: Callable[[], Awaitable[Outcome]], *, held: Held, under_way: bool
     ) -> Outcome:
         """The step, and what belongs before and after it.
 
         Args:
             command: What is ordered.
             step: Carries it out at the provider.
-            cuts: The steps confirmed on the key before.
-            under_way: A run before a restart has begun with the step itself, so what comes before it is decided.
+            held: What holds on the key.
+            under_way: What comes before the step is decided: a run before a restart has begun with it, or it is barred.
         """
-        was_done = self._runs.begun(command.key_id).done
+        was_done, cuts = self._runs.begun(command.key_id).done, held.cuts
         refused = await self._switch(command, cuts) if command.step in CUTS and not under_way else None
         if refused is None and command.step in RUNGS:
             begun = self._runs.begun(command.key_id)
             use = begun.backup if begun.live else ""
+            await self._deps.store.put(0, _told_key(command), order_of(command).encode())
             await self._notices.tell_gates(command, {*cuts, command.step}, use_instead=use)
             if begun.done and not was_done:
                 await self._deps.sleep(self._deps.responses().backup.head_start_s)
-        return refused or await self._after(command, await step(), cuts)
+        return refused or await self._after(command, await step(), held)
 
-    async def _after(self, command: Command, outcome: Outcome, cuts: Mapping[Step, object]) -> Outcome:
+    async def _after(self, command: Command, outcome: Outcome, held: Held) -> Outcome:
         """What the end of a step means for backup and gates; the outcome, with what people should know of it."""
-        begun = self._runs.begun(command.key_id)
+        begun, cuts = self._runs.begun(command.key_id), held.cuts
         if command.step == "restore":
-            nothing = outcome.rule == "nothing_to_undo"  # as far as is known: a cut that failed may hold all the same
-            works = outcome.state is StepState.CONFIRMED or (nothing and await self._runs.works(command))
-            if works and "revoke" not in cuts:
+            if await self._works_again(command, outcome, held):
                 await self._notices.tell_gates(command, ())
                 await self._send_back(command, begun)
+            elif outcome.state is StepState.CONFIRMED and begun.live:
+                words = f"{outcome.detail}; its users stay on the backup {begun.backup}"
+                return outcome.model_copy(update={"detail": words})
         elif outcome.state is StepState.REFUSED:  # a freeze came in between: no cut, no switch
             await self._notices.tell_gates(command, cuts, use_instead=begun.backup if begun.live else "")
             if not _is_cut(cuts):
@@ -83,6 +97,15 @@ class AroundCut:
             words = f"{outcome.detail}; its users were switched to the backup {begun.backup} before"
             return outcome.model_copy(update={"detail": words})
         return outcome
+
+    async def _works_again(self, command: Command, outcome: Outcome, held: Held) -> bool:
+        """Whether users and gates may go back to the key after a restore."""
+        if held.cuts.get("revoke"):
+            return False
+        # As far as is known there is nothing to undo, but a cut that failed may hold all the same.
+        if outcome.rule == "nothing_to_undo" or (outcome.state is StepState.CONFIRMED and held.before):
+            return await self._runs.works(command)
+        return outcome.state is StepState.CONFIRMED
 
     async def _switch(self, command: Command, cuts: Mapping[Step, object]) -> Outcome | None:
         backup, begun = self._deps.backups.of(command.key_id), self._runs.begun(command.key_id)
@@ -152,6 +175,9 @@ class AroundCut:
         if _is_cut(cuts) or not (frozen or self._waits(command)):
             words = f"{failed.words}. The key is cut all the same: those of its users that were not switched stop"
             await self._notices.tell_people(command, StepState.IRREVOCABLE, words)
+            begun = self._runs.begun(command.key_id)
+            if begun.live:  # some are on it, and gates send others: without a word it would look stolen itself
+                await self._notices.expect(command.key_id, begun.backup, begun.order)
             return None
         left = await self._back(command)
         state = f"not all of it could be switched back ({left})" if left else "everything is as it was before"
@@ -180,13 +206,23 @@ class AroundCut:
         if left:
             words = f"some users of {command.key_id} are still on its backup {begun.backup}: {left}"
             await self._notices.tell_people(command, StepState.IRREVOCABLE, words)
-        elif begun.done:
+        elif begun.live:
             await self._notices.expect(command.key_id, begun.backup, begun.order, withdrawn=True)
 
 
 def _is_cut(cuts: Mapping[Step, object]) -> bool:
-    """Whether one of the confirmed steps makes the key refused."""
+    """Whether one of the steps makes the key refused, or may."""
     return any(step in CUTS for step in cuts)
+
+
+def cut_before(undo: Mapping[Step, Mapping[str, str]]) -> bool:
+    """Whether one of the steps that a restore undoes held already when Keyfuse came, and makes the key refused."""
+    return any(step in CUTS and pre.get(ALREADY) == "yes" for step, pre in undo.items())
+
+
+def _told_key(command: Command) -> bytes:
+    """The order for which gates were told last; written before they are."""
+    return f"gates:{command.key_id}".encode()
 
 
 def _told_words(backup: Backup) -> str:

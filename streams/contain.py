@@ -22,7 +22,7 @@ from containment.orders import Doubted, Order
 from containment.providers.base import Provider
 from schemas.config import ResponsesConfig
 from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, StepState
-from streams.around_cut import AroundCut
+from streams.around_cut import AroundCut, Held, cut_before
 from streams.contain_gate import Gate, Trust
 from streams.contain_ledger import LedgerKeeper
 from streams.contain_words import outcome_row
@@ -114,9 +114,12 @@ class ContainStage:
             self._waiting[order].append(done)  # read again after a rebalance, while it runs
             return
         forgot = self._forgot
-        outcome = self._last_word(order)
-        if outcome is None and not self._switches(command):
-            outcome = await self._judge(command)
+        ended = self._last_word(order)
+        if ended is not None:
+            await self._conclude(order, ended)
+            done()
+            return
+        outcome = None if self._switches(command) else await self._judge(command)
         if forgot != self._forgot:
             return  # judged while the commands went to another owner, who judges it again
         # What has begun may be in effect: before it is called refused, it is looked at.
@@ -138,11 +141,14 @@ class ContainStage:
     def _is_known(self, order: Order) -> bool:
         if isinstance(order, Request):
             return self._limits.has_heard(order)
-        begun = self._has_begun(_order(order)) or self._around.begun_for(order)
-        return begun or self._last_word(_order(order)) is not None
+        ended = self._last_word(_order(order)) is not None
+        return ended or self._may_show(order) or self._around.begun_for(order)
 
     def _looks_first(self, command: Command) -> bool:
-        return self._has_begun(_order(command)) and command.facts.provider in self._deps.providers
+        return self._may_show(command) and command.facts.provider in self._deps.providers
+
+    def _may_show(self, command: Command) -> bool:
+        return self._has_begun(_order(command)) or self._around.told_for(command)
 
     def _switches(self, command: Command) -> bool:
         """A switch to the backup was begun for this very order: it was let through then, and is not judged again."""
@@ -186,7 +192,7 @@ class ContainStage:
         deps, pre_key = self._deps, _pre_key(_order(command))
         if command.step == "restore" and not self._has_begun(_order(command)):
             await self._write(pre_key, self._read(_cuts_key(command)))  # a second run has the same to undo
-        saved, under_way = self._read(pre_key), self._has_begun(_order(command))
+        saved, under_way = self._read(pre_key), barred is not None or self._has_begun(_order(command))
         step = partial(
             execute, command, deps.providers[command.facts.provider],
             pre_state=saved or None, retry=deps.responses().retry, now_ms=deps.now_ms, sleep=deps.sleep,
@@ -194,8 +200,8 @@ class ContainStage:
             frozen=(lambda: True) if barred else self.frozen, undo=saved if command.step == "restore" else None,
             vouched=not command.automatic or command.key_id in deps.registered(),
         )  # fmt: skip
-        confirmed = self._read(_confirmed_key(command))
-        outcome = await self._around.carry_out(command, step, cuts=confirmed, under_way=under_way)
+        held = Held(self._read(_confirmed_key(command)), before=command.step == "restore" and cut_before(saved))
+        outcome = await self._around.carry_out(command, step, held=held, under_way=under_way)
         if barred and outcome.state is StepState.REFUSED:
             outcome = barred
         await self._remember(command, outcome, self._read(pre_key))
@@ -205,9 +211,11 @@ class ContainStage:
         """What a restore has to undo, and which key is to be left alone for a while."""
         if outcome.state is StepState.IRREVOCABLE:
             await self._limits.failed(command.key_id)
-        if outcome.state is StepState.CONFIRMED:
-            known = {} if command.step == "restore" else self._read(_confirmed_key(command)) | {command.step: True}
-            await self._write(_confirmed_key(command), known)
+        if command.step == "restore" and (outcome.state is StepState.CONFIRMED or outcome.rule == "nothing_to_undo"):
+            await self._write(_confirmed_key(command), {})
+        elif command.step != "restore" and outcome.state in (StepState.CONFIRMED, StepState.IRREVOCABLE):
+            known, seen = self._read(_confirmed_key(command)), outcome.state is StepState.CONFIRMED
+            await self._write(_confirmed_key(command), known | {command.step: seen or known.get(command.step, False)})
         if command.step == "restore":
             if outcome.state is StepState.CONFIRMED:
                 await self._write(_cuts_key(command), {})
@@ -256,5 +264,5 @@ def _cuts_key(command: Command) -> bytes:
 
 
 def _confirmed_key(command: Command) -> bytes:
-    """Of the steps that were seen in effect on a key: what gates and users are told goes by these."""
+    """Whether each step on a key was seen in effect; false: it failed, and may be. Gates and users go by this."""
     return f"confirmed:{command.key_id}".encode()

@@ -18,6 +18,7 @@ from containment.orders import sign
 from schemas.records import CLOSED, TOLD, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Record, Request
 from schemas.signing import Signer
 from streams.decide_core import Decider, Decision
+from streams.errors import Overtaken
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
@@ -60,8 +61,10 @@ class DecideStage:
         self._quiet_ticks: dict[int, int] = {}
         self._open: dict[str, int] = {}  # key_id -> partition, of incidents that silence may end
         self._turn = asyncio.Lock()  # a record and silence must not both start from the same case
+        self._owned = 0  # counts how often the cases were given up; they may be somebody else's since
 
     def drop(self) -> None:
+        self._owned += 1
         self._open.clear()
         self._read.clear()
         self._quiet_ticks.clear()
@@ -74,8 +77,10 @@ class DecideStage:
 
     async def on_record(self, topic: str, partition: int, offset: int, value: bytes, *, now_ms: int) -> None:
         """One record, to its end."""
-        self._quiet_ticks[partition] = 0
+        self._quiet_ticks[partition], owned = 0, self._owned
         async with self._turn:
+            if owned != self._owned:
+                raise Overtaken("the partition has gone to another owner meanwhile: the record comes again")
             await self._on_record(topic, partition, offset, value, now_ms=now_ms)
             if topic.endswith(Topic.FINDINGS):
                 self._read[partition] = offset + 1

@@ -121,8 +121,8 @@ class Decider:
         """Whatever is no order of a step."""
         if request.action in FREEZES:
             return Decision(case, reason=request.action, passed_on=request)
-        if case is None:
-            return Decision(None, reason="no incident for this key")
+        if case is None or case.incident is None:  # a doubted order of any key leaves a case, and no incident
+            return Decision(case, reason="no incident for this key")
         change = on_request(case, request, at_ms=request.at_ms)
         decision = _decision(change)._replace(marks=marks_of(change, request))
         if request.action == "restore" or change.wants_restore:
@@ -134,7 +134,10 @@ class Decider:
         facts = case.incident.facts if case and case.incident else request.facts
         if facts is None:
             return "an unknown key: name its provider"
-        return asked_for(case, request, facts, self._offered(request.key_id, facts))
+        return asked_for(
+            case, request, facts, self._offered(request.key_id, facts),
+            patience_s=self.responses.approvals.expire_after_s,
+        )  # fmt: skip
 
     def _contain(self, case: KeyCase | None, request: Request, asked: Asked | str) -> Decision:
         if isinstance(asked, str):

@@ -24,8 +24,13 @@ class Asked(NamedTuple):
     approvals: tuple[str, ...]  # who stands behind it, they among them
 
 
-def asked_for(case: KeyCase | None, request: Request, facts: KeyFacts, offered: Mapping[Step, StepSpec]) -> Asked | str:
-    """What a `contain` or an `approve` means; in words why it means nothing."""
+def asked_for(
+    case: KeyCase | None, request: Request, facts: KeyFacts, offered: Mapping[Step, StepSpec], *, patience_s: float
+) -> Asked | str:
+    """What a `contain` or an `approve` means; in words why it means nothing.
+
+    Who stands behind the step for longer than `patience_s` does not count, also while event time stands still.
+    """
     incident = case.incident if case else None
     waiting = (
         {step.step: step for step in incident.steps if step.state == StepState.AWAITING_APPROVAL} if incident else {}
@@ -35,7 +40,8 @@ def asked_for(case: KeyCase | None, request: Request, facts: KeyFacts, offered: 
     step = request.step or next(iter(waiting), None) or peoples_step(offered)
     if step is None or step not in offered:
         return f"{facts.provider} offers no such step for this key: name one that it has"
-    before = waiting[step].approvals if step in waiting else ()
+    asked = waiting.get(step)
+    before = asked.approvals if asked and request.at_ms <= asked.at_ms + patience_s * 1000 else ()
     people = tuple(sorted({*before, request.by}))
     return Asked(incident, facts, step, offered[step].reversible, people)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 from pydantic import SecretStr
 
+from containment.backup import Activation
 from containment.probed import BEFORE, ProbedProvider, SecretGone
 from containment.providers.harmless import KINDS, HarmlessCall, has_call
 from containment.providers.memory import MemoryProvider
@@ -163,6 +164,28 @@ async def test_a_secret_that_never_worked_proves_nothing(front: FrontDoor) -> No
     assert undone
     assert (before[BEFORE], seen.state, cut.state, undone.state) == ("yes", "no", "yes", "no")
     assert "proves nothing" in cut.words
+
+
+@an_openrouter
+async def test_also_where_it_was_seen_by_a_process_that_is_gone_and_the_undo_as_well(front: FrontDoor) -> None:
+    provider = front.with_secret("sk-or-of-another-key")
+    before = await provider.snapshot(front.ref)
+    afterwards = front.with_secret("sk-or-of-another-key")
+    await afterwards.in_effect("disable", front.ref, pre_state=before)  # it holds no more: nothing is undone
+    seen = await afterwards.probe("disable", front.ref)
+    assert seen
+    assert (seen.state, "proves nothing" in seen.words) == ("no", True)
+
+
+@an_openrouter
+async def test_a_backup_that_is_refused_before_it_is_enabled_must_be_served_afterwards(front: FrontDoor) -> None:
+    provider = front.with_secret("sk-or-of-another-key")  # or its front door goes on refusing
+    backup = Activation(provider)
+    await provider.apply("disable", front.ref)
+    await backup.snapshot(front.ref)
+    await backup.apply("switch", front.ref)
+    seen = await backup.in_effect("switch", front.ref)
+    assert (seen.state, "answered 401" in seen.words) == ("no", True)
 
 
 async def test_what_the_look_before_found_is_not_sent_to_your_automation() -> None:

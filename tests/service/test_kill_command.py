@@ -15,11 +15,12 @@ from containment.kill import Wanted
 from schemas.records import Outcome, Request, StepState
 from service.errors import UserError
 from service.install import Install
-from service.kill_command import Said, kill
+from service.kill_command import Said, is_end, kill
 from streams.kafka import EMBEDDED, consumer, create_topics, producer
 from streams.outbox import Outbox
 from streams.topics import Topic
 from tests.brokers import Broker
+from tests.streams.world import T0
 
 KEYS = """keys:
 - {key_id: key-1, provider: anthropic, provider_ref: apikey_1, team: search, env: dev, backup: key-6}
@@ -135,6 +136,16 @@ async def test_a_revoke_in_production_waits_for_the_second_person(killing: Killi
     assert (code, request.step) == (1, "revoke")
     assert "2 people must order it" in text
     assert "key-3: revoke waits for a person's approval" in text
+
+
+def test_a_copy_of_an_old_order_that_is_answered_meanwhile_is_not_taken_for_the_answer() -> None:
+    """It was confirmed then, and the key was given back since."""
+    request = Request(request_id="r", at_ms=T0, by="ann", action="contain", key_id="key-1", step="disable")
+    asked = {"key-1": request}
+    fresh = an_outcome(request, StepState.CONFIRMED)
+    assert is_end(fresh, asked, set())
+    assert is_end(fresh.model_copy(update={"at_ms": T0 - 30_000}), asked, set())  # clocks differ a little
+    assert not is_end(fresh.model_copy(update={"at_ms": T0 - 120_000}), asked, set())
 
 
 async def test_an_order_of_keyfuse_itself_is_not_taken_for_the_answer(killing: Killing) -> None:

@@ -10,7 +10,10 @@ from sources.http_body import BodyRefused, read_body
 
 async def test_who_hangs_up_in_the_middle_is_refused_like_anybody_else() -> None:
     """An error of its own would be a traceback in the log, and whoever finds the address could fill it."""
-    coming = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    coming: list[dict[str, object]] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
 
     async def receive() -> dict[str, object]:
         return coming.pop(0)

@@ -281,8 +281,11 @@ class TestWhenTheSwitchFails:
         world.backups[KEY] = world.spare(KEY, "shop", places=(broken, *world.backups[KEY].places))
         await world.run(command())
         assert world.look() == LIVE
+        assert [mark.key_id for mark in world.marks()] == [SPARE]  # or it would look stolen in its turn
         await world.run(command("restore", at_s=9, by="ana"))
         assert world.look() == (False, OLD, "allow False")
+        assert [mark.withdrawn for mark in world.marks()] == [False, True]
+        assert len({mark.mark_id for mark in world.marks()}) == 1
 
     async def test_an_environment_may_decide_otherwise(self, tmp_path: Path) -> None:
         world = World(tmp_path / "FREEZE", if_switch_fails_in={"prod": "wait"})
@@ -408,6 +411,18 @@ class TestRestore:
         assert outcome.state is StepState.IRREVOCABLE
         assert world.look() == LIVE
 
+    async def test_nobody_is_sent_back_to_a_key_that_was_stopped_before_keyfuse_came(self, world: World) -> None:
+        world.provider._level[KEY] = "disable"  # by hand, before the order came
+        await world.run(command(by="ana"))
+        assert world.look() == LIVE
+        outcome = await world.run(command("restore", at_s=9, by="ana"))
+        assert (outcome.state, world.level(KEY)) == (StepState.CONFIRMED, "disable")
+        assert world.look() == LIVE
+        assert outcome.detail.endswith(f"its users stay on the backup {SPARE}")
+        world.provider._level[KEY] = "active"  # and by hand again
+        await world.run(command("restore", at_s=19, by="ana"))
+        assert world.look() == (False, OLD, "allow False")
+
     async def test_nobody_is_sent_back_to_a_key_that_could_not_be_restored(self, world: World) -> None:
         await world.run(command())
         world.provider.faults.extend([Fault(error=unavailable())] * 50)
@@ -476,6 +491,54 @@ class TestGates:
         world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"))] * 9)
         assert (await world.run(command())).state is StepState.IRREVOCABLE
         assert world.look()[2] == "deny False"
+
+    @pytest.mark.parametrize("softer", [True, False])
+    async def test_and_a_later_step_does_not_lift_that_deny(self, world: World, *, softer: bool) -> None:
+        world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"), on="change")] * 9)
+        world.provider._level[SPARE] = "active"
+        assert (await world.run(command())).state is StepState.IRREVOCABLE
+        assert world.look() == LIVE
+        world.provider.faults.clear()
+        if softer:
+            await world.run(command("throttle", at_s=9, by="ana"))
+        else:
+            world.now_ms += 3_600_000
+            world.freeze_at(f"snapshot {KEY}")
+            assert (await world.run(command("disable", at_s=3600))).rule == "freeze"
+        assert world.look() == LIVE
+        await world.run(command("restore", at_s=4000, by="ana"))
+        assert world.look()[1:] == (OLD, "allow False")
+        await world.run(command("throttle", at_s=5000, by="ana"))
+        assert world.look()[2] == "throttle False"
+
+    async def test_a_restore_with_nothing_to_undo_ends_it_where_the_key_works(self, world: World) -> None:
+        world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"))] * 2)
+        world.backups.clear()
+        assert (await world.run(command())).state is StepState.IRREVOCABLE
+        world.provider.faults.clear()
+        await world.run(command("restore", at_s=9, by="ana"))
+        assert world.look()[2] == "allow False"
+        await world.run(command("throttle", at_s=19, by="ana"))
+        assert world.look()[2] == "throttle False"
+
+
+class TestCopies:
+    """Whoever can write to the topic can repeat what decide once signed."""
+
+    async def test_a_copy_of_a_restore_that_undid_nothing_lifts_no_deny(self, world: World) -> None:
+        world.backups.clear()
+        early = command("restore", by="ana")
+        assert (await world.run(early)).rule == "nothing_to_undo"
+        world.provider.faults.extend([Fault(error=Refused(Reason.FORBIDDEN, "no permission"))] * 9)
+        await world.run(command(at_s=9))
+        world.provider.faults.clear()
+        await world.run(early)
+        assert world.look()[2] == "deny False"
+
+    async def test_a_copy_is_answered_in_the_same_words(self, world: World) -> None:
+        order = command().model_copy(update={"mode": "observe"})
+        answers = [await world.run(order) for _ in range(3)]
+        assert len({answer.detail for answer in answers}) == 1
 
 
 async def test_a_switch_that_had_begun_goes_on_however_old_its_order_is(world: World) -> None:

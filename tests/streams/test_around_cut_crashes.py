@@ -180,3 +180,34 @@ async def test_a_freeze_while_nobody_was_there_leaves_no_switch_half_done(moment
     else:
         assert (outcome.rule, world.level(KEY)) in {("freeze", "active"), ("freeze_file", "active")}
         assert world.look()[:2] == AS_BEFORE[:2]
+
+
+@pytest.mark.parametrize("moment", range(0, 60, 4))
+async def test_an_outage_longer_than_orders_live_leaves_no_switch_half_done(moment: int, tmp_path: Path) -> None:
+    world = Mortal(tmp_path / "FREEZE", [moment])
+
+    def two_hours_pass() -> None:
+        world.now_ms += 7_200_000
+
+    world.on_death = two_hours_pass
+    outcome = await world.to_the_end(command())
+    if outcome.state is StepState.CONFIRMED:
+        assert (world.look(), world.level(KEY)) == (LIVE, "disable")
+    else:
+        assert (outcome.rule, world.level(KEY)) == ("expired", "active")
+        assert world.look() == AS_BEFORE
+
+
+@pytest.mark.parametrize("backed", [False, True])
+@pytest.mark.parametrize("moment", range(0, 60, 3))
+async def test_gates_do_not_deny_a_key_whose_cut_a_freeze_forbids_after_a_restart(
+    moment: int, tmp_path: Path, *, backed: bool
+) -> None:
+    world = Mortal(tmp_path / "FREEZE", [moment])
+    if not backed:
+        world.backups.clear()
+    world.on_death = lambda: world.freeze_file.write_text("x")
+    outcome = await world.to_the_end(command())
+    verdict = world.verdict()
+    denied = verdict is not None and verdict.state == "deny"
+    assert denied == (outcome.state is StepState.CONFIRMED)

@@ -110,7 +110,7 @@ class TestOldRecords:
 
     async def test_an_order_that_has_begun_goes_on_to_its_end_however_old_it_is(self, world: World) -> None:
         record = sign(command(), SIGNER, now_ms=T0).to_bytes()
-        world.store.crash_after = 2  # the ledger and the pre-state are stored, the outcome is not
+        world.store.crash_after = 3  # the ledger, that gates are told and the pre-state are stored, the outcome is not
         await world.read(record)
         assert await world.refused()
         world.store.crash_after, world.stage = None, world.new_stage()
@@ -155,6 +155,16 @@ class TestFreeze:
         assert world.stage.frozen()
         [page] = pages(world)
         assert "ana asked to unfreeze, and it came too late" in page.headline
+
+    async def test_an_unfreeze_that_waited_for_decide_is_old_however_fresh_its_signature(self, world: World) -> None:
+        """It was signed when decide came back: whoever said it did not know of a freeze since."""
+        world.now_ms += 2 * HOUR_MS
+        await world.run(word("freeze"))
+        await world.run(word("unfreeze"))
+        assert world.stage.frozen()
+        assert "ana asked to unfreeze, and it came too late" in pages(world)[-1].headline
+        await world.run(word("unfreeze", 2, at_ms=world.now_ms))
+        assert not world.stage.frozen()
 
     async def test_an_unsigned_unfreeze_lifts_nothing(self, world: World) -> None:
         await world.run(word("freeze"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from containment.orders import believe
@@ -11,6 +13,7 @@ from schemas.config.people import PersonConfig
 from schemas.records import AuditRow, DeadLetter, DeadReason, Incident, Leak, PartitionStats, Request
 from streams.decide import DecideStage
 from streams.decide_core import Decider
+from streams.errors import Overtaken
 from streams.metrics import Metrics
 from streams.topics import Topic
 from tests.streams.world import KEY, SIGNER, T0, TRUST, MemoryOutbox, MemoryShards, decider, finding
@@ -73,6 +76,25 @@ async def test_a_crash_before_the_case_is_stored_repeats_the_same_effects() -> N
     assert first == second
     versions = [(i.incident_id, i.seq) for i in outbox.of(Topic.INCIDENTS) if isinstance(i, Incident)]
     assert versions[:2] == versions[2:]
+
+
+async def test_a_record_that_waited_while_the_partition_went_to_another_owner_is_left_to_them() -> None:
+    """The case is not loaded here any more: the key's incident would be opened anew, and the key cut again."""
+    store, outbox = MemoryShards(), MemoryOutbox()
+    decide = stage(store, outbox)
+    store.slow = True
+    first = asyncio.create_task(feed(decide, finding(0, family="policy").to_bytes()))
+    await asyncio.sleep(0)  # its case is being stored
+    second = asyncio.create_task(feed(decide, finding(60, family="budget").to_bytes(), 1))
+    await asyncio.sleep(0)  # it waits for its turn
+    decide.drop()
+    await first
+    store.values.clear()
+    told = len(outbox.of(Topic.INCIDENTS))
+    with pytest.raises(Overtaken):
+        await second
+    assert len(outbox.of(Topic.INCIDENTS)) == told
+    assert len(outbox.of(Topic.COMMANDS)) == 1
 
 
 async def test_nonsense_is_buried_and_the_next_record_is_taken() -> None:

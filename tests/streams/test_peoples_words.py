@@ -84,6 +84,19 @@ def test_who_approved_what_expired_approves_anew() -> None:
     assert late.incidents[-1].steps[-1].state == StepState.AWAITING_APPROVAL
 
 
+@pytest.mark.parametrize(("expire_after_s", "behind"), [(3600, ("bea",)), (300_000, ("ada", "bea"))])
+def test_an_approval_of_yesterday_does_not_count_either_while_event_time_stands_still(
+    expire_after_s: float, behind: tuple[str, ...]
+) -> None:
+    rules = staffed(steps=REVOKE_ONLY)
+    rules.responses = ResponsesConfig.model_validate(
+        {"mode": "approve", "approvals": {"expire_after_s": expire_after_s}}
+    )
+    one = rules.request(None, request("contain", 0, by="ada"))
+    late = rules.request(one.case, request("contain", 86_400, by="bea"))  # no use of any key in between
+    assert [command.approvals for command in late.commands] == [behind]
+
+
 def test_people_who_stood_behind_an_earlier_cut_do_not_stand_behind_the_next() -> None:
     rules = staffed(steps=REVOKE_ONLY)
     asked = rules.request(None, request("contain", 1, by="ada"))
@@ -128,6 +141,17 @@ def test_a_button_of_an_old_incident_does_nothing_to_the_new_one() -> None:
         assert "that incident is over" in decision.audit[0].detail["why"]
 
 
+@pytest.mark.parametrize("action", ["restore", "false_positive", "expected", "snooze", "approve", "reject"])
+def test_a_word_on_a_key_of_which_only_a_forged_order_spoke_does_not_stop_the_stage(action: str) -> None:
+    rules = decider()
+    order = rules.finding(None, finding(0, family="policy")).commands[0]
+    forged = outcome(order, StepState.REFUSED).model_copy(update={"rule": "bad_signature"})
+    left = rules.outcome(None, forged, at_ms=T0)
+    decision = rules.request(left.case, request(action))
+    assert decision.commands == ()
+    assert [row.result for row in decision.audit] == ["no_effect"]
+
+
 def test_what_does_not_wait_cannot_be_approved() -> None:
     rules = decider("auto")
     first = rules.finding(None, finding(0, family="velocity"))
@@ -147,6 +171,20 @@ def test_what_is_expected_is_marked_and_gives_the_key_back() -> None:
     [mark] = decision.marks
     assert (mark.verdict, mark.key_id, mark.from_ms, mark.until_ms) == ("expected", KEY, word.at_ms, word.until_ms)
     assert (mark.families, mark.by, mark.reason) == ((), "ana", "load test")
+
+
+@pytest.mark.parametrize("action", ["false_positive", "expected"])
+@pytest.mark.parametrize(("rule", "given_back"), [("", ["restore"]), ("no_provider", [])])
+def test_a_cut_that_failed_is_given_back_too_for_it_may_have_happened(
+    action: str, rule: str, given_back: list[str]
+) -> None:
+    rules = decider()
+    ordered = rules.finding(None, finding(0, family="policy"))
+    failed = outcome(ordered.commands[0], StepState.IRREVOCABLE).model_copy(update={"rule": rule})
+    paged = rules.outcome(ordered.case, failed, at_ms=T0 + 1000)
+    over = rules.request(paged.case, said(request(action), until_ms=T0 + HOUR_MS))
+    assert [command.step for command in over.commands] == given_back
+    assert ("The key is given back" in over.incidents[0].transition) == bool(given_back)
 
 
 def test_a_secret_in_a_reason_does_not_reach_the_audit() -> None:
