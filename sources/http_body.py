@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _TYPES: Final = frozenset(
@@ -32,16 +32,19 @@ class BodyRefused(Exception):
 
 
 async def read_body(request: Request, max_bytes: int, *, types: frozenset[str] = _TYPES) -> bytes:
-    """The decompressed body; BodyRefused when it is over `max_bytes`, of another type, or broken gzip."""
+    """The decompressed body; BodyRefused when it is over `max_bytes`, of another type, cut off, or broken gzip."""
     gzipped = _check_headers(request, max_bytes, types)
     inflate = _Inflate(max_bytes)
     parts: list[bytes] = []
     received = 0
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(inflate.feed(chunk) if gzipped else chunk)
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
+            parts.append(inflate.feed(chunk) if gzipped else chunk)
+    except ClientDisconnect:
+        raise BodyRefused(400, "the body is cut off") from None
     if gzipped:
         inflate.finish()
     return b"".join(parts)
