@@ -38,6 +38,7 @@ _SOON_S: Final = 1.0  # what takes longer is shown as "Looking…" meanwhile
 _PATIENCE_S: Final = 30.0
 _CATCH_UP_S: Final = 0.1  # what is known here follows the topic, as the message that was pressed does
 _CATCH_UP_TRIES: Final = 10
+_FILLING_TRIES: Final = 100  # right after the start
 log = structlog.get_logger()
 
 
@@ -178,7 +179,7 @@ class SlackWork:
 
     async def _look(self, ask: Ask, place: Place) -> None:
         if not ask.about:
-            if not self._desk.incidents.complete():
+            if not await self._filled():
                 raise Unavailable("the incidents of the last week are still being read")
             blocks = status_blocks(self._desk.incidents)
         else:
@@ -201,8 +202,20 @@ class SlackWork:
             self._note("refused", said, why)
             await self.say(place, f"Nothing was done: {why}.")
             return
-        listing = asyncio.to_thread(self._listed, ask.wanted)
-        await self._show("kill", place, _then(listing, lambda made: _kill_form(made, text, place)))
+        await self._show("kill", place, _then(self._listing(ask.wanted), lambda made: _kill_form(made, text, place)))
+
+    async def _listing(self, wanted: KillWanted) -> KillList | str:
+        if not wanted.keys:
+            await self._filled()
+        return await asyncio.to_thread(self._listed, wanted)
+
+    async def _filled(self) -> bool:
+        """Whether the open incidents are known, after a moment's wait."""
+        for _ in range(_FILLING_TRIES):
+            if self._desk.incidents.complete():
+                return True
+            await self._sleep(_CATCH_UP_S)
+        return self._desk.incidents.complete()
 
     def _listed(self, wanted: KillWanted) -> KillList | str:
         """The list, or why there is none."""

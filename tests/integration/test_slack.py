@@ -150,7 +150,7 @@ async def test_kill_from_slack_cuts_every_key_of_the_list(tansu_broker: Broker, 
     async with world_with(tansu_broker, prefix, tmp_path, SOCKET) as (world, fake):
         await until(lambda: fake.sockets, "Keyfuse opens a connection")
         await fake.send(fake.slash("U0ROSA", "kill team:search"))
-        await until(lambda: fake.made("views.open"), "the list")
+        await until(lambda: fake.made("views.open") and OTHER in json.dumps(fake.view()), "the list")
         assert f"{OTHER} (search/ranker in prod, sandbox): disable, can be undone" in json.dumps(fake.view())
         wrong = await fake.send(fake.submit("U0ROSA", typed="3 kill", reason="drill"))
         assert wrong["errors"] == {"typed": "Type exactly: 2 kill"}
