@@ -32,7 +32,7 @@ class Bench:
     changes: Callable[[], int]  # requests that asked for a change
     another: Another  # the same provider and server, reached otherwise
     quoted: str = SECRET  # its secret as a provider might quote it back
-    impatient_s: float = 0.1  # soon enough for a test, and long enough for a change to happen
+    impatient_s: float = 0.25  # soon enough for a test, and long enough for a change to happen
 
 
 Make = Callable[[SecretStr, str, float], Provider]
