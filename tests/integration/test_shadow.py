@@ -74,6 +74,7 @@ async def running(broker: Broker, prefix: str, directory: Path) -> AsyncIterator
     (folder / "detectors.yaml").write_text(yaml.safe_dump(QUIET), encoding="utf-8")
     install = Install.open(folder)
     install.environ = ENVIRON
+    install.order_signer(make=True)  # as `keyfuse init` does: decide signs what a contain worker elsewhere carries out
     worker = Worker(install, broker.bootstrap, ("ingest", "score", "decide", "archive"))
     sender, watch = AIOKafkaProducer(bootstrap_servers=broker.bootstrap), Watch(broker.bootstrap, install.topics)
     try:
