@@ -14,6 +14,7 @@ from streams.kafka import producer
 from streams.topics import Topic, Topics
 
 PATIENCE_S: Final = 60.0
+_SCORED_S: Final = 300.0  # a minute of work on a quiet machine; how fast it is, benchmarks say
 _POLL_S: Final = 0.1
 _AT_ONCE: Final = 2000
 _READ_BY: Final = {"decide": (Topic.FINDINGS, Topic.OUTCOMES, Topic.REQUESTS), "contain": (Topic.COMMANDS,)}
@@ -45,7 +46,7 @@ async def until(true: Callable[[], bool], what: str, *, patience_s: float = PATI
 
 async def until_scored(worker: Worker, events: int) -> None:
     """Every event is scored, and time has gone on so far that the last second is judged too."""
-    await until(lambda: worker.score.scored >= events, f"{events} events scored")
+    await until(lambda: worker.score.scored >= events, f"{events} events scored", patience_s=_SCORED_S)
     await until(lambda: not any(core.pending for core in worker.score.cores()), "the last second judged")
 
 

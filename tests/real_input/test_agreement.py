@@ -167,9 +167,9 @@ def expected(values: list[bytes], tmp_path_factory: pytest.TempPathFactory) -> T
 
 
 async def test_live_and_replay_say_the_same_of_real_traffic(
-    broker: Broker, prefix: str, values: list[bytes], expected: Told, tmp_path: Path
+    kafka_broker: Broker, prefix: str, values: list[bytes], expected: Told, tmp_path: Path
 ) -> None:
-    found = await lived(an_install(tmp_path, prefix), broker.bootstrap, values)
+    found = await lived(an_install(tmp_path, prefix), kafka_broker.bootstrap, values)
     assert len(values) > 55_000
     assert len(expected.findings) >= len(SHAPES)
     assert found.findings == expected.findings

@@ -236,8 +236,13 @@ async def test_a_person_holds_and_releases_through_a_running_worker(
             lambda: hold_commands.unhold(folder, incident_id, reason="settled", by="bo", wait_s=30, out=out)
         )
         assert f"released: {found.hold.hold_id} of {incident_id}" in told.getvalue()
-        acts = await world.rows("SELECT action, actor FROM audit WHERE action LIKE 'hold.%' ORDER BY seq")
-        assert [act for act in acts if act[0] != "hold.kept"] == [("hold.place", "ann"), ("hold.release", "bo")]
+
+        async def audited() -> bool:
+            """Rows of the audit go over a topic of their own."""
+            acts = await world.rows("SELECT action, actor FROM audit WHERE action LIKE 'hold.%' ORDER BY seq")
+            return [act for act in acts if act[0] != "hold.kept"] == [("hold.place", "ann"), ("hold.release", "bo")]
+
+        await until(audited, "the hold and its release in the audit")
         texts = await world.rows("SELECT count() FROM config_texts FINAL")
         states = await world.rows("SELECT count() FROM key_states WHERE key_id = 'key_held'")
         assert (texts[0][0] > 5, states[0][0]) == (True, 1)
