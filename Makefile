@@ -37,7 +37,7 @@ quality: setup  ## the containment benchmark: recall, seconds and USD on real ar
 faults: setup  ## 10,000 orders to contain under injected faults (about two minutes)
 	$(BIN)/python -m benchmarks.containment_faults
 
-demo: setup  ## the main job on the embedded defaults, in under 90 s
+demo: setup  ## the main job on the embedded defaults, in one to two minutes
 	$(BIN)/keyfuse demo
 
 lock: setup  ## resolve requirements.lock again (needs uv)

@@ -95,7 +95,7 @@ def demo(
         ".keyfuse"
     ),
 ) -> None:
-    """60 keys, one stolen: from the first event to the verified cut, in about a minute."""
+    """60 keys, one stolen: from the first event to the verified cut, in one to two minutes."""
     lazy("service.demo").main(seed=seed, directory=directory, console=out)
 
 
