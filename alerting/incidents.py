@@ -14,7 +14,7 @@ from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, pa
 from alerting.steps import cut_step, on_command, on_outcome
 from alerting.words import span, usd
 from controls.leaks import leaks_words, remembered
-from schemas.config.policies import BudgetsConfig
+from schemas.config.budgets import BudgetsConfig
 from schemas.config.responses import ResponsesConfig
 from schemas.records import TOLD, Finding, Incident, Severity, stable_id
 

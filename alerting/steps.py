@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from alerting.case import REPEAT, Change, KeyCase, case_of, hear, mark, version, with_step
 from alerting.words import STATE_WORDS, STEP_WORDS
-from schemas.config.policies import BudgetsConfig
+from schemas.config.budgets import BudgetsConfig
 from schemas.records import (
     CLOSED,
     DOUBTS,

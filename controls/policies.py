@@ -22,7 +22,7 @@ class Policies:
 
     def __init__(self, config: PoliciesConfig) -> None:
         self._policies = config.policies
-        self._known: dict[tuple[str, str, str, str], str | None] = {}
+        self._known: dict[tuple[str, ...], str | None] = {}
 
     def forbidden(self, key_id: str, facts: KeyFacts, model: str) -> str | None:
         """The first policy, in the order written, that covers the key and does not allow the model; else None.
@@ -31,7 +31,7 @@ class Policies:
         """
         if not self._policies:
             return None
-        question = (key_id, facts.team, facts.env, model)
+        question = (key_id, facts.team, facts.app, facts.env, model)
         if question not in self._known:
             if len(self._known) >= _CACHE_LIMIT:
                 self._known.clear()
@@ -40,11 +40,12 @@ class Policies:
 
     def _judge(self, key_id: str, facts: KeyFacts, model: str) -> str | None:
         for policy in self._policies:
-            if _covers(policy, key_id, facts) and not any(fnmatchcase(model, p) for p in policy.allowed_models):
+            allowed = policy.allowed_models is None or any(fnmatchcase(model, p) for p in policy.allowed_models)
+            if not allowed and _covers(policy, key_id, facts):
                 return policy.name
         return None
 
 
 def _covers(policy: PolicyConfig, key_id: str, facts: KeyFacts) -> bool:
-    scopes = ((policy.keys, key_id), (policy.teams, facts.team), (policy.envs, facts.env))
+    scopes = ((policy.keys, key_id), (policy.teams, facts.team), (policy.apps, facts.app), (policy.envs, facts.env))
     return all(not wanted or value in wanted for wanted, value in scopes)

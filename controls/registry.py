@@ -1,13 +1,19 @@
-"""The identity plane: what people wrote down about each key."""
+"""The identity plane: what people wrote down about each key, and what became of the keys that were issued."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import Final
 
 from schemas.config.keys import KeyConfig, KeysConfig
+from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
+
+NEVER_USED: Final = frozenset({"pending", "refused"})
+LIVED: Final = ("seq", "at_ms", "by", "change", "state", "replaced_by", "replaces", "valid_until_ms")
+"""What a record says of a key of keys.yaml, besides who owns it and when it was rotated and revalidated."""
 
 
 class Registry:
@@ -18,15 +24,23 @@ class Registry:
     >>> registry.facts_of("k1").team, registry.facts_of("k2"), len(registry)
     ('search', None, 1)
 
+    `records` are the newest of each key that commands made or changed.
+
     Raises:
         ValueError: a key is listed twice; two entries could disagree on whether it is protected.
     """
 
-    def __init__(self, config: KeysConfig) -> None:
+    def __init__(self, config: KeysConfig, records: Iterable[KeyRecord] = ()) -> None:
         twice = [key_id for key_id, times in Counter(key.key_id for key in config.keys).items() if times > 1]
         if twice:
             raise ValueError(f"keys.yaml lists {', '.join(sorted(twice))} more than once; keep one entry for each key")
-        self._facts = {key.key_id: key.facts() for key in config.keys}
+        self._entries = {key.key_id: key.record() for key in config.keys}
+        for record in records:
+            entry = self._entries.get(record.key_id)
+            registered = entry is not None and entry.kind == "registered"
+            self._entries[record.key_id] = _gone_on(entry, record) if entry and registered else record
+        known = {key_id: entry for key_id, entry in self._entries.items() if entry.state not in NEVER_USED}
+        self._facts = {key_id: entry.facts() for key_id, entry in known.items()}
         refs = Counter(key.provider_ref for key in config.keys)
         self._by_ref = {key.provider_ref: key.key_id for key in config.keys if refs[key.provider_ref] == 1}
         self._backups = {key.key_id: key for key in config.keys if key.backup}
@@ -34,6 +48,14 @@ class Registry:
     def facts_of(self, key_id: str) -> KeyFacts | None:
         """What is written about the key; None when nobody registered it."""
         return self._facts.get(key_id)
+
+    def entry(self, key_id: str) -> KeyRecord | None:
+        """All that is known of the key, also of one that is not served yet or any more."""
+        return self._entries.get(key_id)
+
+    def entries(self) -> Mapping[str, KeyRecord]:
+        """key_id → all that is known of it."""
+        return MappingProxyType(self._entries)
 
     def named(self, name: str) -> tuple[str, KeyFacts] | None:
         """The key of that `key_id`, else the only one of that `provider_ref`: people know a key by either."""
@@ -61,3 +83,13 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._facts)
+
+
+def _gone_on(written: KeyRecord, record: KeyRecord) -> KeyRecord:
+    """A key of keys.yaml after commands changed it: what is written there holds, but for how its life went on."""
+    lived = {name: getattr(record, name) for name in LIVED}
+    newer = {
+        name: max(filter(None, (getattr(written, name), getattr(record, name))), default=None)
+        for name in ("rotated_ms", "revalidated_ms")
+    }
+    return written.model_copy(update=lived | newer | {"owner": record.owner or written.owner})

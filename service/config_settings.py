@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import annotated_types as at
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
 from service.config_errors import Loc
 
+_AS_WRITTEN: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 _UNITS: Final[tuple[tuple[str, str], ...]] = (
     ("requests_per_s", "in requests per second"),
     ("usd_per_min", "in USD per minute"),
@@ -114,14 +115,14 @@ def default_of(info: FieldInfo) -> str:
     default = info.get_default(call_default_factory=True)
     if isinstance(default, tuple | dict) and not default:
         return "none"
-    return as_yaml(list(default) if isinstance(default, tuple) else default)
+    return as_yaml(default)
 
 
 def as_yaml(value: Any) -> str:  # noqa: ANN401 - whatever a default is
-    """On one line."""
-    return (
-        str(yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)).removesuffix("...\n").strip()
-    )
+    """On one line; of a section only what differs from its defaults."""
+    plain = _AS_WRITTEN.dump_python(value, exclude_defaults=True, mode="json")
+    text = str(yaml.safe_dump(plain, default_flow_style=True, sort_keys=False, width=1000))
+    return text.removesuffix("...\n").strip()
 
 
 def meaning_of(info: FieldInfo) -> str:

@@ -105,7 +105,7 @@ def _setting(name: str, info: FieldInfo, indent: int) -> Iterator[str]:
         yield f"{pad}{name}:"
         yield from (f"{pad}  {as_yaml(key)}: {as_yaml(value)}" for key, value in default.items())
     elif isinstance(default, dict | tuple):
-        yield f"{pad}{name}: {as_yaml(default if isinstance(default, dict) else list(default))}"
+        yield f"{pad}{name}: {as_yaml(default)}"
     else:
         yield f"{pad}{name}: {default_of(info)}"
 

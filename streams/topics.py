@@ -26,6 +26,14 @@ class Topic(StrEnum):
     HOLDS = "keyfuse.holds"
     CONFIG = "keyfuse.config"
     KEY_STATES = "keyfuse.key-states"
+    KEY_ASKS = "keyfuse.key-asks"
+    KEYS = "keyfuse.keys"
+    EXCEPTIONS = "keyfuse.exceptions"
+    SPEND = "keyfuse.spend"
+    BUDGETS = "keyfuse.budgets"
+    LEASE_ASKS = "keyfuse.lease-asks"
+    LEASES = "keyfuse.leases"
+    GATES = "keyfuse.gates"
 
 
 class StateTopic(StrEnum):
@@ -37,11 +45,15 @@ class StateTopic(StrEnum):
     CONTAIN = "keyfuse.contain-state"
 
 
-# One partition: the caps on automatic steps are counted over all keys by one reader.
+# One partition: one reader counts over all keys (the caps on automatic steps, budgets), or everybody reads all of it.
 _SINGLE: Final = frozenset({
     Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD, Topic.MARKS, Topic.HOLDS, Topic.CONFIG, Topic.KEY_STATES,
+    Topic.KEY_ASKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.SPEND, Topic.BUDGETS, Topic.LEASE_ASKS, Topic.LEASES,
+    Topic.GATES,
 })  # fmt: skip
-_COMPACTED: Final = frozenset({Topic.VERDICTS, Topic.MARKS})
+_COMPACTED: Final = frozenset({
+    Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.SPEND, Topic.BUDGETS, Topic.LEASES, Topic.GATES,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Annotated
+
 from pydantic import Field
 
 from schemas.config.base import Config
+from schemas.config.detectors import Moment
+from schemas.config.policies import Country, Network
+from schemas.key_record import DataClass, KeyRecord
 from schemas.records import KeyFacts
 
 
@@ -44,6 +50,30 @@ class KeyConfig(Config):
     """Application that uses it."""
     env: str = "unknown"
     """Environment; modes, limits and acceptable loss go by it."""
+    owner: str = ""
+    """Who answers for it, as in people.yaml."""
+    purpose: str = ""
+    """What it is for, in a sentence."""
+    scopes: tuple[str, ...] = ()
+    """What it may do, as its provider calls it."""
+    networks: tuple[Network, ...] = ()
+    """Networks it may be used from, CIDR; empty: all that policies allow."""
+    countries: tuple[Country, ...] = ()
+    """Countries it may be used from, two capitals each."""
+    origins: tuple[str, ...] = ()
+    """Web origins whose pages may use it, as patterns."""
+    data_class: DataClass = "internal"
+    """What it may be shown: public, internal, confidential or restricted."""
+    created: Moment | None = None
+    """When it was made."""
+    expires: Moment | None = None
+    """From then on gates refuse it."""
+    rotate_every_days: Annotated[float, Field(gt=0)] | None = None
+    """So often its secret is to be changed; overdue ones are listed and escalated."""
+    rotated: Moment | None = None
+    """When its secret was last changed, if not since it was made."""
+    revalidated: Moment | None = None
+    """When its owner last said that it is still needed."""
     protected: bool = False
     """True: never touched automatically, whatever happens."""
     backup: str = ""
@@ -61,9 +91,79 @@ class KeyConfig(Config):
             provider_ref=self.provider_ref,
         )
 
+    def record(self) -> KeyRecord:
+        """The entry in the form that issued keys have; nothing of it was changed yet by a command."""
+        same = ("key_id", "provider", "provider_ref", "owner", "purpose", "team", "app", "env", "scopes", "networks",
+                "countries", "origins", "data_class", "protected", "backup", "rotate_every_days")  # fmt: skip
+        created_ms, rotated_ms = _ms(self.created), _ms(self.rotated)
+        return KeyRecord(
+            **{name: getattr(self, name) for name in same}, seq=0, at_ms=created_ms or 0, by="keys.yaml",
+            change="registered in keys.yaml", kind="registered", state="active", created_ms=created_ms,
+            expires_ms=_ms(self.expires), rotated_ms=rotated_ms or created_ms, revalidated_ms=_ms(self.revalidated),
+        )  # fmt: skip
+
+
+def _ms(moment: datetime | None) -> int | None:
+    return round(moment.timestamp() * 1000) if moment else None
+
+
+class IssueRule(Config):
+    """What an environment gives to whoever asks for a key there."""
+
+    instant: bool = False
+    """True: no person is asked, as long as the team's budgets have room."""
+    expires_days: Annotated[float, Field(gt=0)] | None = None
+    """A key made here ends by itself after this long; a shorter time may be asked for."""
+    rotate_every_days: Annotated[float, Field(gt=0)] | None = 90
+    """How often its secret is to be changed."""
+    quota_usd_per_day: Annotated[float, Field(gt=0)] | None = None
+    """What one key may spend in a day (UTC) unless its approver gave more."""
+    quota_requests_per_min: Annotated[int, Field(gt=0)] | None = None
+    """And how often it may be used in a minute."""
+
+
+class IssuingConfig(Config):
+    """Keys that Keyfuse issues to whoever asks for one."""
+
+    envs: dict[str, IssueRule] = Field(
+        default_factory=lambda: {
+            "dev": IssueRule(instant=True, expires_days=30, quota_usd_per_day=5, quota_requests_per_min=60),
+            "sandbox": IssueRule(instant=True, expires_days=7, quota_usd_per_day=2, quota_requests_per_min=30),
+        }
+    )
+    """By environment."""
+    otherwise: IssueRule = IssueRule()
+    """Environments that are not listed."""
+    approvers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """By team: who approves its keys, as in people.yaml. Teams not listed: everybody with the role approver."""
+    overlap_h: Annotated[float, Field(ge=0, le=720)] = 24
+    """So long the old secret is served beside the new one after a rotation."""
+    stale_days: Annotated[float, Field(gt=0)] = 30
+    """A registered key that was not used for this long is told of."""
+
+
+class RevalidationConfig(Config):
+    """Owners are asked whether their keys are still needed. Each step is stated in the question."""
+
+    enabled: bool = False
+    """True: campaigns run."""
+    every_days: Annotated[float, Field(gt=0)] = 90
+    """Asked this long after the last answer, or after the key was made ..."""
+    remind_after_days: Annotated[float, Field(gt=0)] = 7
+    """... without an answer once more after this ..."""
+    escalate_after_days: Annotated[float, Field(gt=0)] = 10
+    """... then the owner's approvers are told ..."""
+    throttle_after_days: Annotated[float, Field(gt=0)] = 14
+    """... then the key is throttled ..."""
+    disable_after_days: Annotated[float, Field(gt=0)] = 21
+    """... and then disabled. All counted from the first question; protected keys are never touched."""
+
 
 class KeysConfig(Config):
     """`keys.yaml`."""
+
+    issuing: IssuingConfig = IssuingConfig()
+    revalidation: RevalidationConfig = RevalidationConfig()
 
     keys: tuple[KeyConfig, ...] = ()
     """All registered keys."""

@@ -1,45 +1,93 @@
-"""`policies.yaml` (what a key may do) and `budgets.yaml` (what it may lose)."""
+"""`policies.yaml`: what a key may do."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from ipaddress import ip_network
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from schemas.config.base import Config
 
+CLOCK: Final = r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$"
+Positive = Annotated[float, Field(gt=0)]
+Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
+
+
+def _network(value: str) -> str:
+    """Raises ValueError, which the configuration's errors show, for what is no network."""
+    ip_network(value)
+    return value
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
+Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
+"""An empty list is refused: it could mean all as well as nothing."""
+
+
+class HoursConfig(Config):
+    """When a key may be used."""
+
+    days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()
+    """Days of the week; empty: all."""
+    from_: Annotated[str, Field(alias="from", pattern=CLOCK)] = "00:00"
+    """Beginning, HH:MM."""
+    until: Annotated[str, Field(pattern=CLOCK)] = "24:00"
+    """End, HH:MM, not included; before `from` it is on the next day."""
+    timezone: str = "UTC"
+    """As the tz database names it, like Europe/Berlin."""
+
 
 class PolicyConfig(Config):
-    """Models allowed for the keys that match every scope given; an empty scope matches all."""
+    """What the keys may do that match every scope given; an empty scope matches all, an empty rule allows all."""
 
     name: str = Field(min_length=1)
-    """What findings call it."""
+    """What findings and refusals call it."""
     keys: tuple[str, ...] = ()
     """key_ids."""
+    apps: tuple[str, ...] = ()
+    """Application names."""
     teams: tuple[str, ...] = ()
     """Team names."""
     envs: tuple[str, ...] = ()
     """Environment names."""
-    allowed_models: tuple[str, ...] = Field(min_length=1)
-    """Shell-style patterns, `gpt-4.1*`; a model that matches none is a certain finding."""
+    allowed_models: Patterns | None = None
+    """Shell-style patterns, `gpt-4.1*`, or a family of `families`, `@small`. A model that matches none is refused."""
+    denied_models: Patterns | None = None
+    """The same, for models that are refused though allowed above."""
+    allowed_endpoints: Patterns | None = None
+    """Patterns, `/v1/chat/*`."""
+    max_input_tokens: Annotated[int, Field(gt=0)] | None = None
+    """Context of one request at most."""
+    max_output_tokens: Annotated[int, Field(gt=0)] | None = None
+    """Answer of one request at most; a call that asks for more is refused."""
+    requests_per_s: Positive | None = None
+    """Requests of one key at most ..."""
+    requests_per_min: Annotated[int, Field(gt=0)] | None = None
+    """... within a minute ..."""
+    requests_per_day: Annotated[int, Field(gt=0)] | None = None
+    """... and a day of UTC."""
+    tokens_per_s: Positive | None = None
+    """Tokens of one key at most ..."""
+    tokens_per_min: Annotated[int, Field(gt=0)] | None = None
+    """... within a minute ..."""
+    tokens_per_day: Annotated[int, Field(gt=0)] | None = None
+    """... and a day of UTC."""
+    networks: Annotated[tuple[Network, ...], Field(min_length=1)] | None = None
+    """Networks the key may be used from, CIDR like `10.0.0.0/8`."""
+    countries: Annotated[tuple[Country, ...], Field(min_length=1)] | None = None
+    """Countries it may be used from, two capitals each."""
+    hours: HoursConfig | None = None
+    """When it may be used."""
 
 
 class PoliciesConfig(Config):
-    """`policies.yaml`. A model must be allowed by every policy that matches the key."""
+    """`policies.yaml`. A call must be allowed by every policy that matches the key; of two ceilings the lower holds."""
+
+    families: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Models under one name, as patterns: `small: [gpt-4.1-mini*, claude-haiku-*]`; policies say `@small`."""
 
     policies: tuple[PolicyConfig, ...] = ()
     """All policies."""
-
-
-class BudgetsConfig(Config):
-    """`budgets.yaml`."""
-
-    acceptable_loss_usd: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        default_factory=lambda: {"prod": 100.0, "staging": 25.0, "dev": 10.0}
-    )
-    """By environment: what one theft may cost before it must be over. Severity is measured against it."""
-    default_acceptable_loss_usd: Annotated[float, Field(gt=0)] = 25.0
-    """For environments not listed."""
-
-    def acceptable(self, env: str) -> float:
-        return self.acceptable_loss_usd.get(env, self.default_acceptable_loss_usd)

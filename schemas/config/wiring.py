@@ -68,6 +68,41 @@ class LeaksConfig(Config):
     """Environment variable with a GitHub token, without any rights, for asking that address more often."""
 
 
+OpenOrClosed = Literal["open", "closed"]
+
+
+class GateConfig(Config):
+    """The gate: answers gateways before each call."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8322
+    """Port; 0 takes a free one."""
+    token_env: str = ""
+    """Environment variable with the bearer token that gateways give; empty: whoever reaches the address may ask."""
+    replica: str = ""
+    """This replica's name, the same after a restart. Empty: the machine's name and the port."""
+    state_dir: str = ""
+    """Where it keeps what a restart needs; empty: `gate` in data_dir."""
+    unknown_keys: Literal["allow", "deny"] = "allow"
+    """What keys get that are in no registry. deny once all of yours are."""
+    fail: dict[str, OpenOrClosed] = Field(default_factory=lambda: dict[str, OpenOrClosed](prod="open", dev="closed"))
+    """By environment, when the broker is not reached any more: open goes on with the last verdicts known and a local
+    ceiling, closed refuses."""
+    fail_otherwise: OpenOrClosed = "open"
+    """Environments that are not listed."""
+    stale_after_s: Annotated[float, Field(gt=0)] = 30
+    """Without news from the broker for so long, what `fail` says begins."""
+    local_ceiling_usd_per_min: Annotated[float, Field(gt=0)] = 20
+    """What one key may spend at this replica in a minute while the broker is away."""
+    reservation_s: Annotated[float, Field(gt=0)] = 600
+    """A call that nobody settled for so long is counted at what was reserved for it."""
+    lease_s: Annotated[float, Field(ge=1)] = 30
+    """A slice of a budget is lent to a replica for so long."""
+    max_output_tokens: Annotated[int, Field(gt=0)] = 4096
+    """Taken for a call that names no limit of its own, where the model's limit is not known."""
+
+
 class HealthConfig(Config):
     """`/healthz`, `/readyz` and `/metrics` of workers without the role http; the contain role alone has no port."""
 
@@ -216,6 +251,7 @@ class WiringConfig(Config):
     store: StoreConfig = StoreConfig()
     intake: IntakeConfig = IntakeConfig()
     leaks: LeaksConfig = LeaksConfig()
+    gate: GateConfig = GateConfig()
     health: HealthConfig = HealthConfig()
     state: StateConfig = StateConfig()
     evidence: EvidenceConfig = EvidenceConfig()

@@ -129,7 +129,7 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
     (
         "unknown file-level setting",
         {"budgets": "zzz: 1\n"},
-        'budgets.yaml:1 zzz: unknown setting "zzz" -> one of acceptable_loss_usd, default_acceptable_loss_usd',
+        'budgets.yaml:1 zzz: unknown setting "zzz" -> one of acceptable_loss_usd, budgets, default_acceptable_loss_usd',
     ),
     (
         "wrong number",
