@@ -21,7 +21,7 @@ from containment.limits import Verdict
 from containment.orders import Doubted, Order
 from containment.providers.base import Provider
 from schemas.config import ResponsesConfig
-from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, StepState
+from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, Step, StepState
 from streams.around_cut import AroundCut, Held, cut_before
 from streams.contain_gate import Gate, Trust
 from streams.contain_ledger import LedgerKeeper
@@ -200,7 +200,7 @@ class ContainStage:
             frozen=(lambda: True) if barred else self.frozen, undo=saved if command.step == "restore" else None,
             vouched=not command.automatic or command.key_id in deps.registered(),
         )  # fmt: skip
-        held = Held(self._read(_confirmed_key(command)), before=command.step == "restore" and cut_before(saved))
+        held = Held(self._held(command), before=command.step == "restore" and cut_before(saved))
         outcome = await self._around.carry_out(command, step, held=held, under_way=under_way)
         if barred and outcome.state is StepState.REFUSED:
             outcome = barred
@@ -214,14 +214,20 @@ class ContainStage:
         if command.step == "restore" and (outcome.state is StepState.CONFIRMED or outcome.rule == "nothing_to_undo"):
             await self._write(_confirmed_key(command), {})
         elif command.step != "restore" and outcome.state in (StepState.CONFIRMED, StepState.IRREVOCABLE):
-            known, seen = self._read(_confirmed_key(command)), outcome.state is StepState.CONFIRMED
-            await self._write(_confirmed_key(command), known | {command.step: seen or known.get(command.step, False)})
+            known = self._read(_confirmed_key(command))
+            seen = outcome.state is StepState.CONFIRMED or known.get(command.step) is True
+            await self._write(_confirmed_key(command), known | {command.step: seen or _order(command)})
         if command.step == "restore":
             if outcome.state is StepState.CONFIRMED:
                 await self._write(_cuts_key(command), {})
         elif pre_state:  # however it ended: it may have happened, and how the key stood first is what to go back to
             cuts = self._read(_cuts_key(command))
             await self._write(_cuts_key(command), cuts if command.step in cuts else {**cuts, command.step: pre_state})
+
+    def _held(self, command: Command) -> dict[Step, bool]:
+        """Each step on the key, and whether it was seen in effect; less what this very order left before a restart."""
+        known = self._read(_confirmed_key(command))
+        return {step: seen is True for step, seen in known.items() if seen != _order(command)}
 
     def _read(self, key: bytes) -> dict[Any, Any]:
         stored = self._deps.store.get(key)
@@ -264,5 +270,5 @@ def _cuts_key(command: Command) -> bytes:
 
 
 def _confirmed_key(command: Command) -> bytes:
-    """Whether each step on a key was seen in effect; false: it failed, and may be. Gates and users go by this."""
+    """Of each step on a key: true, seen in effect; else the order that failed, and may be. Gates and users go by it."""
     return f"confirmed:{command.key_id}".encode()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from containment.orders import sign
@@ -114,6 +114,10 @@ FAULTS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
+@example(  # it dies after the cut failed, before anybody heard of it, and wakes up frozen
+    deaths=[49], vault=[], provider=[None] * 7 + [Refused(Reason.FORBIDDEN, "no permission")], frozen_at=6,
+    policy="wait", shared=False,
+)  # fmt: skip
 @given(
     deaths=st.lists(st.integers(0, 60), max_size=4), vault=FAULTS, provider=FAULTS, frozen_at=st.integers(0, 200),
     policy=st.sampled_from(["wait", "cut"]), shared=st.booleans(),
