@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from schemas.config.base import Config
 
-CLOCK: Final = r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$"
+_FROM: Final = r"^([01]\d|2[0-3]):[0-5]\d$"
+_UNTIL: Final = r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$"
 Positive = Annotated[float, Field(gt=0)]
 Country = Annotated[str, Field(pattern="^[A-Z]{2}$")]
 
@@ -20,7 +22,17 @@ def _network(value: str) -> str:
     return value
 
 
+def known_timezone(name: str) -> str:
+    """Raises ValueError, which the configuration's errors show, for what the tz database does not know."""
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        raise ValueError(f"no timezone of that name: {name[:40]!r}") from None
+    return name
+
+
 Network = Annotated[str, AfterValidator(_network)]
+Timezone = Annotated[str, AfterValidator(known_timezone)]
 
 
 Patterns = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -32,12 +44,18 @@ class HoursConfig(Config):
 
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = ()
     """Days of the week; empty: all."""
-    from_: Annotated[str, Field(alias="from", pattern=CLOCK)] = "00:00"
+    from_: Annotated[str, Field(alias="from", pattern=_FROM)] = "00:00"
     """Beginning, HH:MM."""
-    until: Annotated[str, Field(pattern=CLOCK)] = "24:00"
+    until: Annotated[str, Field(pattern=_UNTIL)] = "24:00"
     """End, HH:MM, not included; before `from` it is on the next day."""
-    timezone: str = "UTC"
+    timezone: Timezone = "UTC"
     """As the tz database names it, like Europe/Berlin."""
+
+    @model_validator(mode="after")
+    def _is_a_time_of_day(self) -> Self:
+        if self.from_ == self.until:
+            raise ValueError("hours that end when they begin; leave out from and until for the whole day")
+        return self
 
 
 class PolicyConfig(Config):
@@ -48,11 +66,11 @@ class PolicyConfig(Config):
     keys: tuple[str, ...] = ()
     """key_ids."""
     apps: tuple[str, ...] = ()
-    """Application names."""
+    """Application names, as shell-style patterns."""
     teams: tuple[str, ...] = ()
-    """Team names."""
+    """Team names, as patterns."""
     envs: tuple[str, ...] = ()
-    """Environment names."""
+    """Environment names, as patterns."""
     allowed_models: Patterns | None = None
     """Shell-style patterns, `gpt-4.1*`, or a family of `families`, `@small`. A model that matches none is refused."""
     denied_models: Patterns | None = None
@@ -88,6 +106,11 @@ class PoliciesConfig(Config):
 
     families: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Models under one name, as patterns: `small: [gpt-4.1-mini*, claude-haiku-*]`; policies say `@small`."""
+
+    unseen: Literal["refuse", "pass"] = "refuse"
+    """What gates do with a call that does not say what a rule asks for: its model, endpoint, address, country, origin
+    or most output tokens. nginx, for one, does not see the model: with `pass` such a call goes on, and is judged by its
+    event."""
 
     policies: tuple[PolicyConfig, ...] = ()
     """All policies."""

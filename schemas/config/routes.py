@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from typing import Final, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 
 from schemas.config.base import Config
+from schemas.config.policies import known_timezone
 from schemas.records import Severity
 
 _HOUR: Final = r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$"
-
-
-def _check_timezone(name: str) -> None:
-    try:
-        ZoneInfo(name)
-    except (ValueError, OSError, ZoneInfoNotFoundError):
-        raise ValueError(f"no timezone of that name: {name[:40]!r}") from None
 
 
 class EscalationConfig(Config):
@@ -46,7 +39,7 @@ class QuietHoursConfig(Config):
         if self.from_ and self.from_ == self.until:
             raise ValueError("quiet hours that begin when they end would never end")
         if self.from_:  # else no list of timezones is needed
-            _check_timezone(self.timezone)
+            known_timezone(self.timezone)
         return self
 
 
@@ -126,7 +119,7 @@ class SlackConfig(Config):
     @model_validator(mode="after")
     def _is_a_timezone(self) -> Self:
         if self.timezone != "UTC":
-            _check_timezone(self.timezone)
+            known_timezone(self.timezone)
         return self
 
     @property

@@ -1,0 +1,285 @@
+"""The rules that hold for one key, each with where it was written, and what a call is told that breaks one. Pure.
+
+All rules hold at once: a call must pass each of them, and of two ceilings the lower one counts. Nothing but an
+exception lifts a rule, and only the rule that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Final, Literal, NamedTuple
+
+from controls.hours import hours_words, is_open
+from schemas.call import ALLOW, Call, Ruling
+from schemas.config.policies import HoursConfig, PolicyConfig
+from schemas.exception import PolicyException, RuleKind
+from schemas.key_record import KeyRecord
+
+Unseen = Literal["refuse", "pass"]
+Families = Mapping[str, Sequence[str]]
+Value = tuple[str, ...] | float | HoursConfig
+
+OF_POLICY: Final[tuple[tuple[str, RuleKind], ...]] = (
+    ("allowed_models", "models"), ("denied_models", "models"), ("allowed_endpoints", "endpoints"),
+    ("max_input_tokens", "max_input_tokens"), ("max_output_tokens", "max_output_tokens"), ("networks", "networks"),
+    ("countries", "countries"), ("hours", "hours"), ("requests_per_s", "requests_per_s"),
+    ("requests_per_min", "requests_per_min"), ("requests_per_day", "requests_per_day"),
+    ("tokens_per_s", "tokens_per_s"), ("tokens_per_min", "tokens_per_min"), ("tokens_per_day", "tokens_per_day"),
+)  # fmt: skip
+"""The rules of a policy, in the order in which a call is told of them."""
+OF_KEY: Final[tuple[tuple[str, RuleKind], ...]] = (
+    ("networks", "networks"), ("countries", "countries"), ("origins", "origins"),
+    ("quota_requests_per_min", "requests_per_min"), ("quota_usd_per_day", "usd_per_day"),
+)  # fmt: skip
+"""The rules that stand in a key's own entry; they are told of after those of policies."""
+Unit = Literal["requests", "tokens", "nano_usd"]
+_CEILINGS: Final[Mapping[RuleKind, tuple[Unit, int]]] = {
+    "requests_per_s": ("requests", 1), "requests_per_min": ("requests", 60), "requests_per_day": ("requests", 86_400),
+    "tokens_per_s": ("tokens", 1), "tokens_per_min": ("tokens", 60), "tokens_per_day": ("tokens", 86_400),
+    "usd_per_day": ("nano_usd", 86_400),
+}  # fmt: skip
+_FIELD: Final = Call._fields.index
+_SEEN_IN: Final[Mapping[RuleKind, int]] = {
+    "models": _FIELD("model"), "endpoints": _FIELD("endpoint"), "networks": _FIELD("ip"),
+    "countries": _FIELD("country"), "origins": _FIELD("origin"),
+}  # fmt: skip
+"""Where a call says what a list is about."""
+_NOUN: Final = {
+    "models": "model", "endpoints": "endpoint", "networks": "address", "countries": "country", "origins": "origin",
+}  # fmt: skip
+_REMEMBERED: Final = 256
+_SHOWN: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule as somebody wrote it."""
+
+    name: str  # of the setting: "allowed_models"
+    kind: RuleKind
+    value: Value
+    policy: str = ""  # empty: it stands in the key's own entry
+    number: int = -1  # of the policy in policies.yaml, from 0
+    lifted: tuple[PolicyException, ...] = ()  # the exceptions that hold now
+
+    @property
+    def source(self) -> str:
+        return f"policy {self.policy}" if self.number >= 0 else "key"
+
+    @property
+    def label(self) -> str:
+        """As findings, refusals and `keyfuse policy explain` name it.
+
+        >>> Rule("allowed_models", "models", ("gpt-4.1*",), "development is cheap", 0).label
+        'policy development is cheap: allowed_models'
+        """
+        return f"{self.source}: {self.name}"
+
+    @property
+    def words(self) -> str:
+        """What it says, without the exceptions."""
+        if isinstance(self.value, HoursConfig):
+            return hours_words(self.value)
+        return ", ".join(self.value) if isinstance(self.value, tuple) else f"{self.value:,.12g}"
+
+    @property
+    def limit(self) -> float:
+        """Of a rule that is a number: the one that holds now."""
+        assert isinstance(self.value, int | float)  # noqa: S101 - by its kind
+        return max(self.value, *(one.limit or 0.0 for one in self.lifted), 0.0)
+
+
+class Ceiling(NamedTuple):
+    """So much within each window of a key's time, at most."""
+
+    rule: str
+    unit: Unit
+    window_s: float
+    limit: float  # at least 1 of requests and tokens: less than one a second is one in a longer window
+
+
+def rules_of_policy(policy: PolicyConfig, number: int) -> tuple[Rule, ...]:
+    """Every rule that the policy has."""
+    found = ((name, kind, getattr(policy, name)) for name, kind in OF_POLICY)
+    return tuple(Rule(name, kind, value, policy.name, number) for name, kind, value in found if value is not None)
+
+
+def rules_of_key(entry: KeyRecord | None) -> tuple[Rule, ...]:
+    """Every rule of the key's own entry; an empty list there is none."""
+    if entry is None:
+        return ()
+    found = ((name, kind, getattr(entry, name)) for name, kind in OF_KEY)
+    return tuple(Rule(name, kind, value) for name, kind, value in found if value not in {None, ()})
+
+
+def permits(rule: Rule, text: str, families: Families) -> bool:
+    """Whether a list lets this model, endpoint, address, country or origin pass.
+
+    >>> mini = Rule("denied_models", "models", ("@dear",), "p", 0)
+    >>> [permits(mini, model, {"dear": ("o3-*",)}) for model in ("o3-pro", "gpt-4.1")]
+    [False, True]
+    """
+    assert isinstance(rule.value, tuple)  # noqa: S101 - by its kind
+    if any(_matches(rule.kind, text, one.allows, families) for one in rule.lifted):
+        return True
+    return _matches(rule.kind, text, rule.value, families) is not (rule.name == "denied_models")
+
+
+def _matches(kind: RuleKind, text: str, wanted: Sequence[str], families: Families) -> bool:
+    if kind == "networks":
+        return _within(text, wanted)
+    if kind in {"countries", "origins"}:
+        return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in wanted)
+    if kind == "models":
+        wanted = [each for name in wanted for each in (families.get(name[1:], ()) if name[:1] == "@" else (name,))]
+    return any(fnmatchcase(text, pattern) for pattern in wanted)
+
+
+def _within(text: str, networks: Sequence[str]) -> bool:
+    """Whether an address is in one of these networks; what is no address is in none.
+
+    >>> _within("::ffff:10.1.2.3", ["10.0.0.0/8"]), _within("10.1.2.3 ", ["::/0"])
+    (True, False)
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in ip_network(network, strict=False) for network in networks)
+
+
+class Rules:
+    """All that holds for a key, ready to be asked. Keys with the same rules share one of these."""
+
+    __slots__ = ("_families", "_hours", "_input", "_listed", "_minute", "_open", "_output", "_unseen", "ceilings",
+                 "rules")  # fmt: skip
+
+    def __init__(self, rules: Iterable[Rule], *, families: Families, unseen: Unseen = "refuse") -> None:
+        self.rules: Final = tuple(rules)
+        self.ceilings: Final = _lowest(self.rules)
+        self._families, self._unseen = families, unseen
+        self._listed: tuple[tuple[int, dict[str, int], tuple[int, ...]], ...] = tuple(
+            (field, {}, mine) for kind, field in _SEEN_IN.items() if (mine := self._of(kind))
+        )
+        self._hours = tuple(at for at in self._of("hours") if not self.rules[at].lifted)
+        self._minute, self._open = -1, len(self.rules)
+        self._input, self._output = self._least("max_input_tokens"), self._least("max_output_tokens")
+
+    def broken(self, call: Call) -> Rule | None:
+        """The first rule, in their order, that the call breaks. Ceilings count calls and are asked elsewhere."""
+        first = none = len(self.rules)
+        for field, known, mine in self._listed:
+            text: str = call[field]  # type: ignore[assignment]  # _SEEN_IN names texts
+            found = known.get(text)
+            first = min(first, self._ask(text, known, mine) if found is None else found)
+        if self._hours:
+            first = min(first, self._closed(call.at_ms))
+        if self._input or self._output:
+            first = min(first, self._too_long(call))
+        return self.rules[first] if first < none else None
+
+    def judge(self, call: Call) -> Ruling:
+        """What these rules say of the call, in words."""
+        rule = self.broken(call)
+        return ALLOW if rule is None else Ruling("deny", rule.label, refusal(rule, call))
+
+    def refuses(self, kind: RuleKind, text: str) -> Rule | None:
+        """The first rule of this kind that this model, endpoint, address, country or origin breaks."""
+        mine = (self.rules[at] for at in self._of(kind))
+        return next((rule for rule in mine if not permits(rule, text, self._families)), None)
+
+    def of_kind(self, kind: RuleKind) -> tuple[Rule, ...]:
+        return tuple(self.rules[at] for at in self._of(kind))
+
+    def _of(self, kind: RuleKind) -> tuple[int, ...]:
+        return tuple(at for at, rule in enumerate(self.rules) if rule.kind == kind)
+
+    def _least(self, kind: RuleKind) -> tuple[tuple[float, int], ...]:
+        return tuple((self.rules[at].limit, at) for at in self._of(kind))
+
+    def _ask(self, text: str, known: dict[str, int], mine: tuple[int, ...]) -> int:
+        if not text:
+            found = mine[0] if self._unseen == "refuse" else len(self.rules)
+        else:
+            refused = (at for at in mine if not permits(self.rules[at], text, self._families))
+            found = next(refused, len(self.rules))
+        if len(known) >= _REMEMBERED:
+            known.clear()
+        known[text] = found
+        return found
+
+    def _closed(self, at_ms: int) -> int:
+        minute = at_ms // 60_000
+        if minute != self._minute:
+            closed = (at for at in self._hours if not is_open(self.rules[at].value, at_ms))  # type: ignore[arg-type]
+            self._open, self._minute = next(closed, len(self.rules)), minute
+        return self._open
+
+    def _too_long(self, call: Call) -> int:
+        length = call.input_tokens / max(call.requests, 1)
+        broken = [at for limit, at in self._input if length > limit]
+        if call.max_output_tokens is not None:
+            broken += [at for limit, at in self._output if call.max_output_tokens > limit]
+        elif self._unseen == "refuse":
+            broken += [at for _, at in self._output]
+        return min(broken, default=len(self.rules))
+
+
+def _lowest(rules: Sequence[Rule]) -> tuple[Ceiling, ...]:
+    """Of several ceilings over the same window the lowest; of equal ones the first."""
+    found: dict[tuple[Unit, float], Ceiling] = {}
+    for rule in rules:
+        if rule.kind in _CEILINGS:
+            unit, window_s = _CEILINGS[rule.kind]
+            limit = rule.limit * (1e9 if unit == "nano_usd" else 1)
+            stretch = 1 / limit if limit < 1 else 1.0
+            ceiling = Ceiling(rule.label, unit, window_s * stretch, limit * stretch)
+            same = found.get((unit, window_s))
+            if same is None or ceiling.limit / ceiling.window_s < same.limit / same.window_s:
+                found[unit, window_s] = ceiling
+    return tuple(found.values())
+
+
+def refusal(rule: Rule, call: Call) -> str:
+    """One sentence for whoever is refused: what is allowed, what was asked for, what to do."""
+    return f"{rule.source} {_REFUSALS[rule.kind](rule, call)}; ask for an exception with `keyfuse policy except`"
+
+
+def _listed(rule: Rule, call: Call) -> str:
+    noun = _NOUN[rule.kind]
+    text = str(call[_SEEN_IN[rule.kind]])
+    allowed = f"refuses {rule.words}" if rule.name == "denied_models" else f"allows {_nouns(noun)} {rule.words}"
+    if not text:
+        return f"{allowed}, and the call does not say its {noun}: send it, or set `unseen: pass` in policies.yaml"
+    return f"{allowed}, and the call has {noun} {text[:_SHOWN]}"
+
+
+def _nouns(noun: str) -> str:
+    return {"address": "addresses", "country": "countries"}.get(noun, f"{noun}s")
+
+
+def _hours_told(rule: Rule, _call: Call) -> str:
+    return f"allows calls {rule.words} only"
+
+
+def _input_told(rule: Rule, call: Call) -> str:
+    length = -(-call.input_tokens // max(call.requests, 1))
+    return f"allows {rule.limit:,.0f} input tokens a request, and the call has {length:,}: send less"
+
+
+def _output_told(rule: Rule, call: Call) -> str:
+    most = f"allows {rule.limit:,.0f} output tokens a request"
+    if call.max_output_tokens is None:
+        return f"{most}, and the call sets no limit: set max_tokens"
+    return f"{most}, and the call asks for {call.max_output_tokens:,}: set max_tokens lower"
+
+
+_REFUSALS: Final[Mapping[RuleKind, Callable[[Rule, Call], str]]] = {
+    "models": _listed, "endpoints": _listed, "networks": _listed, "countries": _listed, "origins": _listed,
+    "hours": _hours_told, "max_input_tokens": _input_told, "max_output_tokens": _output_told,
+}  # fmt: skip
