@@ -29,12 +29,18 @@ class RetryPlan(NamedTuple):
 DEFAULT_RETRY: Final = RetryPlan()
 
 
+class About(NamedTuple):
+    """What is being told, and where."""
+
+    channel: str
+    subject: str  # the incident's id, or the question's
+
+
 class DeliveryFailure(Record):
     """This version was not delivered. Holds no secret; fit for logs."""
 
     channel: str
-    incident_id: str
-    seq: int
+    subject: str
     reason: Reason
     detail: str
     attempts: int
@@ -72,13 +78,13 @@ async def deliver(
         previous = None  # somebody else's message must not be edited
     if previous is not None and incident.seq <= previous.seq:
         return previous
-    return await patiently(lambda: channel.deliver(incident, previous), incident, channel, retry=retry, sleep=sleep)
+    about = About(channel.name, incident.incident_id)
+    return await patiently(lambda: channel.deliver(incident, previous), about, retry=retry, sleep=sleep)
 
 
 async def patiently(
     call: Callable[[], Awaitable[T]],
-    incident: Incident,
-    channel: Channel,
+    about: About,
     *,
     retry: RetryPlan = DEFAULT_RETRY,
     sleep: Sleep = asyncio.sleep,
@@ -89,12 +95,12 @@ async def patiently(
         try:
             return await call()
         except ChannelError as error:
-            failure = _failure(incident, channel, error, attempt)
+            failure = _failure(about, error, attempt)
         except Exception as error:
             # Isolation: a mistake in one channel must not silence the others. Only the type of the error is kept: the
             # text of an unforeseen one may hold anything, also a token.
-            mistake = ChannelError(channel.name, Reason.INTERNAL, f"unforeseen {type(error).__name__}")
-            return _failure(incident, channel, mistake, attempt)
+            mistake = ChannelError(about.channel, Reason.INTERNAL, f"unforeseen {type(error).__name__}")
+            return _failure(about, mistake, attempt)
         pause_s = max(retry.wait_s(attempt), failure.retry_after_s or 0.0)
         if not failure.retryable or attempt >= retry.attempts or pause_s > retry.wait_max_s:
             return failure
@@ -102,9 +108,9 @@ async def patiently(
         attempt += 1
 
 
-def _failure(incident: Incident, channel: Channel, error: ChannelError, attempts: int) -> DeliveryFailure:
+def _failure(about: About, error: ChannelError, attempts: int) -> DeliveryFailure:
     return DeliveryFailure(
-        channel=channel.name, incident_id=incident.incident_id, seq=incident.seq, reason=error.reason,
-        detail=error.detail, attempts=attempts, retryable=error.retryable,
+        channel=about.channel, subject=about.subject, reason=error.reason, detail=error.detail, attempts=attempts,
+        retryable=error.retryable,
         retry_after_s=error.retry_after_s if isinstance(error, Retryable) else None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from alerting.channels.base import DeliveryState, Illustrated
-from alerting.deliver import DEFAULT_RETRY, DeliveryFailure, RetryPlan, Sleep, patiently
+from alerting.deliver import DEFAULT_RETRY, About, DeliveryFailure, RetryPlan, Sleep, patiently
 from schemas.records import CLOSED, Incident, Record
 
 Draw = Callable[[Incident], Awaitable[bytes | None]]
@@ -59,12 +59,11 @@ async def illustrate(
     if due is None:
         return None
 
-    png = await patiently(lambda: draw(incident), incident, channel, retry=retry, sleep=sleep)
+    about = About(channel.name, incident.incident_id)
+    png = await patiently(lambda: draw(incident), about, retry=retry, sleep=sleep)
     if png is None or isinstance(png, DeliveryFailure):
         return png
-    failed = await patiently(
-        lambda: channel.illustrate(incident, shown, png), incident, channel, retry=retry, sleep=sleep
-    )
+    failed = await patiently(lambda: channel.illustrate(incident, shown, png), about, retry=retry, sleep=sleep)
     if failed is not None:
         return failed
     pictures = {**(before.shown if before else {}), due: _message(shown)}

@@ -35,6 +35,7 @@ class People:
         self._proved_only = config.final_needs_proof
         self._named = {name: Person(name, person.role) for name, person in config.people.items()}
         self._slack = {person.slack: self._named[name] for name, person in config.people.items() if person.slack}
+        self._slack_of = {name: person.slack for name, person in config.people.items() if person.slack}
         self._pagerduty = {
             person.pagerduty: self._named[name] for name, person in config.people.items() if person.pagerduty
         }
@@ -43,6 +44,19 @@ class People:
     def enforced(self) -> bool:
         """False as long as nobody is named: then every word counts."""
         return bool(self._named)
+
+    def named(self, name: str) -> Person | None:
+        """By the name in `people.yaml`."""
+        return self._named.get(name)
+
+    def slack_of(self, name: str) -> str:
+        """Their member id in Slack; empty where none is known."""
+        return self._slack_of.get(name, "")
+
+    def with_role(self, role: Role) -> tuple[str, ...]:
+        """Everybody who has this role or more, in the order of their names."""
+        least = RANKS.index(role)
+        return tuple(sorted(name for name, person in self._named.items() if RANKS.index(person.role) >= least))
 
     def of_slack(self, member_id: str) -> Person | None:
         return self._slack.get(member_id)

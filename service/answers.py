@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
 from typing import Final, NamedTuple
 
-from aiokafka.errors import KafkaError
 from fastapi import APIRouter
 
 from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
-from schemas.records import Incident, Record, Request, Step
+from schemas.records import Incident, Request, Step
 from service.install import Install, wall_ms
 from service.pagerduty_webhook import pagerduty_routes
+from service.question_desk import Desks, open_questions, send
 from service.slack_answers import slack_routes, slack_sockets
 from service.stages import Edges
 from storage.errors import StoreError
@@ -40,19 +40,12 @@ def open_desk(edges: Edges, store: Callable[[], Store] | None, stopping: Callabl
             since_ms=wall_ms() - LOOK_BACK_MS, stopping=stopping,
         )  # fmt: skip
 
-    async def send(topic: Topic, key: str, record: Record) -> None:
-        try:
-            async with asyncio.timeout(_PATIENCE_S):
-                await edges.outbox.send(topic, [(key, record)])
-        except (TimeoutError, OSError, KafkaError) as error:
-            raise Unavailable("the broker does not answer") from error
-
     async def refused(request: Request, why: str) -> None:
-        await send(Topic.AUDIT, request.key_id, word_row(request, "refused", why))
+        await send(edges, Topic.AUDIT, request.key_id, word_row(request, "refused", why))
 
     desk = Desk(
         people=lambda: install.people, incidents=view, now_ms=wall_ms,
-        send=lambda request: send(Topic.REQUESTS, request.key_id, request), refused=refused,
+        send=lambda request: send(edges, Topic.REQUESTS, request.key_id, request), refused=refused,
         older=lambda incident_id: older(incident_id, view, store), for_good=partial(for_good, install),
     )  # fmt: skip
     return desk, follow
@@ -76,12 +69,16 @@ def ways_back(
 ) -> WaysBack:
     """All that `routes.yaml` asks for: signed calls come in at `http`, connections of our own stand beside `notify`.
 
-    Where it asks for nothing nothing runs, and no right to read incidents or to write requests is needed.
+    Where it asks for nothing nothing runs, and no right to read incidents and questions or to write requests is needed.
     """
     desk, follow = open_desk(edges, store, stopping)
-    routers = [each for build in _ROUTERS for each in build(edges, desk)] if "http" in roles else []
-    listeners = [each for build in _LISTENERS for each in build(edges, desk, stopping)] if "notify" in roles else []
+    questions, follow_questions = open_questions(edges, stopping)
+    desks = Desks(desk, questions)
+    routers = [each for build in _ROUTERS for each in build(edges, desks)] if "http" in roles else []
+    listeners = [each for build in _LISTENERS for each in build(edges, desks, stopping)] if "notify" in roles else []
     following = {"incidents": follow} if routers or listeners else {}
+    if following and any(channel.slack.way != "none" for channel in edges.install.folder.routes.channels.values()):
+        following["questions"] = follow_questions
     return WaysBack(routers, following | dict(listeners))
 
 
@@ -105,8 +102,8 @@ async def older(
         raise Unavailable("the store does not answer") from error
 
 
-_ROUTERS: Final[tuple[Callable[[Edges, Desk], Iterable[APIRouter]], ...]] = (pagerduty_routes, slack_routes)
-_LISTENERS: Final[tuple[Callable[[Edges, Desk, Callable[[], bool]], Iterable[tuple[str, Listen]]], ...]] = (
+_ROUTERS: Final[tuple[Callable[[Edges, Desks], Iterable[APIRouter]], ...]] = (pagerduty_routes, slack_routes)
+_LISTENERS: Final[tuple[Callable[[Edges, Desks, Callable[[], bool]], Iterable[tuple[str, Listen]]], ...]] = (
     slack_sockets,
 )
 """Each way to answer has an entry in one of the two; `build` gives nothing where `routes.yaml` asks for nothing."""

@@ -15,6 +15,7 @@ import typer
 from service.cli_contain import containing
 from service.cli_evidence import evidence
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
+from service.cli_questions import asking
 from service.cli_tuning import tuning
 from service.errors import UserError, for_people
 from service.lazy import lazy
@@ -32,6 +33,7 @@ USER_ERROR: Final = 2
 app.add_typer(tuning)
 app.add_typer(containing)
 app.add_typer(evidence)
+app.add_typer(asking)
 
 
 def _version(wanted: bool) -> None:

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
-from alerting.answers.desk import Desk
 from alerting.answers.pagerduty import PagerDutyWebhook
 from service.install import Install, wall_ms
+from service.question_desk import Desks
 from service.secrets import resolve
 from service.stages import Edges
 from sources.http_body import BodyRefused, read_body
@@ -19,12 +19,12 @@ PATH: Final = "/v1/pagerduty"
 _MAX_BODY_BYTES: Final = 262_144  # PagerDuty sends nothing larger
 
 
-def pagerduty_routes(edges: Edges, desk: Desk) -> list[APIRouter]:
+def pagerduty_routes(edges: Edges, desks: Desks) -> list[APIRouter]:
     """None while no channel names the secret of a webhook. SecretMissing when one does and it is not there."""
     secrets = webhook_secrets(edges.install)
     if not secrets:
         return []
-    webhook, router = PagerDutyWebhook(secrets, desk, now_ms=wall_ms), APIRouter()
+    webhook, router = PagerDutyWebhook(secrets, desks.incidents, now_ms=wall_ms), APIRouter()
 
     @router.post(PATH)
     async def called(request: Request) -> JSONResponse:

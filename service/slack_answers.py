@@ -16,7 +16,6 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
-from alerting.answers.desk import Desk
 from alerting.answers.slack_calls import SlackCalls
 from alerting.answers.slack_desk import SlackDesk
 from alerting.answers.slack_signed import Outside, SlackDoor, said_in
@@ -25,6 +24,7 @@ from alerting.answers.slack_work import SlackWork
 from alerting.channels.slack_client import SlackApi
 from schemas.config.routes import ChannelConfig
 from service.install import Install, wall_ms
+from service.question_desk import Desks
 from service.secrets import resolve
 from service.slack_knowledge import knowledge
 from service.stages import Edges
@@ -65,15 +65,15 @@ def slack_apps(install: Install, way: Literal["socket", "http"]) -> list[App]:
     return list(found.values())
 
 
-def slack_sockets(edges: Edges, desk: Desk, _: Callable[[], bool]) -> Iterator[tuple[str, Listen]]:
+def slack_sockets(edges: Edges, desks: Desks, _: Callable[[], bool]) -> Iterator[tuple[str, Listen]]:
     """A loop for each app in Socket Mode; it ends when it is cancelled."""
     for app in slack_apps(edges.install, "socket"):
-        yield f"slack {app.channel}", partial(_listen, edges, desk, app)
+        yield f"slack {app.channel}", partial(_listen, edges, desks, app)
 
 
-async def _listen(edges: Edges, desk: Desk, app: App) -> None:
+async def _listen(edges: Edges, desks: Desks, app: App) -> None:
     line, calling = SlackApi(app.channel, app.config, app.bot), SlackApi(app.channel, app.config, app.bot)
-    slack = _desk(edges, desk, calling)
+    slack = _desk(edges, desks, calling)
     progress = edges.health.stage(f"slack {app.channel}", time.monotonic())
 
     def tell(connected: bool, why: str) -> None:
@@ -92,12 +92,12 @@ async def _listen(edges: Edges, desk: Desk, app: App) -> None:
         await line.close()
 
 
-def slack_routes(edges: Edges, desk: Desk) -> Iterator[APIRouter]:
+def slack_routes(edges: Edges, desks: Desks) -> Iterator[APIRouter]:
     """`POST /v1/slack`, where an app is answered over HTTP."""
     doors = []
     for app in slack_apps(edges.install, "http"):
         api = SlackApi(app.channel, app.config, app.bot)
-        slack = _desk(edges, desk, api)
+        slack = _desk(edges, desks, api)
         doors.append((SlackDoor(app.proof, now_ms=wall_ms), slack))
         edges.closing += [api.close, slack.close]
     if doors:
@@ -141,12 +141,13 @@ def _answer(slack: SlackDesk, body: bytes, content_type: str) -> Response:
     return JSONResponse(ack) if ack else Response()
 
 
-def _desk(edges: Edges, desk: Desk, api: SlackApi) -> SlackDesk:
+def _desk(edges: Edges, desks: Desks, api: SlackApi) -> SlackDesk:
     work = SlackWork(
-        desk, SlackCalls(api, sleep=asyncio.sleep), knowledge(edges.install, desk.incidents), now_ms=wall_ms,
-        sleep=asyncio.sleep, counted=partial(_count, edges),
+        desks.incidents, desks.questions, SlackCalls(api, sleep=asyncio.sleep),
+        knowledge(edges.install, desks.incidents.incidents), now_ms=wall_ms, sleep=asyncio.sleep,
+        counted=partial(_count, edges),
     )  # fmt: skip
-    return SlackDesk(work, people=lambda: desk.people().of_slack, now_ms=wall_ms)
+    return SlackDesk(work, people=lambda: desks.incidents.people().of_slack, now_ms=wall_ms)
 
 
 def _count(edges: Edges, result: str) -> None:

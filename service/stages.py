@@ -11,7 +11,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from alerting.channels.base import Channel
+from alerting.channels.base import Asking, Channel
 from containment.providers.base import Provider, StepsOf
 from containment.switches.base import Switch
 from schemas.signing import Signer
@@ -33,6 +33,7 @@ from streams.metrics import Metrics
 from streams.notify import NotifyDeps, NotifyStage
 from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
+from streams.questions import QuestionDeps, QuestionStage
 from streams.score import ScoreStage
 from streams.shadow import Shadow
 from streams.switch_runs import Backups
@@ -177,6 +178,30 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
         edges.group("notify"), [install.topics.name(Topic.INCIDENTS)], handle, stage.forget, changelog=changelog,
         restored=stage.restored, tick=stage.tick
     )  # fmt: skip
+    return app, stage
+
+
+def questions(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, QuestionStage]:
+    """Questions → people, through the channels that can ask."""
+    install, changelog = edges.install, edges.changelog(StateTopic.QUESTIONS)
+
+    def member(person: str) -> str:  # people.yaml may be read again
+        return install.people.slack_of(person)
+
+    stage = QuestionStage(
+        QuestionDeps(
+            routes=lambda: install.folder.routes, member=member,
+            channels={name: channel for name, channel in channels.items() if isinstance(channel, Asking)},
+            store=changelog, load=changelog.load, metrics=edges.metrics, now_ms=wall_ms, sleep=asyncio.sleep,
+        )
+    )  # fmt: skip
+
+    async def handle(record: Arrived) -> None:
+        stage.on_question(record.value, done=record.ack)
+
+    app = StageApp(
+        edges.group("questions"), [install.topics.name(Topic.QUESTIONS)], handle, stage.forget, changelog=changelog
+    )
     return app, stage
 
 

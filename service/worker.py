@@ -145,7 +145,9 @@ class Worker:
             app, notify = stages.notify(edges, channels)
             chosen.append(("notify", app))
             notify.start()
-            self._closers += [notify.stop, *(channel.close for channel in channels.values())]
+            app, asking = stages.questions(edges, channels)
+            chosen.append(("questions", app))
+            self._closers += [notify.stop, asking.stop, *(channel.close for channel in channels.values())]
         if "contain" in self.roles:
             trust = install.trust(own=signer.public_key if signer else "")
             providers, switches = install.providers(), install.switches()

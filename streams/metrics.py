@@ -30,6 +30,7 @@ CounterName = Literal[
     "keyfuse_orders_doubted_total",
     "keyfuse_deliveries_total",
     "keyfuse_pictures_total",
+    "keyfuse_questions_total",
     "keyfuse_answers_total",
     "keyfuse_archive_rows_total",
     "keyfuse_checkpoint_bytes_total",
@@ -141,6 +142,13 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "pictures",
         "Pictures added to messages, by result: delivered, or why not.",
         "Anything but delivered: the words came without their picture. unauthorized: the token lacks files:write.",
+        labels={"channel": (), "result": ()},
+    ),
+    "keyfuse_questions_total": Def(
+        "questions",
+        "Questions shown to people, by channel and result: delivered, or why not.",
+        "Anything but delivered: people may not be asked. nowhere: no channel of routes.yaml can ask; "
+        "`keyfuse questions` lists what waits.",
         labels={"channel": (), "result": ()},
     ),
     "keyfuse_archive_rows_total": Def("rows", "Rows written to the store.", "More traffic."),

@@ -29,6 +29,7 @@ class Topic(StrEnum):
     KEY_ASKS = "keyfuse.key-asks"
     KEYS = "keyfuse.keys"
     EXCEPTIONS = "keyfuse.exceptions"
+    QUESTIONS = "keyfuse.questions"
     SPEND = "keyfuse.spend"
     BUDGETS = "keyfuse.budgets"
     LEASE_ASKS = "keyfuse.lease-asks"
@@ -42,17 +43,19 @@ class StateTopic(StrEnum):
     SCORE = "keyfuse.score-state"
     DECIDE = "keyfuse.decide-state"
     NOTIFY = "keyfuse.notify-state"
+    QUESTIONS = "keyfuse.question-state"
     CONTAIN = "keyfuse.contain-state"
 
 
 # One partition: one reader counts over all keys (the caps on automatic steps, budgets), or everybody reads all of it.
 _SINGLE: Final = frozenset({
     Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD, Topic.MARKS, Topic.HOLDS, Topic.CONFIG, Topic.KEY_STATES,
-    Topic.KEY_ASKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.SPEND, Topic.BUDGETS, Topic.LEASE_ASKS, Topic.LEASES,
-    Topic.GATES,
+    Topic.KEY_ASKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.SPEND, Topic.BUDGETS, Topic.LEASE_ASKS,
+    Topic.LEASES, Topic.GATES,
 })  # fmt: skip
 _COMPACTED: Final = frozenset({
-    Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.SPEND, Topic.BUDGETS, Topic.LEASES, Topic.GATES,
+    Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.SPEND, Topic.BUDGETS,
+    Topic.LEASES, Topic.GATES,
 })  # fmt: skip
 
 
@@ -84,7 +87,7 @@ class Topics:
     def specs(self) -> list[TopicSpec]:
         """All topics; a state topic has as many partitions as what its stage reads."""
         flow = [TopicSpec(self.name(topic), self.count(topic), topic in _COMPACTED) for topic in Topic]
-        counts = {StateTopic.CONTAIN: 1}
+        counts = {StateTopic.CONTAIN: 1, StateTopic.QUESTIONS: 1}
         return flow + [
             TopicSpec(self.state_name(t), counts.get(t, self.partitions), compacted=True) for t in StateTopic
         ]

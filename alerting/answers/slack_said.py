@@ -12,9 +12,11 @@ from typing import Any, Final, NamedTuple, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from alerting.answers.desk import Said
+from alerting.answers.questions import Reply
 from alerting.answers.slack_forms import FORMS, PREFIX, VALUE, Form, Origin, until_problem
 from alerting.channels.slack_buttons import BUTTONS, MORNING, Value
 from alerting.channels.slack_buttons import PREFIX as BUTTON_PREFIX
+from alerting.channels.slack_questions import ANSWER
 from controls.people import Person
 from schemas.records import PeoplesAction, Step, stable_id
 
@@ -40,6 +42,13 @@ class Word(NamedTuple):
     said: Said
     place: Place
     seen: int = 0  # the version of the incident that was pressed; 0: not known
+
+
+class Replied(NamedTuple):
+    """An answer to a question."""
+
+    reply: Reply
+    place: Place
 
 
 class Opening(NamedTuple):
@@ -83,7 +92,7 @@ class Unclear(NamedTuple):
     place: Place | None = None
 
 
-Heard = Word | Opening | Typed | KillWord | Wrong | Unclear
+Heard = Word | Replied | Opening | Typed | KillWord | Wrong | Unclear
 OfSlack = Callable[[str], Person | None]
 
 
@@ -117,6 +126,12 @@ def _click(doc: Any, user: str, people: OfSlack) -> Heard | None:  # noqa: ANN40
     if _text(doc, "container", "type") == "view":
         return None  # a choice inside one of our forms: it counts when the form is sent
     place, action = _place(doc, user), _at(doc, "actions", 0)
+    replied = _text(action, "action_id").startswith(ANSWER)
+    return _reply(action, place, people) if replied else _pressed(action, place, people)
+
+
+def _pressed(action: Any, place: Place, people: OfSlack) -> Heard:  # noqa: ANN401 - JSON of others
+    user = place.user
     name, at = _text(action, "action_id").removeprefix(BUTTON_PREFIX), _text(action, "action_ts")
     value = Value.of(_text(action, "value") or _text(action, "selected_option", "value"))
     if name not in BUTTONS or value is None or not at:
@@ -136,6 +151,13 @@ def _click(doc: Any, user: str, people: OfSlack) -> Heard | None:  # noqa: ANN40
             return word if step else Unclear(f"No such step{_OLD}", place)
         case _:
             return Word(said, place, value.seq)
+
+
+def _reply(action: Any, place: Place, people: OfSlack) -> Heard:  # noqa: ANN401 - JSON of others
+    question_id, _, choice = _text(action, "value").partition("|")
+    if not question_id or choice != _text(action, "action_id").removeprefix(ANSWER):
+        return Unclear(f"Keyfuse does not know this button{_OLD}", place)
+    return Replied(Reply(question_id, choice, "slack", place.user, people(place.user)), place)
 
 
 def _form(doc: Any, user: str, people: OfSlack, now_ms: int) -> Heard:  # noqa: ANN401 - JSON of others

@@ -11,6 +11,7 @@ import structlog
 from alerting.answers.desk import Answer, Desk, Said
 from alerting.answers.errors import Unavailable
 from alerting.answers.plans import KillList, KillWanted, PlanWords
+from alerting.answers.questions import QuestionDesk
 from alerting.answers.slack_forms import (
     KILL_MOST,
     METADATA_MAX,
@@ -24,7 +25,7 @@ from alerting.answers.slack_forms import (
     message_form,
     until_problem,
 )
-from alerting.answers.slack_said import Heard, KillWord, Opening, Place, Typed, Unclear, Word
+from alerting.answers.slack_said import Heard, KillWord, Opening, Place, Replied, Typed, Unclear, Word
 from alerting.answers.slack_typed import Ask, ask_of, explain_blocks, find, help_blocks, one_blocks, status_blocks
 from alerting.answers.stale import why_over
 from alerting.channels.errors import ChannelError
@@ -66,6 +67,7 @@ class SlackWork:
     def __init__(
         self,
         desk: Desk,
+        questions: QuestionDesk,
         calls: Calls,
         knowledge: Knowledge,
         *,
@@ -75,6 +77,7 @@ class SlackWork:
     ) -> None:
         self.counted = counted
         self._desk = desk
+        self._questions = questions
         self._calls = calls
         self._knowledge = knowledge
         self._now_ms = now_ms
@@ -89,6 +92,8 @@ class SlackWork:
         match what:
             case Word(said, place, seen):
                 await self._word(said, place, seen)
+            case Replied():
+                await self._reply(what)
             case Opening():
                 await self._open(what)
             case Typed(text, person, place):
@@ -104,6 +109,14 @@ class SlackWork:
         answer = Answer(False, refused) if refused else await self._desk.say(said)
         self._note("taken" if answer.taken else "refused", said, answer.words)
         await self.say(place, answer.words)
+
+    async def _reply(self, replied: Replied) -> None:
+        reply = replied.reply
+        told = await self._questions.say(reply)
+        self.counted("taken" if told.taken else "refused")
+        name = reply.person.name if reply.person else reply.who
+        log.info("an answer to a question from Slack", by=name, question=reply.question_id, why=told.words)
+        await self.say(replied.place, told.words)
 
     async def _refused(self, said: Said, seen: int) -> tuple[str, Incident | None]:
         """Why the word cannot count: no incident, no right, too late. Rights first: a stranger learns no more.

@@ -6,6 +6,8 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
+from alerting.asking import Shown
+from schemas.question import Question
 from schemas.records import Incident, IncidentState, Record
 
 
@@ -69,6 +71,30 @@ class Illustrated(Channel, Protocol):
 
         Raises:
             Retryable: It may work later. A try whose answer was lost may leave the picture twice.
+            Refused: It will not work until somebody changes something.
+        """
+        ...
+
+
+@runtime_checkable
+class Asking(Channel, Protocol):
+    """A channel that can ask people something."""
+
+    @property
+    def hears(self) -> bool:
+        """Whether what is pressed comes back."""
+        ...
+
+    async def ask(self, question: Question, previous: Shown | None, *, member: str = "") -> Shown:
+        """Show this version of the question: one try, no pauses.
+
+        Args:
+            question: The version to show.
+            previous: What an earlier call for the same question and member returned; None for the first.
+            member: Whom to write to directly, by the channel's own id; empty: where the channel writes.
+
+        Raises:
+            Retryable: It may work later.
             Refused: It will not work until somebody changes something.
         """
         ...

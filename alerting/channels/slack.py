@@ -13,6 +13,8 @@ from typing import Any, Final
 from pydantic import SecretStr
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
+from alerting.asking import Shown
+from alerting.channels import slack_questions
 from alerting.channels.base import DeliveryState, shows
 from alerting.channels.errors import Reason, Refused, Retryable
 from alerting.channels.slack_blocks import render, render_reply
@@ -22,6 +24,7 @@ from alerting.channels.slack_text import Block
 from alerting.picture import caption
 from alerting.runbook import RUNBOOKS
 from schemas.config.routes import ChannelConfig
+from schemas.question import Question
 from schemas.records import Incident
 
 __all__ = ["KIND", "SlackChannel", "build", "render"]
@@ -76,6 +79,17 @@ class SlackChannel:
             )
         )
 
+    @property
+    def hears(self) -> bool:
+        """Whether buttons come back, by the channel's settings."""
+        return self._config.slack.way != "none"
+
+    async def ask(self, question: Question, previous: Shown | None, *, member: str = "") -> Shown:
+        """One message for a question; to one person where `member` names one."""
+        return await slack_questions.ask(
+            self._api, member or self._config.target, question, previous, buttons=self.hears
+        )
+
     async def _file_call(self, call: Awaitable[AsyncSlackResponse]) -> AsyncSlackResponse:
         try:
             return await self._api.call(call)
@@ -116,8 +130,7 @@ class SlackChannel:
         )  # fmt: skip
 
     def _render(self, incident: Incident) -> tuple[str, list[Block]]:
-        heard = self._config.slack.way != "none"
-        return render(incident, self._runbooks, buttons=self._config.slack.timezone if heard else "")
+        return render(incident, self._runbooks, buttons=self._config.slack.timezone if self.hears else "")
 
 
 def build(name: str, config: ChannelConfig, secret: SecretStr, *, runbooks: str = RUNBOOKS) -> SlackChannel:

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
 from alerting.answers.plans import KillList, KillOrder, KillWanted, PlanWords, StepWords
+from alerting.answers.questions import QuestionDesk
 from alerting.answers.slack_calls import SlackCalls
 from alerting.answers.slack_desk import SlackDesk
 from alerting.answers.slack_work import Knowledge, SlackWork
@@ -21,6 +22,7 @@ from containment.kill import means_it
 from controls.people import People
 from schemas.config import PeopleConfig
 from schemas.config.routes import ChannelConfig, SlackConfig
+from schemas.question import Answer, Question
 from schemas.records import CLOSED, Incident, KeyFacts, Request
 from tests.alerting.slack_server import BOT, CHANNEL, FakeSlack, slack
 from tests.alerting.world import FACTS, T0_MS, incident
@@ -70,6 +72,9 @@ class Bench:
     people: People
     sent: list[Request] = field(default_factory=list)
     refused: list[tuple[Request, str]] = field(default_factory=list)  # for the audit
+    questions: dict[str, Question] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    not_counted: list[str] = field(default_factory=list)  # of answers, why not
     results: list[str] = field(default_factory=list)
     plan: PlanWords = PLAN
     plan_takes: asyncio.Event | None = None  # the plan is not made before this is set
@@ -86,6 +91,14 @@ class Bench:
 
     async def keep(self, request: Request, why: str) -> None:
         self.refused.append((request, why))
+
+    async def answer(self, answer: Answer) -> None:
+        if self.broker_away_after is not None:
+            raise Unavailable("the broker does not answer")
+        self.answers.append(answer)
+
+    async def keep_answer(self, question: Question, answer: Answer, why: str) -> None:
+        self.not_counted.append(f"{question.question_id} {answer.choice}: {why}")
 
     def kill(self, wanted: KillWanted) -> KillList:
         found = [key for key, facts in self.keys.items() if key in wanted.keys or wanted.team == facts.team]
@@ -105,12 +118,21 @@ class Bench:
 
     async def post(self, one: Incident) -> None:
         """Show the incident in the channel, as notify does."""
+        channel = self.channel()
+        await channel.deliver(one, None)
+        await channel.close()
+
+    async def ask(self, question: Question, *, member: str = "") -> None:
+        """Ask in the channel, as notify does."""
+        channel = self.channel()
+        await channel.ask(question, None, member=member)
+        await channel.close()
+
+    def channel(self) -> SlackChannel:
         config = ChannelConfig(
             kind="slack", target=CHANNEL, base_url=f"{self.fake.url}/api/", slack=SlackConfig(app_token_env="APP")
         )
-        channel = SlackChannel("security", config, SecretStr(BOT))
-        await channel.deliver(one, None)
-        await channel.close()
+        return SlackChannel("security", config, SecretStr(BOT))
 
     async def take(self, payload: object) -> dict[str, object]:
         """What Slack is acknowledged with; returns when the work is done."""
@@ -140,9 +162,13 @@ async def bench(*incidents: Incident, people: dict[str, dict[str, str]] | None =
         desk = Desk(
             people=lambda: one.people, incidents=one.incidents, send=one.send, now_ms=lambda: T0_MS, refused=one.keep
         )
+        questions = QuestionDesk(
+            people=lambda: one.people, known=one.questions.get, send=one.answer, refused=one.keep_answer,
+            now_ms=lambda: T0_MS, sleep=one.sleep,
+        )  # fmt: skip
         work = SlackWork(
-            desk, SlackCalls(api, sleep=_no_sleep), Knowledge(plan, one.kill, means_it), now_ms=lambda: T0_MS,
-            sleep=one.sleep, counted=one.results.append,
+            desk, questions, SlackCalls(api, sleep=_no_sleep), Knowledge(plan, one.kill, means_it),
+            now_ms=lambda: T0_MS, sleep=one.sleep, counted=one.results.append,
         )  # fmt: skip
         one.desk = SlackDesk(work, people=lambda: one.people.of_slack, now_ms=lambda: T0_MS)
         one.keys = {"key-1": FACTS, "key-2": FACTS}

@@ -215,7 +215,8 @@ class FakeSlack:
             return {"message_ts": f"1795428000.{number:06}"}
         if method == "files.getUploadURLExternal":
             return {"upload_url": f"{self.url}/upload", "file_id": f"F{number}"}
-        return {"channel": CHANNEL, "ts": f"1795428000.{number:06}"}
+        target = str(body.get("channel", CHANNEL))  # a direct message is a conversation of its own
+        return {"channel": f"D{target}" if target.startswith("U") else target, "ts": f"1795428000.{number:06}"}
 
 
 def _typed(kind: str, value: Any) -> dict[str, Any]:

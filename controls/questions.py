@@ -1,0 +1,68 @@
+"""Whose answer to a question counts. Pure: where people click it refuses early, the identity stage decides by it."""
+
+from __future__ import annotations
+
+from controls.people import PROVED, RANKS, People
+from schemas.question import Answer, Question
+from schemas.records import AuditRow, stable_id
+
+
+def why_not(question: Question, answer: Answer, people: People) -> str:
+    """Why this answer does not count; empty when it does.
+
+    Who is asked may answer, and who has the role that the question needs; never whose wish it is.
+    """
+    if question.state == "withdrawn":
+        return f"the question is withdrawn: {question.outcome or 'no answer is needed any more'}"
+    if question.state == "answered":
+        return f"{question.answered_by} has answered it already: {_label(question, question.answer)}"
+    if question.choice(answer.choice) is None:
+        return f"{answer.choice} is no answer to it: choose {' or '.join(each.name for each in question.choices)}"
+    if not answer.by:
+        return "it does not say who answers"
+    if question.asked_by and answer.by.lower() == question.asked_by.lower():
+        return f"{answer.by} asked for it: somebody else has to answer"
+    return _no_right(question, answer, people)
+
+
+def answered(question: Question, answer: Answer, outcome: str) -> Question:
+    """The version after an answer that counts; `outcome` says what came of it."""
+    return question.model_copy(
+        update={"state": "answered", "answered_by": answer.by, "answer": answer.choice, "outcome": outcome}
+    )
+
+
+def withdrawn(question: Question, outcome: str) -> Question:
+    """The version after which nobody is asked any more; `outcome` says why."""
+    return question.model_copy(update={"state": "withdrawn", "outcome": outcome})
+
+
+def _no_right(question: Question, answer: Answer, people: People) -> str:
+    if not people.enforced:
+        known = answer.via not in PROVED
+        return "" if known else "people.yaml names nobody, and an answer needs somebody it names"
+    person = people.named(answer.by)
+    if person is None:
+        return f"{answer.by} is not in people.yaml"
+    if answer.by in question.to or RANKS.index(person.role) >= RANKS.index(question.needs):
+        return ""
+    asked = ", ".join(question.to) or "nobody by name"
+    return f"{answer.by} is {person.role}; asked is {asked}, and it needs {question.needs} otherwise"
+
+
+def _label(question: Question, name: str) -> str:
+    choice = question.choice(name)
+    return choice.label if choice else name
+
+
+def answer_row(question: Question, answer: Answer, result: str, why: str) -> AuditRow:
+    """What the audit keeps of an answer: the same answer said again is the same row."""
+    audit_id = stable_id("answer", answer.question_id, answer.by, answer.choice, str(answer.at_ms), result)
+    return AuditRow(
+        audit_id=audit_id, at_ms=answer.at_ms, actor=answer.by, action=f"answer_{question.kind}",
+        key_id=question.about, incident_id="", command_id="", result=result,
+        detail={
+            "question": question.question_id, "choice": answer.choice, "via": answer.via, "reason": answer.reason,
+            "why": why,
+        },
+    )  # fmt: skip
