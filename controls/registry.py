@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -34,16 +34,36 @@ class Registry:
         twice = [key_id for key_id, times in Counter(key.key_id for key in config.keys).items() if times > 1]
         if twice:
             raise ValueError(f"keys.yaml lists {', '.join(sorted(twice))} more than once; keep one entry for each key")
-        self._entries = {key.key_id: key.record() for key in config.keys}
-        for record in records:
-            entry = self._entries.get(record.key_id)
-            registered = entry is not None and entry.kind == "registered"
-            self._entries[record.key_id] = _gone_on(entry, record) if entry and registered else record
-        known = {key_id: entry for key_id, entry in self._entries.items() if entry.state not in NEVER_USED}
-        self._facts = {key_id: entry.facts() for key_id, entry in known.items()}
+        self._written = {key.key_id: key.record() for key in config.keys}
+        self._entries = dict(self._written)
+        self._facts = {key_id: entry.facts() for key_id, entry in self._entries.items()}
         refs = Counter(key.provider_ref for key in config.keys)
         self._by_ref = {key.provider_ref: key.key_id for key in config.keys if refs[key.provider_ref] == 1}
         self._backups = {key.key_id: key for key in config.keys if key.backup}
+        self._records: dict[str, KeyRecord] = {}
+        for record in records:
+            self.take(record)
+
+    def take(self, record: KeyRecord) -> bool:
+        """A key as it is from now on; False for a version that is not newer than what is known.
+
+        In place: a hundred thousand others need not be looked at again for one that was issued.
+        """
+        known = self._records.get(record.key_id)
+        if known is not None and record.seq <= known.seq:
+            return False
+        self._records[record.key_id] = record
+        written = self._written.get(record.key_id)
+        entry = self._entries[record.key_id] = _gone_on(written, record) if written else record
+        if entry.state in NEVER_USED:
+            self._facts.pop(record.key_id, None)
+        else:
+            self._facts[record.key_id] = entry.facts()
+        return True
+
+    def records(self) -> Collection[KeyRecord]:
+        """The newest version of each key that commands made or changed."""
+        return self._records.values()
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
         """What is written about the key; None when nobody registered it."""

@@ -120,6 +120,13 @@ class KeyBook:
         for slot in range(len(self.ids)):
             self._settle(slot)
 
+    def settle(self, key_id: str) -> None:
+        """The registry says something else of one key from now on."""
+        slot = self.slot_of.get(key_id)
+        if slot is not None:
+            self.columns["verdict"][slot] = 0
+            self._settle(slot)
+
     def reassign(self) -> None:
         """Look every key's cohort up again, after the cohorts were replaced."""
         for slot, facts in enumerate(self.facts):

@@ -14,6 +14,7 @@ import typer
 
 from service.cli_contain import containing
 from service.cli_evidence import evidence
+from service.cli_keys import keys
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
 from service.cli_questions import asking
 from service.cli_tuning import tuning
@@ -34,6 +35,7 @@ app.add_typer(tuning)
 app.add_typer(containing)
 app.add_typer(evidence)
 app.add_typer(asking)
+app.add_typer(keys, name="keys")
 
 
 def _version(wanted: bool) -> None:
@@ -82,7 +84,9 @@ def up(config: ConfigDir = CONFIG) -> None:
 def worker(
     role: Annotated[
         str,
-        typer.Option(metavar="ROLES", help="Comma-separated: ingest, archive, score, decide, notify, contain, http."),
+        typer.Option(
+            metavar="ROLES", help="Comma-separated: ingest, archive, score, decide, notify, contain, identity, http."
+        ),
     ],
     config: ConfigDir = CONFIG,
 ) -> None:
@@ -154,15 +158,6 @@ def replay(
         files, output, config, closed_loop=closed_loop, latency_s=containment_latency, marks_file=marks_file,
         report=report, err=err,
     )  # fmt: skip
-
-
-@app.command(epilog="Example: `keyfuse keys --hours 24`")
-def keys(
-    config: ConfigDir = CONFIG,
-    hours: Annotated[float, typer.Option(help="Used within the last hours.", min=0, max=1_000_000, metavar="N")] = 24,
-) -> None:
-    """Keys seen in use, dearest first."""
-    lazy("service.query_commands").keys(config, hours=hours, out=out)
 
 
 @app.command(epilog="Example: `keyfuse incidents --state open`")

@@ -21,7 +21,7 @@ from controls.people import People
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.core import ScoreCore
-from schemas.config import DetectorsConfig
+from schemas.config import DetectorsConfig, KeysConfig
 from schemas.config.wiring import ProviderConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts
@@ -55,6 +55,8 @@ class Install:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     watch: FolderWatch | None = None
     """Tells of changes since the folder was read; None for settings that come from no folder."""
+    registry: Registry = field(default_factory=lambda: Registry(KeysConfig()))
+    """keys.yaml, and what `keyfuse.keys` said since of keys that were issued or changed: see `streams/keys.py`."""
 
     def __post_init__(self) -> None:
         self._read(self.folder)
@@ -65,7 +67,7 @@ class Install:
         self._read(folder)
 
     def _read(self, folder: Folder) -> None:
-        self.registry = Registry(folder.keys)
+        self.registry = Registry(folder.keys, self.registry.records())
         self.policies = Policies(folder.policies)
         self.people = People(folder.people)
 

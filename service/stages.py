@@ -16,6 +16,7 @@ from containment.providers.base import Provider, StepsOf
 from containment.switches.base import Switch
 from schemas.signing import Signer
 from service.backups import backup_of, users_of
+from service.identity_desks import desks_of
 from service.install import Install, wall_ms
 from storage.store import Store
 from streams.acks import Arrived
@@ -27,6 +28,7 @@ from streams.decide import DecideStage
 from streams.decide_core import Decider, offers
 from streams.faust_apps import StageApp
 from streams.health import Health
+from streams.identity import IdentityStage
 from streams.ingest import IngestLoop
 from streams.kafka import Timing, consumer
 from streams.metrics import Metrics
@@ -202,6 +204,28 @@ def questions(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, 
     app = StageApp(
         edges.group("questions"), [install.topics.name(Topic.QUESTIONS)], handle, stage.forget, changelog=changelog
     )
+    return app, stage
+
+
+def identity(edges: Edges) -> tuple[StageApp, IdentityStage]:
+    """What is asked of keys → keys, questions to people, audit."""
+    install, journal = edges.install, edges.changelog(StateTopic.IDENTITY)
+    edges.health.stage("identity", time.monotonic())
+    stage = IdentityStage(
+        desks=lambda: desks_of(install), keys=lambda: install.folder.keys, people=lambda: install.people,
+        shelf=lambda topic: Changelog(edges.bootstrap, install.topics.name(topic), edges.producer),
+        journal=journal, outbox=edges.outbox, metrics=edges.metrics, now_ms=wall_ms,
+    )  # fmt: skip
+
+    async def handle(record: Arrived) -> None:
+        await stage.on_record(record.offset, record.value)
+        record.ack()
+        edges.health.stage("identity", 0).committed(time.monotonic())
+
+    app = StageApp(
+        edges.group("identity"), [install.topics.name(Topic.KEY_ASKS)], handle, stage.forget, changelog=journal,
+        restored=stage.restored, tick=stage.tick
+    )  # fmt: skip
     return app, stage
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 from fastapi import APIRouter
 
+from schemas.key_record import KeyRecord
 from service import stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
@@ -32,6 +33,7 @@ from streams.faust_apps import StageApp
 from streams.follow import follow
 from streams.health import Health
 from streams.kafka import create_topics, producer, wait_for_broker
+from streams.keys import follow_keys, read_keys
 from streams.marks import follow_marks, read_marks
 from streams.metrics import Metrics
 from streams.open_incidents import OpenIncidents
@@ -40,7 +42,7 @@ from streams.publish import Publisher
 from streams.stats import follow_stats
 from streams.topics import Topic
 
-ROLES: Final = ("ingest", "archive", "score", "decide", "notify", "contain", "http")
+ROLES: Final = ("ingest", "archive", "score", "decide", "notify", "contain", "identity", "http")
 _STORE_ROLES: Final = frozenset({"archive", "http"})
 _RESTARTS: Final = 5
 log = structlog.get_logger()
@@ -75,6 +77,7 @@ class Worker:
         sender = producer(self.bootstrap, linger_ms=2)
         await sender.start()
         self._closers.append(sender.stop)
+        await read_keys(self.bootstrap, *self._topic(Topic.KEYS), take=install.registry.take)
         edges = stages.Edges(
             install,
             self.bootstrap,
@@ -100,6 +103,9 @@ class Worker:
             await self._serve([])
         self._config = ConfigNews(install.folder, wall_ms)
         teller = ConfigTeller(edges.outbox, worker=uuid.uuid4().hex, roles=self.roles)
+        self._run("keys", lambda: follow_keys(
+            self.bootstrap, *self._topic(Topic.KEYS), take=self._learn, stopping=self._ending
+        ))  # fmt: skip
         self._run("config", lambda: self._config.follow(teller))
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         _settle_memory()
@@ -123,6 +129,13 @@ class Worker:
     def _ending(self) -> bool:
         return self._stopping
 
+    def _learn(self, record: KeyRecord) -> bool:
+        """A key that was issued or changed. The registry is another one after each reload."""
+        new = self.install.registry.take(record)
+        if new and self.score is not None:
+            self.score.settle(record.key_id)
+        return new
+
     def _reloaded(self, folder: Folder) -> None:
         self._config.changed(folder)
         if self.score is not None:
@@ -132,7 +145,7 @@ class Worker:
         install, chosen, listeners = self.install, list[tuple[str, StageApp]](), list[Any]()
         if "score" in self.roles:
             app, self.score = stages.score(edges)
-            self.score.allow(await read_marks(self.bootstrap, *self._marks_topic))
+            self.score.allow(await read_marks(self.bootstrap, *self._topic(Topic.MARKS)))
             chosen.append(("score", app))
         own = {"decide", "contain"} <= set(self.roles)
         signer = install.order_signer(make=own) if "decide" in self.roles else None
@@ -140,6 +153,9 @@ class Worker:
             app, decide = stages.decide(edges, install.offered(), signer)
             chosen.append(("decide", app))
             listeners.append(decide.on_stats)
+        if "identity" in self.roles:
+            app, _ = stages.identity(edges)
+            chosen.append(("identity", app))
         if "notify" in self.roles:
             channels = install.channels()
             app, notify = stages.notify(edges, channels)
@@ -160,7 +176,7 @@ class Worker:
         await asyncio.gather(*(app.start() for app in self._apps))
         if self.score is not None:
             self._run("marks", lambda: follow_marks(
-                self.bootstrap, *self._marks_topic, changed=self.score.allow, stopping=self._ending
+                self.bootstrap, *self._topic(Topic.MARKS), changed=self.score.allow, stopping=self._ending
             ))  # fmt: skip
         if listeners:
             name = install.topics.name(Topic.STATS)
@@ -178,10 +194,9 @@ class Worker:
         self._run("incidents", lambda: read(self._ending))
         return found
 
-    @property
-    def _marks_topic(self) -> tuple[str, int]:
+    def _topic(self, topic: Topic) -> tuple[str, int]:
         topics = self.install.topics
-        return topics.name(Topic.MARKS), topics.count(Topic.MARKS)
+        return topics.name(topic), topics.count(topic)
 
     def _keeper(self, name: str, app: StageApp) -> AppKeeper:
         progress = self.health.stage(name, time.monotonic())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 
+from schemas.key_record import KeyRecord
 from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, IncidentState, Mark, Outcome
 from storage.answers import KeyUse, Reconciliation, Totals, UsePoint
 
@@ -144,6 +145,16 @@ class Store:
     def marks(self, *, limit: int = 100_000) -> list[Mark]:
         """The newest version of each mark, withdrawn ones too, newest first."""
         return [Mark.from_bytes(r) for r in self._records("marks", "1 ORDER BY at DESC, mark_id", limit)]
+
+    def key_history(self, key_id: str) -> list[KeyRecord]:
+        """Every version of a key that commands made or changed, oldest first."""
+        where = "key_id = {id:String} ORDER BY seq, at"
+        return [KeyRecord.from_bytes(r) for r in self._records("key_records", where, 100_000, id=key_id)]
+
+    def key_records(self, *, limit: int = 1_000_000) -> list[KeyRecord]:
+        """The newest version of each."""
+        where = "1 ORDER BY key_id, seq DESC, at DESC LIMIT 1 BY key_id"
+        return [KeyRecord.from_bytes(r) for r in self._records("key_records", where, limit)]
 
     def audit(self, incident_id: str = "", *, limit: int = 1000) -> list[AuditRow]:
         """Who did what, oldest first; of all incidents when none is named."""

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from containment.orders import Doubted, believe
 from schemas.evidence import Hold, KeyState, config_record
 from schemas.frame import decode_frame
+from schemas.key_record import KeyRecord
 from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Mark, Outcome
 from storage.archive import Commit, PartitionArchive
 from storage.archiving import resume, write
@@ -43,6 +44,7 @@ _RECORDS: Final[dict[Topic, Callable[[bytes], StoredRecord]]] = {
     Topic.HOLDS: Hold.from_bytes,
     Topic.CONFIG: config_record,
     Topic.KEY_STATES: KeyState.from_bytes,
+    Topic.KEYS: KeyRecord.from_bytes,
 }
 _TABLES: Final = {Topic.SHADOW: "findings_shadow"}  # records of a kind whose table is another topic's
 RECORD_TOPICS: Final = tuple(_RECORDS)

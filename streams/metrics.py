@@ -15,6 +15,7 @@ from typing import Final, Literal, get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.registry import Collector
 
+from schemas.key_record import LifeState
 from schemas.records import DeadReason, Doubt, Family, IncidentState, Severity, Via
 
 CounterName = Literal[
@@ -39,6 +40,7 @@ CounterName = Literal[
     "keyfuse_intake_requests_total",
     "keyfuse_retries_total",
     "keyfuse_leak_reports_total",
+    "keyfuse_key_asks_total",
 ]
 GaugeName = Literal[
     "keyfuse_incidents_open",
@@ -51,6 +53,8 @@ GaugeName = Literal[
     "keyfuse_keys_active",
     "keyfuse_frozen",
     "keyfuse_slack_connected",
+    "keyfuse_keys_by_state",
+    "keyfuse_questions_open",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
 MetricName = CounterName | GaugeName | HistogramName
@@ -184,6 +188,12 @@ COUNTERS: Final[dict[CounterName, Def]] = {
             "result": ("registered", "in_use", "unsure", "unknown", "refused", "not_taken", "unauthorised"),
         },
     ),
+    "keyfuse_key_asks_total": Def(
+        "messages",
+        "What people asked of keys (new keys, rotations, exceptions, answers), by what became of it.",
+        "unreadable: somebody writes to keyfuse.key-asks what no desk takes. nothing_new: repeats, harmless.",
+        labels={"result": ("taken", "nothing_new", "unreadable")},
+    ),
     "keyfuse_retries_total": Def(
         "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}
     ),
@@ -223,6 +233,15 @@ GAUGES: Final[dict[GaugeName, Def]] = {
         "Socket Mode is connected, by channel.",
         "0: buttons and /keyfuse come to nothing; messages still go out. `/healthz` says why under `waiting`.",
         labels={"channel": ()},
+    ),
+    "keyfuse_keys_by_state": Def(
+        "keys",
+        "Keys of keys.yaml and issued ones, by where they are in their life.",
+        "pending: approvers do not answer. throttled: owners do not say that their keys are needed.",
+        labels={"state": get_args(LifeState)},
+    ),
+    "keyfuse_questions_open": Def(
+        "questions", "Questions to people that nobody has answered yet.", "People do not answer, or are not reached."
     ),
 }
 

@@ -113,6 +113,11 @@ class ScoreStage:
             if self._shadow is not None:
                 self._shadow.begin(core)
 
+    def settle(self, key_id: str) -> None:
+        """The registry says something else of this key from now on."""
+        for core in self.cores():
+            core.book.settle(key_id)
+
     async def on_frame(self, frame: Arrived, *, now_s: float, now_ms: int) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
         async with self._turn:

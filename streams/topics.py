@@ -44,6 +44,7 @@ class StateTopic(StrEnum):
     DECIDE = "keyfuse.decide-state"
     NOTIFY = "keyfuse.notify-state"
     QUESTIONS = "keyfuse.question-state"
+    IDENTITY = "keyfuse.identity-state"
     CONTAIN = "keyfuse.contain-state"
 
 
@@ -87,7 +88,7 @@ class Topics:
     def specs(self) -> list[TopicSpec]:
         """All topics; a state topic has as many partitions as what its stage reads."""
         flow = [TopicSpec(self.name(topic), self.count(topic), topic in _COMPACTED) for topic in Topic]
-        counts = {StateTopic.CONTAIN: 1, StateTopic.QUESTIONS: 1}
+        counts = {StateTopic.CONTAIN: 1, StateTopic.QUESTIONS: 1, StateTopic.IDENTITY: 1}
         return flow + [
             TopicSpec(self.state_name(t), counts.get(t, self.partitions), compacted=True) for t in StateTopic
         ]

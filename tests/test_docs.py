@@ -64,7 +64,11 @@ def test_every_command_exists_with_its_options(page: Path) -> None:
     for code in code_of(page):
         for name, rest in re.findall(r"(?<![\w./=-])keyfuse +([a-z][a-z-]*)([^|;&#]*)", code):
             assert name in COMMANDS, code
-            known = {option for parameter in COMMANDS[name].params for option in parameter.opts} | {"--help"}
+            command, words = COMMANDS[name], rest.split()
+            while hasattr(command, "commands") and words and re.fullmatch(r"[a-z][a-z-]*", words[0]):
+                assert words[0] in command.commands, code
+                command = command.commands[words.pop(0)]
+            known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
             assert set(re.findall(r"(?<!\S)--[a-z][a-z-]*", rest)) <= known, code
 
 
