@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,10 @@ from streams.outbox import Outbox
 from streams.questions import QuestionDeps, QuestionStage
 from streams.score import ScoreStage
 from streams.shadow import Shadow
+from streams.spend_core import SpendCore
 from streams.switch_runs import Backups
 from streams.topics import StateTopic, Topic
+from streams.uses import UseObserver, UsesStage
 
 
 @dataclass
@@ -127,6 +129,29 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
 
     app = StageApp(
         edges.group("score"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog, tick=tick,
+        tick_s=0.5
+    )  # fmt: skip
+    return app, stage
+
+
+def uses(edges: Edges, observers: Sequence[UseObserver] = ()) -> tuple[StageApp, UsesStage]:
+    """Frames → sums of spend, and each frame to the observers."""
+    install, changelog = edges.install, edges.changelog(StateTopic.USES)
+    state, dedup_s = install.folder.wiring.state, install.folder.detectors.time.dedup_s
+    stage = UsesStage(
+        new_core=lambda: SpendCore(shards=state.shards, dedup_s=dedup_s), store=changelog, outbox=edges.outbox,
+        metrics=edges.metrics, progress=edges.health.stage("uses", time.monotonic()), settings=state,
+        observers=observers,
+    )  # fmt: skip
+
+    async def handle(frame: Arrived) -> None:
+        await stage.on_frame(frame, now_s=time.monotonic())
+
+    async def tick() -> None:
+        await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
+
+    app = StageApp(
+        edges.group("uses"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog, tick=tick,
         tick_s=0.5
     )  # fmt: skip
     return app, stage

@@ -42,7 +42,7 @@ from streams.publish import Publisher
 from streams.stats import follow_stats
 from streams.topics import Topic
 
-ROLES: Final = ("ingest", "archive", "score", "decide", "notify", "contain", "identity", "http")
+ROLES: Final = ("ingest", "archive", "score", "budget", "decide", "notify", "contain", "identity", "http")
 _STORE_ROLES: Final = frozenset({"archive", "http"})
 _RESTARTS: Final = 5
 log = structlog.get_logger()
@@ -147,6 +147,9 @@ class Worker:
             app, self.score = stages.score(edges)
             self.score.allow(await read_marks(self.bootstrap, *self._topic(Topic.MARKS)))
             chosen.append(("score", app))
+        if "budget" in self.roles:
+            app, _ = stages.uses(edges)
+            chosen.append(("uses", app))
         own = {"decide", "contain"} <= set(self.roles)
         signer = install.order_signer(make=own) if "decide" in self.roles else None
         if signer is not None:

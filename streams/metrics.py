@@ -41,6 +41,7 @@ CounterName = Literal[
     "keyfuse_retries_total",
     "keyfuse_leak_reports_total",
     "keyfuse_key_asks_total",
+    "keyfuse_events_counted_total",
 ]
 GaugeName = Literal[
     "keyfuse_incidents_open",
@@ -55,6 +56,7 @@ GaugeName = Literal[
     "keyfuse_slack_connected",
     "keyfuse_keys_by_state",
     "keyfuse_questions_open",
+    "keyfuse_spend_sums",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
 MetricName = CounterName | GaugeName | HistogramName
@@ -197,6 +199,11 @@ COUNTERS: Final[dict[CounterName, Def]] = {
     "keyfuse_retries_total": Def(
         "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}
     ),
+    "keyfuse_events_counted_total": Def(
+        "events",
+        "Events that the budgets count, each once; after a restart those since the last checkpoint again.",
+        "More traffic. Far fewer than `keyfuse_events_scored_total`: budgets lag behind.",
+    ),
 }
 
 GAUGES: Final[dict[GaugeName, Def]] = {
@@ -242,6 +249,11 @@ GAUGES: Final[dict[GaugeName, Def]] = {
     ),
     "keyfuse_questions_open": Def(
         "questions", "Questions to people that nobody has answered yet.", "People do not answer, or are not reached."
+    ),
+    "keyfuse_spend_sums": Def(
+        "sums",
+        "Sums of spend in memory: one for each key (and its team, app, env) used within five minutes.",
+        "More keys in use; a sudden jump may be forged key ids, or events that come hours late.",
     ),
 }
 

@@ -46,6 +46,8 @@ class StateTopic(StrEnum):
     QUESTIONS = "keyfuse.question-state"
     IDENTITY = "keyfuse.identity-state"
     CONTAIN = "keyfuse.contain-state"
+    USES = "keyfuse.uses-state"
+    BUDGET = "keyfuse.budget-state"
 
 
 # One partition: one reader counts over all keys (the caps on automatic steps, budgets), or everybody reads all of it.
@@ -55,7 +57,7 @@ _SINGLE: Final = frozenset({
     Topic.LEASES, Topic.GATES,
 })  # fmt: skip
 _COMPACTED: Final = frozenset({
-    Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.SPEND, Topic.BUDGETS,
+    Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.BUDGETS,
     Topic.LEASES, Topic.GATES,
 })  # fmt: skip
 
@@ -88,7 +90,7 @@ class Topics:
     def specs(self) -> list[TopicSpec]:
         """All topics; a state topic has as many partitions as what its stage reads."""
         flow = [TopicSpec(self.name(topic), self.count(topic), topic in _COMPACTED) for topic in Topic]
-        counts = {StateTopic.CONTAIN: 1, StateTopic.QUESTIONS: 1, StateTopic.IDENTITY: 1}
+        counts = {StateTopic.CONTAIN: 1, StateTopic.BUDGET: 1, StateTopic.QUESTIONS: 1, StateTopic.IDENTITY: 1}
         return flow + [
             TopicSpec(self.state_name(t), counts.get(t, self.partitions), compacted=True) for t in StateTopic
         ]

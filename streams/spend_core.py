@@ -1,0 +1,205 @@
+"""Frames of one partition → sums of spend. Pure; what it says depends on the rows and their order alone.
+
+Each row is counted once: rows that its shard of keys has had are known by their raw coordinates, a producer's own retry
+by its event_id. Sums are kept by the part of time that the partition's clock was in (see `SpendSum`), so that none is
+remembered for longer than five minutes of it, however late an event may come.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from detectors import intake
+from detectors.keys import shard_of
+from detectors.retries import RetryFilter
+from detectors.state import Array
+from schemas.spend import SLOT_S, SpendSum
+
+_LABELS: Final = ("team", "app", "env")
+_VERSION: Final = 1
+
+Name = tuple[int, int, str, str, str, str]
+"""part, slot, key_id, team, app, env."""
+
+
+class Grown(NamedTuple):
+    """Sums to tell. The final ones must be out before the first of the others is."""
+
+    final: list[SpendSum]
+    open: list[SpendSum]
+
+
+class SpendCore:
+    """Of one partition. `clock_s` is to be set after imports to the clock at the place the replay starts from."""
+
+    def __init__(self, *, shards: int, dedup_s: int) -> None:
+        self.shards = shards
+        self.clock_s = 0
+        self._covered = np.full((shards, 1), -1, np.int64)
+        self._retries = [RetryFilter(dedup_s) for _ in range(shards)]
+        self._sums: dict[Name, SpendSum] = {}
+        self._grown: set[Name] = set()
+        self._dirty: dict[int, None] = {}
+        self._swept = 0  # parts before it are told and forgotten
+        self._shard_of: dict[str, int] = {}
+
+    @property
+    def remembered(self) -> int:
+        """Sums in memory."""
+        return len(self._sums)
+
+    def count(self, frame: pa.RecordBatch) -> Array:
+        """Add a frame's rows to their sums. True for each row that was counted: neither a replay nor a retry."""
+        if frame.num_rows == 0:
+            return np.zeros(0, bool)
+        partitions, coords = intake.coordinates(frame)
+        self._widen(int(partitions.max()) + 1)
+        clock = self._clock(frame)
+        at, ids = intake.codes(frame, "key_id")
+        shard = np.array([self._shard(key_id) for key_id in ids], np.int64)[at]
+        kept = intake.beyond(self._covered, shard, partitions, coords)
+        for touched in np.flatnonzero(np.bincount(shard[kept], minlength=self.shards)).tolist():
+            self._dirty.setdefault(touched)
+        self._drop_retries(intake.column(frame, "event_hash"), kept, shard, clock)
+        if kept.any():
+            for name, more in _grouped(frame, kept, clock // SLOT_S):
+                self._add(name, more)
+        self.clock_s = int(clock[-1])
+        return kept
+
+    def grown(self) -> Grown:
+        """What has grown since it was last told. Parts that a shard is ahead with wait for the partition's clock."""
+        now = self.clock_s // SLOT_S
+        names = sorted(self._grown)
+        return Grown(
+            [self._sums[name] for name in names if name[0] < now],
+            [self._sums[name] for name in names if name[0] == now],
+        )
+
+    def told(self, grown: Grown) -> None:
+        """They are out: of the final ones nothing need be remembered."""
+        self._grown.difference_update(one[:6] for one in (*grown.final, *grown.open))
+        now = self.clock_s // SLOT_S
+        if now == self._swept and not grown.final:
+            return
+        self._swept = now
+        for name in [name for name in self._sums if name[0] < now and name not in self._grown]:
+            del self._sums[name]
+            self._dirty.setdefault(self._shard(name[2]))
+
+    def dirty_shards(self) -> list[int]:
+        """Shards changed since their last export, the longest dirty first."""
+        return list(self._dirty)
+
+    def export_shard(self, shard: int) -> bytes:
+        """All that the shard's future depends on; marks it clean."""
+        self._dirty.pop(shard, None)
+        marks, now, before = self._retries[shard].export()
+        state = {
+            "version": _VERSION, "shard": shard, "shards": self.shards,
+            "covered": self._covered[shard].tolist(),
+            "retries": [marks, now.tolist(), before.tolist()],
+            "sums": [list(one) for name, one in self._sums.items() if self._shard(name[2]) == shard],
+        }  # fmt: skip
+        return zlib.compress(orjson.dumps(state), 1)
+
+    def import_shard(self, shard: int, data: bytes) -> None:
+        """On a fresh core only; what it holds is told again, which counts nothing twice.
+
+        Raises:
+            ValueError: the bytes are not of this version or of another shard.
+        """
+        state = _read(data)
+        if (state["version"], state["shard"], state["shards"]) != (_VERSION, shard, self.shards):
+            raise ValueError(f"this is no state of shard {shard} of {self.shards} in version {_VERSION}")
+        self._widen(len(state["covered"]))
+        self._covered[shard, : len(state["covered"])] = state["covered"]
+        marks, now, before = state["retries"]
+        self._retries[shard].restore(marks, np.array(now, np.int64), np.array(before, np.int64))
+        for values in state["sums"]:
+            one = SpendSum(*values)
+            self._sums[one[:6]] = one
+            self._grown.add(one[:6])
+
+    def _clock(self, frame: pa.RecordBatch) -> Array:
+        seconds = intake.column(frame, "ts_ms") // 1000
+        seconds[0] = max(int(seconds[0]), self.clock_s)
+        clock: Array = np.maximum.accumulate(seconds)
+        return clock
+
+    def _drop_retries(self, hashes: Array, kept: Array, shard: Array, seconds: Array) -> None:
+        rows = np.flatnonzero(kept)
+        if len(rows) == 0:
+            return
+        rows = rows[np.argsort(shard[rows], kind="stable")]
+        numbers, starts = np.unique(shard[rows], return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
+            kept[part[self._retries[number].repeated(hashes[part], seconds[part])]] = False
+
+    def _add(self, name: Name, more: tuple[int, int, int, int]) -> None:
+        had = self._sums.get(name)
+        requests, tokens, cost, at_ms = more
+        if had is not None:
+            requests, tokens, cost = requests + had.requests, tokens + had.tokens, cost + had.cost_nano_usd
+            at_ms = max(at_ms, had.at_ms)
+        self._sums[name] = SpendSum(*name, requests, tokens, cost, at_ms)
+        self._grown.add(name)
+
+    def _shard(self, key_id: str) -> int:
+        known = self._shard_of.get(key_id)
+        if known is None:
+            if len(self._shard_of) >= 200_000:
+                self._shard_of.clear()
+            known = self._shard_of[key_id] = shard_of(key_id, self.shards)
+        return known
+
+    def _widen(self, partitions: int) -> None:
+        missing = partitions - self._covered.shape[1]
+        if missing > 0:
+            self._covered = np.concatenate((self._covered, np.full((self.shards, missing), -1)), axis=1)
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = orjson.loads(zlib.decompress(data))
+    except (zlib.error, orjson.JSONDecodeError) as error:
+        raise ValueError(f"damaged state of spend: {error}") from error
+    return state
+
+
+def _grouped(frame: pa.RecordBatch, kept: Array, parts: Array) -> Iterator[tuple[Name, tuple[int, int, int, int]]]:
+    """The kept rows by name; integers only, so that the sums are the same in whatever order."""
+    rows = np.flatnonzero(kept)
+    at, ids = intake.codes(frame, "key_id")
+    packed = at[rows].astype(np.int64)
+    texts: list[list[str]] = []
+    for label in _LABELS:
+        codes, values = intake.codes(frame, label)
+        texts.append([*values, "unknown"])  # null is one past the end
+        packed = packed * (len(values) + 1) + codes[rows]
+    slots = intake.column(frame, "ts_ms")[rows] // (SLOT_S * 1000)
+    order = np.lexsort((packed, slots, parts[rows]))
+    rows, packed, slots, parts = rows[order], packed[order], slots[order], parts[rows][order]
+    start = np.flatnonzero(
+        np.concatenate(([True], (np.diff(packed) != 0) | (np.diff(slots) != 0) | (np.diff(parts) != 0)))
+    )
+    tokens = intake.column(frame, "input_tokens") + intake.column(frame, "output_tokens")
+    sums = [
+        np.add.reduceat(values[rows], start).tolist()
+        for values in (intake.column(frame, "requests"), tokens, intake.column(frame, "cost_nano_usd"))
+    ]
+    newest = np.maximum.reduceat(intake.column(frame, "ts_ms")[rows], start).tolist()
+    heads = zip(parts[start].tolist(), slots[start].tolist(), packed[start].tolist(), strict=True)
+    for (part, slot, code), *more in zip(heads, *sums, newest, strict=True):
+        labels: list[str] = []
+        for values in reversed(texts):
+            code, place = divmod(code, len(values))  # noqa: PLW2901 - unpacked in the reverse order of packing
+            labels.append(values[place])
+        team, app, env = reversed(labels)
+        yield (part, slot, ids[code], team, app, env), tuple(more)
