@@ -53,7 +53,7 @@ class Asked(Record):
 
 def digest_of(question: Question) -> str:
     """Names the version: the same words again are no news."""
-    return stable_id("qst", question.model_dump_json())
+    return stable_id("qst", question.model_dump_json(exclude={"shown_at_ms"}))
 
 
 def places(

@@ -14,7 +14,7 @@ from schemas.config.people import Role
 from schemas.records import Record, Via
 from schemas.redact import redact
 
-QuestionKind = Literal["key_request", "revalidation", "exception"]
+QuestionKind = Literal["key_request", "revalidation", "exception", "rotation"]
 QuestionState = Literal["open", "answered", "withdrawn"]
 ChoiceName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
 
@@ -25,6 +25,22 @@ class Choice(Record):
     name: ChoiceName  # as it is typed: `keyfuse answer QUESTION NAME`
     label: str  # as it stands on the button
     style: Literal["", "primary", "danger"] = ""
+
+
+class Unanswered(Record):
+    """What happens while nobody answers: stated in the question before it happens, and never earlier than stated."""
+
+    name: str
+    at_ms: int
+    words: str
+    harms: bool = False  # it touches the key: never done before somebody was shown the question
+
+
+class Reminder(Record):
+    """What was said under the message since, and when."""
+
+    at_ms: int
+    words: str
 
 
 class Question(Record):
@@ -41,9 +57,11 @@ class Question(Record):
     needs: Role = "approver"  # whoever has this role may answer besides those of `to`
     title: str
     lines: dict[str, str] = Field(default_factory=dict)  # label → words, in order: what there is to know
-    choices: tuple[Choice, ...] = Field(min_length=1, max_length=5)
+    choices: tuple[Choice, ...] = Field(max_length=5)  # none: it asks for a deed, not for a word
     deadline_ms: int | None = None
-    reminders: tuple[str, ...] = ()  # words said under the message since, the newest last: each is told once
+    steps: tuple[Unanswered, ...] = ()  # in the order of their times
+    reminders: tuple[Reminder, ...] = ()  # the newest last, each is told once; of `steps` so many are taken
+    shown_at_ms: int | None = None  # when the first person was shown it; None: nobody yet
     state: QuestionState = "open"
     answered_by: str = ""
     answer: str = ""  # the choice's name
@@ -51,6 +69,14 @@ class Question(Record):
 
     def choice(self, name: str) -> Choice | None:
         return next((choice for choice in self.choices if choice.name == name), None)
+
+
+class QuestionShown(Record):
+    """Somebody has the question before their eyes: notify tells the identity stage, once for each question."""
+
+    type: Literal["question_shown"] = "question_shown"
+    question_id: str
+    at_ms: int
 
 
 class Answer(Record):

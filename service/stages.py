@@ -219,7 +219,8 @@ def questions(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, 
         QuestionDeps(
             routes=lambda: install.folder.routes, member=member,
             channels={name: channel for name, channel in channels.items() if isinstance(channel, Asking)},
-            store=changelog, load=changelog.load, metrics=edges.metrics, now_ms=wall_ms, sleep=asyncio.sleep,
+            store=changelog, load=changelog.load, outbox=edges.outbox, metrics=edges.metrics, now_ms=wall_ms,
+            sleep=asyncio.sleep,
         )
     )  # fmt: skip
 

@@ -18,9 +18,11 @@ from alerting.asking import Asked, Place, Shown, digest_of, places, team_places
 from alerting.channels.base import Asking
 from alerting.deliver import About, DeliveryFailure, patiently
 from schemas.config import RoutesConfig
-from schemas.question import Question
+from schemas.question import Question, QuestionShown
 from streams.metrics import Metrics
+from streams.outbox import Outbox
 from streams.score import ShardStore
+from streams.topics import Topic
 
 _AGAIN_AFTER_S: Final = (1.0, 5.0, 15.0, 60.0)
 _GIVE_UP_AFTER_MS: Final = 24 * 3600 * 1000
@@ -38,6 +40,7 @@ class QuestionDeps:
     channels: Mapping[str, Asking]
     store: ShardStore
     load: Callable[[int], Awaitable[None]]
+    outbox: Outbox
     metrics: Metrics
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
@@ -123,11 +126,18 @@ class QuestionStage:
             if isinstance(result, Shown):
                 asked = asked.now_shown(place, result)
                 await self.deps.store.put(_PARTITION, _key(question), asked.to_bytes())
+                await self._tell_shown(question)
             elif result is not None and result.retryable:
                 later = result
             elif result is not None and place.member:
                 todo += [each for each in team_places(question, self.deps.routes(), asking=asking) if each not in todo]
         return later
+
+    async def _tell_shown(self, question: Question) -> None:
+        """What follows from silence counts only from then on."""
+        if question.state == "open" and question.shown_at_ms is None:
+            seen = QuestionShown(question_id=question.question_id, at_ms=self.deps.now_ms())
+            await self.deps.outbox.send(Topic.KEY_ASKS, [(question.question_id, seen)])
 
     async def _one(self, question: Question, place: Place, before: Shown | None) -> Shown | DeliveryFailure | None:
         """None: this version is there already."""

@@ -34,7 +34,7 @@ def render(question: Question, *, buttons: bool) -> tuple[str, list[Block]]:
     blocks: list[Block] = [{"type": "header", "text": {**plain(title, HEADER_MAX)}}]
     lines = [f"*{escape(clean(label, 80))}*: {escape(clean(text, _FIELD_MAX))}" for label, text in _lines(question)]
     blocks += sections(lines)
-    if question.state == "open":
+    if question.state == "open" and question.choices:
         if buttons:
             elements = [_button(question, choice) for choice in question.choices]
             blocks.append({"type": "actions", "block_id": "answers", "elements": elements})
@@ -47,11 +47,17 @@ def render(question: Question, *, buttons: bool) -> tuple[str, list[Block]]:
 
 def _lines(question: Question) -> list[tuple[str, str]]:
     lines = list(question.lines.items())
-    if question.state == "open" and question.deadline_ms is not None:
-        until = datetime.fromtimestamp(question.deadline_ms / 1000, UTC)
-        lines.append(("Answer until", f"{until:%Y-%m-%d %H:%M} UTC"))
+    if question.state == "open":
+        to_come = question.steps[len(question.reminders) :]
+        lines += [(f"Without an answer, {_time(step.at_ms)}", step.words) for step in to_come]
+        if question.deadline_ms is not None:
+            lines.append(("Answer until", _time(question.deadline_ms)))
     ended = _ended(question)
     return [*lines, ("Answer", ended)] if ended else lines
+
+
+def _time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _ended(question: Question) -> str:
@@ -89,7 +95,7 @@ async def ask(api: SlackApi, target: str, question: Question, previous: Shown | 
             client.chat_update(channel=channel, ts=ts, text=text, blocks=blocks, metadata=_metadata(question))
         )
         if previous.reminded < len(question.reminders):  # only a thread's reply makes a sound, an edit does not
-            words = escape(clean(question.reminders[-1], 1000))
+            words = escape(clean(question.reminders[-1].words, 1000))
             await api.call(
                 client.chat_postMessage(
                     channel=channel, thread_ts=ts, text=words, blocks=sections([words]), metadata=_metadata(question),

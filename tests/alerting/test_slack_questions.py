@@ -14,6 +14,7 @@ from tests.alerting.questions import question
 from tests.alerting.slack_bench import Bench, bench
 from tests.alerting.slack_limits import check_message, elements, texts
 from tests.alerting.slack_server import CHANNEL
+from tests.alerting.world import T0_MS
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ async def test_the_question_is_one_message_that_says_all_there_is_to_know(one: B
 async def test_a_reminder_is_said_once_under_the_message(one: Bench) -> None:
     channel = one.channel()
     first = await channel.ask(question(), None)
-    reminded = question(reminders=("Please answer: in 7 days it is throttled.",))
+    reminded = question(reminders=({"at_ms": 1, "words": "Please answer: in 7 days it is throttled."},))
     second = await channel.ask(reminded, first)
     await channel.ask(reminded.model_copy(update={"to": ("ada", "bo")}), second)
     await channel.close()
@@ -68,6 +69,21 @@ def test_without_a_way_back_there_are_words_instead_of_buttons() -> None:
     _, blocks = render(question(), buttons=False)
     assert elements(blocks) == {}
     assert "keyfuse answer rev:key-1:1 keep|drop" in "".join(texts(blocks))
+
+
+def test_what_happens_without_an_answer_is_stated_with_its_time_until_it_has_happened() -> None:
+    steps = [{"name": "remind", "at_ms": T0_MS, "words": "you are asked again"},
+             {"name": "cut", "at_ms": T0_MS + 86_400_000, "words": "the key is disabled", "harms": True}]  # fmt: skip
+    for reminders, stated in (((), 2), (({"at_ms": T0_MS, "words": "x"},), 1)):
+        _, blocks = render(question(steps=steps, reminders=reminders), buttons=True)
+        everything = "".join(texts(blocks))
+        assert everything.count("Without an answer") == stated
+        assert "*Without an answer, 2026-11-24 10:00 UTC*: the key is disabled" in everything
+
+
+def test_what_asks_for_a_deed_has_no_buttons() -> None:
+    _, blocks = render(question(choices=()), buttons=True)
+    assert [block["type"] for block in blocks] == ["header", "section"]
 
 
 def test_foreign_text_calls_nobody_and_keeps_to_slacks_limits() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from controls.people import NOBODY, People
-from controls.questions import answer_row, answered, why_not, withdrawn
+from controls.questions import answer_row, answered, next_step, reminded, shown, why_not, withdrawn
 from schemas.config import PeopleConfig
-from schemas.question import Answer
+from schemas.question import Answer, Unanswered
 from schemas.records import Via
 from tests.alerting.questions import question
 
@@ -40,6 +42,7 @@ def answer(by: str, choice: str = "keep", via: Via = "terminal") -> Answer:
         ({}, "ada", "perhaps", "perhaps is no answer to it: choose keep or drop"),
         ({"state": "answered", "answered_by": "bo", "answer": "drop"}, "ada", "keep",
          "bo has answered it already: Disable it"),
+        ({"choices": ()}, "ada", "keep", "it asks for a deed, not for a word: do what it says"),
         ({"state": "withdrawn", "outcome": "the key is gone"}, "ada", "keep",
          "the question is withdrawn: the key is gone"),
     ],
@@ -64,6 +67,52 @@ def test_what_became_of_a_question_is_its_next_version() -> None:
     assert (kept.state, kept.answered_by, kept.answer, kept.outcome) == ("answered", "ada", "keep", "kept for 90 days")
     gone = withdrawn(question(), "the key is gone")
     assert (gone.state, gone.answered_by, gone.outcome) == ("withdrawn", "", "the key is gone")
+
+
+STEPS = (
+    Unanswered(name="remind", at_ms=100, words="reminded"), Unanswered(name="cut", at_ms=200, words="cut", harms=True),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "now_ms", "due"),
+    [
+        ({}, 99, ""),
+        ({}, 100, "remind"),
+        ({}, 1000, "remind"),  # one after another, however late
+        ({"reminders": ({"at_ms": 100, "words": ""},), "shown_at_ms": 1}, 199, ""),
+        ({"reminders": ({"at_ms": 100, "words": ""},), "shown_at_ms": 1}, 200, "cut"),
+        ({"reminders": ({"at_ms": 100, "words": ""},)}, 1000, ""),  # nobody was shown it
+        ({"state": "answered"}, 1000, ""),
+        ({"steps": ()}, 1000, ""),
+    ],
+)
+def test_what_is_due_while_nobody_answers(changes: dict[str, Any], now_ms: int, due: str) -> None:
+    step = next_step(question(**({"steps": STEPS} | changes)), now_ms)
+    assert (step.name if step else "") == due
+
+
+@given(pauses=st.lists(st.integers(0, 500), min_size=2, max_size=40), shown_ms=st.none() | st.integers(0, 300))
+def test_whatever_pauses_there_are_no_step_comes_before_it_was_stated_and_none_without_the_one_before(
+    pauses: list[int], shown_ms: int | None
+) -> None:
+    one, now_ms = question(asked_at_ms=0, steps=STEPS, deadline_ms=200), 0
+    taken: list[tuple[str, int]] = []
+    for pause in pauses:
+        now_ms += pause
+        if shown_ms is not None and one.shown_at_ms is None and now_ms >= shown_ms:
+            one = shown(one, now_ms)
+        step = next_step(one, now_ms)
+        if step is not None:
+            assert now_ms >= step.at_ms
+            one = reminded(one, step.words, now_ms, to=("bo",))
+            taken.append((step.name, now_ms))
+    assert [name for name, _ in taken] == ["remind", "cut"][: len(taken)]
+    if len(taken) == 2:
+        assert one.shown_at_ms is not None
+        assert taken[1][1] - max(taken[0][1], one.shown_at_ms) >= 100
+    if taken:
+        assert one.to == ("ada", "bo")
 
 
 def test_the_audit_says_who_answered_what_and_why_it_did_not_count() -> None:

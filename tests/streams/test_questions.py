@@ -11,11 +11,12 @@ from alerting.asking import Shown, digest_of
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable
 from alerting.channels.memory import MemoryChannel
 from schemas.config import RoutesConfig
-from schemas.question import Question
+from schemas.question import Question, QuestionShown
 from streams.metrics import Metrics
 from streams.questions import QuestionDeps, QuestionStage
+from streams.topics import Topic
 from tests.alerting.questions import question
-from tests.streams.world import T0, MemoryShards
+from tests.streams.world import T0, MemoryOutbox, MemoryShards
 
 ROUTES = RoutesConfig.model_validate(
     {"channels": {"chat": {"kind": "slack"}}, "routes": [{"teams": ["search"], "channels": ["chat"]}]}
@@ -46,7 +47,7 @@ class Chat(MemoryChannel):
 
 class World:
     def __init__(self) -> None:
-        self.chat, self.store, self.metrics = Chat(), MemoryShards(), Metrics()
+        self.chat, self.store, self.metrics, self.outbox = Chat(), MemoryShards(), Metrics(), MemoryOutbox()
         self.now_ms, self.sleeps, self.passes_s = T0, 0, 0
         self.stage = self.new_stage()
 
@@ -55,7 +56,7 @@ class World:
             QuestionDeps(
                 routes=lambda: ROUTES, member=lambda name: MEMBERS.get(name, ""),
                 channels={"chat": self.chat} if chat else {}, store=self.store, load=self.store.load,
-                metrics=self.metrics, now_ms=lambda: self.now_ms, sleep=self.sleep,
+                outbox=self.outbox, metrics=self.metrics, now_ms=lambda: self.now_ms, sleep=self.sleep,
             )
         )  # fmt: skip
 
@@ -85,6 +86,16 @@ async def test_a_question_is_asked_once_and_edited_from_then_on(world: World) ->
     await world.ask(question())
     await world.ask(question(outcome="kept"))
     assert world.chat.said == [("U0ADA", "", False), ("U0ADA", "kept", True)]
+
+
+async def test_the_identity_stage_is_told_when_somebody_was_shown_an_open_question(world: World) -> None:
+    world.chat.errors = [Refused("chat", Reason.NOT_FOUND, "no such person")]
+    await world.ask(question())
+    await world.ask(question(shown_at_ms=T0))
+    await world.ask(question(state="withdrawn"))
+    (seen,) = world.outbox.of(Topic.KEY_ASKS)
+    assert isinstance(seen, QuestionShown)
+    assert (seen.question_id, seen.at_ms) == ("rev:key-1:1", T0)
 
 
 async def test_after_a_restart_the_message_is_edited(world: World) -> None:
