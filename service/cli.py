@@ -14,6 +14,7 @@ import typer
 
 from service.cli_contain import containing
 from service.cli_evidence import evidence
+from service.cli_gate import gates
 from service.cli_keys import keys
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
 from service.cli_questions import asking
@@ -36,6 +37,7 @@ app.add_typer(containing)
 app.add_typer(evidence)
 app.add_typer(asking)
 app.add_typer(keys, name="keys")
+app.add_typer(gates)
 
 
 def _version(wanted: bool) -> None:

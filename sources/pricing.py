@@ -73,6 +73,15 @@ class PriceBook:
         one = Usage(*(np.array([n], np.int64) for n in (input_tokens, cached, cache_write, output, ts_ms)))
         return int(_cost(np.array([rates]), one)[0])
 
+    def per_token(self, provider: str, model: str, ts_ms: int) -> tuple[float, float] | None:
+        """Nano-dollars of one uncached input token and of one output token, or None when the model has no price.
+
+        >>> PriceBook().per_token("openai", "gpt-4o", 1795428000000)
+        (2500.0, 10000.0)
+        """
+        rates = self._rates_at(provider, model, ts_ms // _SLOT_MS)
+        return None if rates is None else (rates[0], rates[3])
+
     def column_nano_usd(
         self, provider: pa.DictionaryArray, model: pa.DictionaryArray, usage: Usage
     ) -> tuple[Whole, np.ndarray[tuple[int], np.dtype[np.bool_]]]:

@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 from schemas.key_record import LifeState
 from schemas.records import DeadReason, Doubt, Family, IncidentState, Severity, Via
+from schemas.verdict import GateState
 
 CounterName = Literal[
     "keyfuse_events_ingested_total",
@@ -42,6 +43,10 @@ CounterName = Literal[
     "keyfuse_leak_reports_total",
     "keyfuse_key_asks_total",
     "keyfuse_events_counted_total",
+    "keyfuse_gate_answers_total",
+    "keyfuse_gate_settles_total",
+    "keyfuse_gate_unpriced_total",
+    "keyfuse_gate_unread_total",
 ]
 GaugeName = Literal[
     "keyfuse_incidents_open",
@@ -57,6 +62,7 @@ GaugeName = Literal[
     "keyfuse_keys_by_state",
     "keyfuse_questions_open",
     "keyfuse_spend_sums",
+    "keyfuse_gate_reservations",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
 MetricName = CounterName | GaugeName | HistogramName
@@ -204,6 +210,30 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "Events that the budgets count, each once; after a restart those since the last checkpoint again.",
         "More traffic. Far fewer than `keyfuse_events_scored_total`: budgets lag behind.",
     ),
+    "keyfuse_gate_answers_total": Def(
+        "calls",
+        "What a gate answered before calls, by state.",
+        "deny, throttle: users are refused; the answer's rule says by what. degrade: budgets are tight.",
+        labels={"state": get_args(GateState)},
+    ),
+    "keyfuse_gate_settles_total": Def(
+        "calls",
+        "What became of calls that a gate let through: settled, said twice, or expired, which nobody settled in time.",
+        "expired: an adapter does not settle, so calls count at the most that they could cost. unknown, late: it "
+        "settles too late, or at another replica.",
+        labels={"result": ("settled", "already", "late", "unknown", "expired")},
+    ),
+    "keyfuse_gate_unpriced_total": Def(
+        "calls",
+        "Calls of a model without a price: budgets in USD reserve nothing for them.",
+        "Somebody uses a model that the price table does not know; budgets in tokens hold for it.",
+    ),
+    "keyfuse_gate_unread_total": Def(
+        "records",
+        "Records that a gate could not read, by topic. It goes on with what it knew.",
+        "Somebody else writes to that topic, or a worker is newer than the gate.",
+        labels={"topic": ()},
+    ),
 }
 
 GAUGES: Final[dict[GaugeName, Def]] = {
@@ -254,6 +284,9 @@ GAUGES: Final[dict[GaugeName, Def]] = {
         "sums",
         "Sums of spend in memory: one for each key (and its team, app, env) used within five minutes.",
         "More keys in use; a sudden jump may be forged key ids, or events that come hours late.",
+    ),
+    "keyfuse_gate_reservations": Def(
+        "calls", "Calls let through and not yet settled.", "More calls under way, or an adapter that does not settle."
     ),
 }
 

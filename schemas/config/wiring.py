@@ -84,6 +84,8 @@ class GateConfig(Config):
     """This replica's name, the same after a restart. Empty: the machine's name and the port."""
     state_dir: str = ""
     """Where it keeps what a restart needs; empty: `gate` in data_dir."""
+    throttled_requests_per_min: Annotated[int, Field(ge=1)] = 6
+    """What a throttled key still gets at each replica; also one to be degraded, where no cheaper model is approved."""
     unknown_keys: Literal["allow", "deny"] = "allow"
     """What keys get that are in no registry. deny once all of yours are."""
     fail: dict[str, OpenOrClosed] = Field(default_factory=lambda: dict[str, OpenOrClosed](prod="open", dev="closed"))

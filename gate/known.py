@@ -1,0 +1,53 @@
+"""What this replica knows of keys, and of where budgets stand: the newest of what it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from controls.registry import Registry
+from schemas.config import KeysConfig
+from schemas.key_record import KeyRecord
+from schemas.records import KeyFacts
+from schemas.spend import BudgetStatus
+from schemas.verdict import GateVerdict
+
+STRANGER: Final = KeyFacts(provider="unknown")
+"""A key that nobody registered."""
+Status = Callable[[str], BudgetStatus | None]
+
+
+class Known:
+    """Told by topics and by the folder. A key that was denied stays so until a verdict says otherwise."""
+
+    def __init__(self, keys: KeysConfig) -> None:
+        self._registry = Registry(keys)
+        self._verdicts: dict[str, GateVerdict] = {}
+        self._statuses: dict[str, BudgetStatus] = {}
+
+    def registered(self, keys: KeysConfig) -> None:
+        """keys.yaml has changed; what records said of keys goes on."""
+        self._registry = Registry(keys, self._registry.records())
+
+    def record(self, record: KeyRecord) -> bool:
+        """A key was issued or changed; True when it is news."""
+        return self._registry.take(record)
+
+    def judged(self, verdict: GateVerdict) -> None:
+        self._verdicts[verdict.key_id] = verdict
+
+    def stands(self, status: BudgetStatus) -> None:
+        self._statuses[status.budget] = status
+
+    def verdict(self, key_id: str) -> GateVerdict | None:
+        return self._verdicts.get(key_id)
+
+    def entry(self, key_id: str) -> KeyRecord | None:
+        """All that is known of the key; None for one that is in no registry."""
+        return self._registry.entry(key_id)
+
+    def facts(self, key_id: str) -> KeyFacts:
+        return self._registry.facts_of(key_id) or STRANGER
+
+    def status(self, budget: str) -> BudgetStatus | None:
+        return self._statuses.get(budget)

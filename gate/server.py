@@ -1,0 +1,140 @@
+"""The gate over HTTP: bytes in, bytes out, nothing awaited. What carries the bytes is `gate.http`'s affair.
+
+Another way to ask (for nginx, for Envoy) is one more entry in `routes`.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import orjson
+from pydantic import SecretStr
+
+from gate.asks import Wrong, authorize_of, settle_of
+from gate.decide import Answer, Decider
+
+MAX_BODY_BYTES: Final = 65_536
+_JSON: Final = b"application/json"
+
+
+class Asked(NamedTuple):
+    """One request. Names of headers are in small letters."""
+
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+
+class Reply(NamedTuple):
+    """One answer."""
+
+    status: int
+    body: bytes
+    content_type: bytes = _JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Handler = Callable[[Asked], Reply]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What the server is given from outside."""
+
+    decider: Decider
+    fingerprint: Callable[[str], str]
+    now_ms: Callable[[], int]
+    tick_ms: Callable[[], float]  # a clock that never jumps
+    token: SecretStr | None
+    problems: Callable[[], list[str]]  # why it is not ready, or should not be trusted; empty: all is well
+    metrics: Callable[[], bytes]
+    details: Callable[[], dict[str, Any]] = field(default=dict)  # besides, for `/healthz`
+
+
+class GateServer:
+    """`(method, path)` → what answers it."""
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self._token = edge.token.get_secret_value().encode() if edge.token else b""
+        self.routes: dict[tuple[bytes, bytes], Handler] = {
+            (b"POST", b"/v1/authorize"): self.guarded(self._authorize),
+            (b"POST", b"/v1/settle"): self.guarded(self._settle),
+            (b"GET", b"/healthz"): self._health,
+            (b"GET", b"/readyz"): self._ready,
+            (b"GET", b"/metrics"): self._metrics,
+        }
+
+    def answer(self, method: bytes, path: bytes, asked: Asked) -> Reply:
+        handler = self.routes.get((method, path))
+        if handler is not None:
+            return handler(asked)
+        known = sorted({f"{m.decode()} {p.decode()}" for m, p in self.routes})
+        return problem(404, f"no such address; there are {', '.join(known)}")
+
+    def guarded(self, handler: Handler) -> Handler:
+        """Only for who gives the token, where there is one."""
+        if not self._token:
+            return handler
+
+        def checked(asked: Asked) -> Reply:
+            scheme, _, given = asked.headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+                return problem(401, "wrong or missing bearer token", ((b"www-authenticate", b"Bearer"),))
+            return handler(asked)
+
+        return checked
+
+    def _authorize(self, asked: Asked) -> Reply:
+        edge = self._edge
+        call = authorize_of(asked.body, fingerprint=edge.fingerprint, at_ms=edge.now_ms())
+        if isinstance(call, list):
+            return refused(call)
+        return Reply(200, orjson.dumps(shown(edge.decider.authorize(call, edge.tick_ms()))))
+
+    def _settle(self, asked: Asked) -> Reply:
+        said = settle_of(asked.body)
+        if isinstance(said, list):
+            return refused(said)
+        settled = self._edge.decider.settle(*said, self._edge.now_ms())
+        return Reply(200, orjson.dumps({"state": settled.state, "reason": settled.reason}))
+
+    def _health(self, _: Asked) -> Reply:
+        problems = self._edge.problems()
+        report = {"healthy": not problems, "problems": problems, **self._edge.details()}
+        return Reply(200 if not problems else 503, orjson.dumps(report))
+
+    def _ready(self, _: Asked) -> Reply:
+        problems = self._edge.problems()
+        return Reply(200 if not problems else 503, orjson.dumps({"ready": not problems, "problems": problems}))
+
+    def _metrics(self, _: Asked) -> Reply:
+        return Reply(200, self._edge.metrics(), b"text/plain; version=0.0.4")
+
+
+def shown(answer: Answer) -> dict[str, Any]:
+    """The answer as it travels: what is empty is left out, but for the words."""
+    found: dict[str, Any] = {
+        "state": answer.state, "key_id": answer.key_id, "reason": answer.reason, "rule": answer.rule,
+    }  # fmt: skip
+    if answer.retry_after_s is not None:
+        found["retry_after_s"] = answer.retry_after_s
+    if answer.model:
+        found["model"] = answer.model
+    if answer.reservation:
+        found["reservation"] = answer.reservation
+    if answer.use_instead:
+        found["use_instead"] = answer.use_instead
+    return found
+
+
+def refused(wrong: list[Wrong]) -> Reply:
+    """400, with every field that is wrong."""
+    errors = [{"field": each.field, "detail": each.detail} for each in wrong]
+    return Reply(400, orjson.dumps({"detail": "the request is not as it should be", "errors": errors}))
+
+
+def problem(status: int, detail: str, headers: tuple[tuple[bytes, bytes], ...] = ()) -> Reply:
+    return Reply(status, orjson.dumps({"detail": detail}), headers=headers)

@@ -1,0 +1,25 @@
+"""What a gate counts, as metrics: worked out when somebody looks, so that a call costs no more than a sum."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import get_args
+
+from gate.decide import Decider
+from gate.reservations import SettleState
+from schemas.verdict import GateState
+from streams.metrics import Metrics
+
+
+def show(metrics: Metrics, decider: Decider, shown: Counter[str]) -> Counter[str]:
+    """Add what was counted since `shown`; returns what is shown now."""
+    now = Counter(decider.counts)
+    for state in get_args(GateState):
+        metrics.inc("keyfuse_gate_answers_total", now[state] - shown[state], state=state)
+    for result in get_args(SettleState):
+        said = f"settle_{result}"
+        metrics.inc("keyfuse_gate_settles_total", now[said] - shown[said], result=result)
+    metrics.inc("keyfuse_gate_settles_total", now["expired"] - shown["expired"], result="expired")
+    metrics.inc("keyfuse_gate_unpriced_total", now["unpriced"] - shown["unpriced"])
+    metrics.set("keyfuse_gate_reservations", len(decider.reservations))
+    return now

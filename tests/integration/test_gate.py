@@ -1,0 +1,116 @@
+"""A gate on a real broker: what it was told holds before its first answer, a verdict reaches every replica."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from aiokafka import AIOKafkaProducer
+
+from schemas.config import KeysConfig, WiringConfig
+from schemas.config.keys import KeyConfig
+from schemas.config.wiring import GateConfig, KafkaConfig
+from schemas.records import Record
+from schemas.verdict import GateState, GateVerdict
+from service.config_tree import Folder
+from service.gate_service import GateService
+from service.install import Install
+from streams.kafka import create_topics
+from streams.outbox import Outbox
+from streams.topics import Topic
+from tests.brokers import Broker
+from tests.integration.world import until
+
+KEYS = KeysConfig(keys=tuple(KeyConfig(key_id=f"k{n}", provider="openai", team="search") for n in range(3)))
+TOKEN = "token-of-the-gateways"
+
+
+def install_of(broker: Broker, prefix: str, tmp_path: Path, *, replica: str) -> Install:
+    kafka = KafkaConfig(bootstrap=broker.bootstrap, partitions=2, topic_prefix=prefix, fetch_wait_ms=20)
+    gate = GateConfig(port=0, replica=replica, token_env="GATE_TOKEN")
+    folder = Folder(keys=KEYS, wiring=WiringConfig(kafka=kafka, gate=gate, data_dir=str(tmp_path)))
+    return Install(folder, tmp_path, environ={"KEYFUSE_PEPPER": "pepper of the tests", "GATE_TOKEN": TOKEN})
+
+
+class Gates:
+    """Some replicas, a way to ask each, and a way to tell them all."""
+
+    def __init__(self, replicas: Sequence[GateService], http: httpx.AsyncClient, outbox: Outbox) -> None:
+        self.replicas, self._http, self._outbox = replicas, http, outbox
+
+    async def ask(self, replica: GateService, key_id: str) -> dict[str, Any]:
+        answer = await self._http.post(f"{replica.url}/v1/authorize", json={"key_id": key_id, "model": "gpt-4o"})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def tell(self, topic: Topic, key: str, record: Record) -> dict[int, int]:
+        return await self._outbox.send(topic, [(key, record)])
+
+
+def verdict(key_id: str, state: GateState) -> GateVerdict:
+    return GateVerdict(key_id=key_id, state=state, reason="stopped", incident_id="inc_1", at_ms=1)
+
+
+@asynccontextmanager
+async def running(
+    broker: Broker, prefix: str, tmp_path: Path, *names: str, before: Sequence[GateVerdict] = ()
+) -> AsyncIterator[Gates]:
+    installs = [install_of(broker, prefix, tmp_path, replica=name) for name in names]
+    await create_topics(broker.bootstrap, installs[0].topics.specs())
+    async with AsyncExitStack() as stack:
+        sender = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=broker.bootstrap, acks="all"))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(headers={"authorization": f"Bearer {TOKEN}"}, trust_env=False)
+        )
+        outbox = Outbox(sender, installs[0].topics)
+        await outbox.send(Topic.VERDICTS, [(each.key_id, each) for each in before])
+        gates = [GateService(install, broker.bootstrap) for install in installs]
+        for gate in gates:
+            await gate.start()
+            stack.push_async_callback(gate.stop)
+        yield Gates(gates, http, outbox)
+
+
+async def test_what_was_said_before_the_start_holds_at_the_first_answer(
+    broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    async with running(broker, prefix, tmp_path, "a", before=[verdict("k1", "deny"), verdict("k2", "allow")]) as gates:
+        [gate] = gates.replicas
+        assert [(await gates.ask(gate, f"k{n}"))["state"] for n in range(3)] == ["allow", "deny", "allow"]
+
+
+async def test_a_verdict_and_an_issued_key_reach_every_replica_and_each_reports(
+    broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    async with running(broker, prefix, tmp_path, "a", "b") as gates:
+        [(partition, offset)] = (await gates.tell(Topic.VERDICTS, "k0", verdict("k0", "deny"))).items()
+        issued = KEYS.keys[0].record().model_copy(update={"key_id": "v1", "kind": "virtual", "state": "pending"})
+        await gates.tell(Topic.KEYS, "v1", issued)
+
+        async def all_deny(key_id: str) -> bool:
+            return all([(await gates.ask(gate, key_id))["state"] == "deny" for gate in gates.replicas])
+
+        await until(lambda: all_deny("k0"), "every replica denies")
+        await until(lambda: all_deny("v1"), "every replica knows the new key")
+        for gate in gates.replicas:
+            assert gate.feed.applied(Topic.VERDICTS)[partition] == offset
+
+
+async def test_a_record_that_cannot_be_read_and_a_tombstone_change_nothing(
+    tansu_broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    async with running(tansu_broker, prefix, tmp_path, "a", before=[verdict("k0", "deny")]) as gates:
+        [gate] = gates.replicas
+        topics = gate.install.topics
+        partition = next(iter(await gates.tell(Topic.VERDICTS, "k0", verdict("k0", "deny"))))
+        async with AIOKafkaProducer(bootstrap_servers=tansu_broker.bootstrap, acks="all") as sender:
+            for value in (b"not a verdict", None):
+                name = topics.name(Topic.VERDICTS)
+                done = await sender.send_and_wait(name, value, key=b"k0", partition=partition)
+        await until(lambda: gate.feed.applied(Topic.VERDICTS)[partition] == done.offset + 1, "it is read")
+        assert (await gates.ask(gate, "k0"))["state"] == "deny"
+        assert b'keyfuse_gate_unread_total{topic="keyfuse.verdicts"} 1.0' in gate.metrics.render()
