@@ -50,6 +50,7 @@ class KeyRecord(Record):
     revalidated_ms: int | None = None  # when its owner last said that it is needed
     quota_usd_per_day: float | None = None
     quota_requests_per_min: int | None = None
+    provider_limit_usd_per_month: float | None = None  # what its provider itself refuses beyond
     approved_by: str = ""
     request_id: str = ""  # of whoever asked for it; the same request makes one key
     replaces: str = ""

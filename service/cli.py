@@ -17,6 +17,7 @@ from service.cli_evidence import evidence
 from service.cli_gate import gates
 from service.cli_keys import keys
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
+from service.cli_planes import planes
 from service.cli_questions import asking
 from service.cli_tuning import tuning
 from service.errors import UserError, for_people
@@ -35,6 +36,7 @@ USER_ERROR: Final = 2
 app.add_typer(tuning)
 app.add_typer(containing)
 app.add_typer(evidence)
+app.add_typer(planes)
 app.add_typer(asking)
 app.add_typer(keys, name="keys")
 app.add_typer(gates)

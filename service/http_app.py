@@ -24,6 +24,8 @@ class Answers(Protocol):
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
 
+    def cut_seconds(self) -> list[dict[str, Any]]: ...
+
     def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]: ...
 
     def audit(
@@ -95,6 +97,10 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
         state: IncidentState | None = None, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
     ) -> list[dict[str, Any]]:
         return await asyncio.to_thread(answers.incidents, state, limit)
+
+    @router.get("/cut_seconds")
+    async def cut_seconds() -> list[dict[str, Any]]:
+        return await asyncio.to_thread(answers.cut_seconds)
 
     @router.get("/trial")
     async def trial(

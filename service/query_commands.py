@@ -19,11 +19,11 @@ from service.hold_answers import holds_answer
 from service.install import Install, Running, wall_ms
 from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
-from storage.history import acts, findings
+from storage.history import acts, cut_seconds, findings
 from storage.store import Store
 from streams.shadow import TRIAL
 
-Question = Literal["keys", "incidents", "trial", "audit", "evidence", "holds"]
+Question = Literal["keys", "incidents", "trial", "audit", "evidence", "holds", "cut_seconds"]
 
 
 class StoreAnswers:
@@ -37,6 +37,10 @@ class StoreAnswers:
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
         return [incident.model_dump(mode="json") for incident in self._store().incidents(state, limit=limit)]
+
+    def cut_seconds(self) -> list[dict[str, Any]]:
+        """By provider, how long its cuts took."""
+        return [{"provider": name, "seconds": seconds} for name, seconds in cut_seconds(self._store()).items()]
 
     def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]:
         """What the version in force and the candidate said in [from_ms, until_ms), and since when one is on trial."""

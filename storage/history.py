@@ -153,3 +153,17 @@ def findings(store: Store, table: str, from_ms: int, until_ms: int) -> list[Find
         {"since": from_ms, "until": until_ms, "limit": _FINDINGS_MOST},
     )
     return [Finding.from_bytes(row[0].encode()) for row in rows]
+
+
+def cut_seconds(store: Store) -> dict[str, float]:
+    """Provider → seconds from the order until a cut was in effect, nine in ten of five or more."""
+    rows = store.connection.rows(
+        """
+        SELECT JSONExtractString(c.record, 'facts', 'provider') AS provider,
+               quantileExact(0.9)(JSONExtractFloat(o.record, 'seconds_to_effective')) AS seconds
+        FROM (SELECT command_id, record FROM outcomes FINAL
+              WHERE state = 'confirmed' AND step IN ('block', 'disable', 'revoke')) AS o
+        INNER JOIN (SELECT command_id, record FROM commands FINAL) AS c USING (command_id)
+        GROUP BY provider HAVING count() >= 5 ORDER BY provider"""
+    )
+    return {str(provider): float(seconds) for provider, seconds in rows}

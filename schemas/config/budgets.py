@@ -72,6 +72,9 @@ class BudgetsConfig(Config):
     """By environment: what one theft may cost before it must be over. Severity is measured against it."""
     default_acceptable_loss_usd: Positive = 25.0
     """For environments not listed."""
+    worst_usd_per_min: Positive = 333.0
+    """What a thief could spend with one key in a minute where nothing is in the way, in USD: a known theft came to
+    80,000 in four hours. Take the rate limit of your account times its dearest model."""
     budgets: tuple[BudgetConfig, ...] = ()
     """All budgets. A key can be under several: each holds."""
 

@@ -66,6 +66,8 @@ class KeyConfig(Config):
     """What it may be shown: public, internal, confidential or restricted."""
     created: Moment | None = None
     """When it was made."""
+    provider_limit_usd_per_month: Annotated[float, Field(gt=0)] | None = None
+    """What its provider itself refuses beyond, as set in the provider's console."""
     expires: Moment | None = None
     """From then on gates refuse it."""
     rotate_every_days: Annotated[float, Field(gt=0)] | None = None
@@ -94,7 +96,8 @@ class KeyConfig(Config):
     def record(self) -> KeyRecord:
         """The entry in the form that issued keys have; nothing of it was changed yet by a command."""
         same = ("key_id", "provider", "provider_ref", "owner", "purpose", "team", "app", "env", "scopes", "networks",
-                "countries", "origins", "data_class", "protected", "backup", "rotate_every_days")  # fmt: skip
+                "countries", "origins", "data_class", "protected", "backup", "rotate_every_days",
+                "provider_limit_usd_per_month")  # fmt: skip
         created_ms, rotated_ms = _ms(self.created), _ms(self.rotated)
         return KeyRecord(
             **{name: getattr(self, name) for name in same}, seq=0, at_ms=created_ms or 0, by="keys.yaml",

@@ -86,6 +86,9 @@ class GateConfig(Config):
     """Where it keeps what a restart needs; empty: `gate` in data_dir."""
     throttled_requests_per_min: Annotated[int, Field(ge=1)] = 6
     """What a throttled key still gets at each replica; also one to be degraded, where no cheaper model is approved."""
+    in_front_of: tuple[str, ...] = ()
+    """Providers, by their names in `providers`, whose keys work only through gateways that ask the gate. Of keys of
+    other providers a thief goes around it, and `keyfuse blast-radius` does not count on it."""
     unknown_keys: Literal["allow", "deny"] = "allow"
     """What keys get that are in no registry. deny once all of yours are."""
     fail: dict[str, OpenOrClosed] = Field(default_factory=lambda: dict[str, OpenOrClosed](prod="open", dev="closed"))

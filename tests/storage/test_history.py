@@ -7,8 +7,8 @@ import pytest
 
 from schemas.frame import FRAME_SCHEMA
 from schemas.partition import partition_of
-from schemas.records import Finding, KeyFacts
-from storage.history import Span, findings, span, usage
+from schemas.records import Command, Finding, KeyFacts, Outcome, StepState
+from storage.history import Span, cut_seconds, findings, span, usage
 from storage.rows import record_row
 from storage.store import Store
 from tests.storage.frames import HOUR_MS, T0, Use, archive_uses, frame
@@ -91,3 +91,24 @@ def test_findings_come_back_in_the_order_of_time(store: Store) -> None:
     assert [f.at_ms - T0 for f in findings(store, "findings", T0, T0 + 2)] == [0, 1]
     with pytest.raises(ValueError, match="holds no findings"):
         findings(store, "usage_events", 0, 1)
+
+
+def test_how_long_cuts_took_is_known_by_provider_from_five_of_them_on(store: Store) -> None:
+    took_s = {"openai": [1.0, 2.0, 3.0, 4.0, 50.0], "anthropic": [9.0]}
+    records: list[Command | Outcome] = []
+    for provider, seconds in took_s.items():
+        for number, each in enumerate(seconds):
+            named = {"command_id": f"{provider}-{number}", "incident_id": "i", "key_id": "k", "at_ms": T0}
+            facts = KeyFacts(provider=provider)
+            records.append(Command(
+                **named, step="disable", automatic=True, reversible=True, mode="auto", by="keyfuse", reason="r",
+                facts=facts,
+            ))  # fmt: skip
+            for state, effective in ((StepState.IN_FLIGHT, None), (StepState.CONFIRMED, each)):
+                records.append(Outcome(**named, step="disable", state=state, seconds_to_effective=effective))
+    assert cut_seconds(store) == {}
+    for table in ("commands", "outcomes"):
+        rows = [row for name, row in map(record_row, records) if name == table]
+        store.insert_records(table, rows)
+
+    assert cut_seconds(store) == {"openai": 50.0}
