@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test bench quality faults demo lock clean
+.PHONY: help setup fmt lint test bench quality faults leases demo lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ quality: setup  ## the containment benchmark: recall, seconds and USD on real ar
 
 faults: setup  ## 10,000 orders to contain under injected faults (about two minutes)
 	$(BIN)/python -m benchmarks.containment_faults
+
+leases: setup  ## 10,000 histories of gates that share a budget, with everything going wrong (about ten minutes)
+	$(BIN)/python -m benchmarks.leases.run
 
 demo: setup  ## the main job on the embedded defaults, in one to two minutes
 	$(BIN)/keyfuse demo

@@ -1,0 +1,1 @@
+"""Histories of gates that borrow from one lender, with everything going wrong that can."""

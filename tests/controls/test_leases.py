@@ -1,0 +1,149 @@
+"""The lender, word by word."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from controls.leases import Lender, Out, Pot
+from schemas.lease import MEMBERS, Lease, LeaseAsk, LeaseLine, LenderRecord, LenderTerm
+
+LEASE_MS, OVER_MS = 30_000, 660_000
+
+
+def lender(*pots: Pot, epoch: int = 1, known: tuple[LenderRecord, ...] = (), now_ms: int = 0) -> Lender:
+    made = Lender(
+        f"lender{epoch}", epoch, lease_ms=LEASE_MS, reservation_ms=600_000, seen_within_ms=OVER_MS - 600_000
+    )  # fmt: skip
+    made.restore(known, now_ms)
+    for pot in pots or (Pot("search/usd", "2026-11", 1000),):
+        made.stands(pot)
+    return made
+
+
+def ask(seq: int, replica: str = "a", *, want: int = 100, need: int = 0, boot: str = "1", **said: int) -> LeaseAsk:
+    period = "2026-11" if said else ""
+    line = LeaseLine(pot="search/usd", period=period, want=want, need=need, **said)
+    return LeaseAsk(replica=replica, boot=boot, seq=seq, lines=(line,))
+
+
+def lease_of(out: Out) -> Lease:
+    return next(record for _, record in out if isinstance(record, Lease))
+
+
+def test_a_slice_is_half_a_gates_share_of_what_is_left_and_no_more_than_it_wants() -> None:
+    at = lender()
+    assert lease_of(at.ask(ask(1, "a"), 0)).cap == 100
+    assert lease_of(at.ask(ask(1, "b", want=900), 0)).cap == 900 // 4
+    assert (at.committed("search/usd"), at.lent("search/usd")) == (325, 325)
+
+
+def test_slices_fall_as_the_budget_nears_its_end() -> None:
+    at = lender()
+    caps = [0]
+    for seq in range(1, 9):
+        said = ask(seq, want=10**6, used=caps[-1], settled=caps[-1], held=seq - 1) if seq > 1 else ask(seq, want=10**6)
+        caps.append(lease_of(at.ask(said, seq)).cap)
+    slices = [after - before for before, after in pairwise(caps)]
+    assert slices == [500, 250, 125, 62, 31, 16, 8, 4]
+
+
+def test_a_call_that_still_fits_gets_what_it_needs() -> None:
+    at = lender(Pot("search/usd", "2026-11", 1000, seen=900))
+    assert lease_of(at.ask(ask(1, want=10, need=80), 0)).cap == 80
+    assert lease_of(at.ask(ask(2, "b", need=80), 0)).cap < 20, "and one that does not fit gets no more than its part"
+
+
+def test_an_ask_that_comes_twice_or_late_says_nothing() -> None:
+    at = lender()
+    at.ask(ask(2), 0)
+    assert at.ask(ask(2), 5) == at.ask(ask(1), 5) == []
+
+
+def test_a_lease_that_ended_in_silence_counts_as_used_until_usage_is_seen_past_it() -> None:
+    at = lender()
+    at.ask(ask(1), 0)
+    ended = LEASE_MS * 21 // 20 + 1000
+    at.caught_up(ended + 1)
+    at.tick(ended + 1)
+    assert at.committed("search/usd") == 100
+    at.stands(Pot("search/usd", "2026-11", 1000, seen=30))  # it let through 30 of the 100
+    at.tick(ended + OVER_MS + 10)
+    assert at.committed("search/usd") == 100, "nobody has counted the usage since"
+    at.caught_up(ended + OVER_MS + 10)
+    at.tick(ended + OVER_MS + 10)
+    assert at.committed("search/usd") == 30
+
+
+def test_a_word_after_the_end_says_what_was_used() -> None:
+    at = lender()
+    at.ask(ask(1), 0)
+    at.ask(ask(2, want=0, used=30, settled=30, held=1, released=1), 40_000)
+    assert at.committed("search/usd") == 30
+
+
+def test_what_passes_by_the_gates_counts_besides_what_they_let_through() -> None:
+    at = lender(Pot("search/usd", "2026-11", 1000, seen=400))
+    at.ask(ask(1), 0)
+    at.ask(ask(2, want=0, used=50, settled=50, held=1, released=1), 10)
+    assert at.committed("search/usd") == 450
+    at.stands(Pot("search/usd", "2026-11", 1000, seen=450))
+    assert at.committed("search/usd") == 450, "seen meanwhile, it counts once"
+
+
+def test_a_rolling_window_frees_what_has_left_it() -> None:
+    at = lender(Pot("search/usd", "last 24 h", 1000, seen=400, gone=0))
+    at.stands(Pot("search/usd", "last 24 h", 1000, seen=150, gone=250))
+    assert at.committed("search/usd") == 150
+
+
+def test_the_next_lender_goes_on_with_all_that_was_lent() -> None:
+    first = lender()
+    out = [*first.ask(ask(1), 0), *first.ask(ask(1, "b"), 0)]
+    ready = LenderTerm(lender="lender1", epoch=1, state="ready")
+    known = (*(record for _, record in out if record is not None), ready)
+    second = lender(epoch=2, known=known, now_ms=77)
+    assert second.committed("search/usd") == 200
+    again = lease_of(second.ask(ask(2, used=40, settled=40, held=1, released=0), 80))
+    assert (again.epoch, again.seq, again.cap) == (2, 2, 140)
+
+
+def test_what_a_lender_wrote_after_another_was_ready_counts_for_nothing() -> None:
+    first = lender()
+    ready = tuple(LenderTerm(lender=f"lender{epoch}", epoch=epoch, state="ready") for epoch in (1, 2))
+    late = tuple(record for _, record in first.ask(ask(1), 0) if record is not None)
+    assert lender(epoch=3, known=(*ready, *late)).committed("search/usd") == 0
+
+
+def test_a_new_period_begins_anew_and_a_past_one_takes_no_new_words() -> None:
+    at = lender()
+    at.ask(ask(1), 0)
+    at.stands(Pot("search/usd", "2026-12", 1000))
+    lease = lease_of(at.ask(ask(2, used=10, settled=0, held=1, released=0), 5))
+    assert (lease.period, lease.cap, at.committed("search/usd")) == ("2026-12", 100, 100)
+
+
+def test_a_lower_ceiling_takes_back_at_the_next_ask() -> None:
+    at = lender()
+    at.ask(ask(1, want=400), 0)
+    at.stands(Pot("search/usd", "2026-11", 50))
+    assert lease_of(at.ask(ask(2, want=400, used=10, settled=10, held=1, released=0), 5)).cap <= 50
+
+
+def test_a_budget_that_is_no_more_leaves_nothing_behind() -> None:
+    at = lender()
+    at.ask(ask(1), 0)
+    at.drop("search/usd")
+    assert at.ask(ask(2), 1) == []
+    at.caught_up(10**9)
+    gone = {key for key, record in at.tick(10**8) if record is None}
+    assert gone == {"search/usd|2026-11|a/1|1", "search/usd|2026-11|1"}
+
+
+def test_what_every_gate_may_begin_with_is_kept_aside_for_each() -> None:
+    at = lender(Pot(MEMBERS, "2026-11-30", 100), Pot("search/usd", "2026-11", 1000, start=20))
+    for replica in "ab":
+        word = LeaseLine(pot=MEMBERS, period="", want=1)
+        at.ask(LeaseAsk(replica=replica, boot="1", seq=1, lines=(word,)), 0)
+    assert at.committed("search/usd") == 40
+    at.ask(ask(2, "a"), 0)
+    assert at.committed("search/usd") == 100 + 20, "who has a lease has that instead"

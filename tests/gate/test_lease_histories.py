@@ -1,0 +1,64 @@
+"""Gates that borrow: whatever gets lost, late or doubled, their sum never passes the ceiling, and it can be used up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.leases.run import PLANS, Sum, one
+from benchmarks.leases.world import Plan, World
+from controls.lease_line import Line
+from controls.leases import Lender
+
+SHORT = {name: replace(plan, trouble_ms=30_000, calm_ms=30_000) for name, plan in PLANS.items()}
+BORROWED = SHORT["money, three gates"]
+
+
+@pytest.mark.parametrize("plan", SHORT.values(), ids=SHORT)
+def test_the_sum_never_passes_the_ceiling(plan: Plan) -> None:
+    """504 histories; `make leases` plays 10,000 longer ones."""
+    found = sum((one(plan, seed) for seed in range(63)), Sum())
+    assert found.passed == ()
+    assert found.faults > 500
+    assert found.calls > 300
+
+
+@pytest.mark.parametrize("name", ["money, three gates", "money, no journal", "requests, 60 in all"])
+def test_the_budget_can_be_used_up_when_the_trouble_is_over(name: str) -> None:
+    """What dead gates held has come back: while calls are refused, less is left than one call may take."""
+    found = sum((one(PLANS[name], seed) for seed in range(8)), Sum())
+    assert found.unused <= PLANS[name].largest
+
+
+def test_without_faults_nothing_is_refused_while_there_is_plenty() -> None:
+    world = World(replace(BORROWED, limit=10_000_000), 1, fault=None)
+    truth = world.run()
+    assert truth.calls > 1000
+    assert truth.refused_last_ms < 500, "but for the first calls of each gate, before any lease"
+
+
+def test_a_history_is_the_same_each_time() -> None:
+    assert one(BORROWED, 7) == one(BORROWED, 7)
+
+
+def test_the_histories_find_a_lender_that_takes_silence_for_nothing_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lease that ended is given to others though nobody knows yet what was used of it."""
+
+    def over(line: Line, _: int, now_ms: int, **__: int) -> bool:
+        return not any(now_ms < grant.until_ms for grant in line.grants)
+
+    monkeypatch.setattr(Line, "over", over)
+    assert any(one(BORROWED, seed).passed for seed in range(20))
+
+
+def test_the_histories_find_a_lender_that_forgets_at_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Lender.restore
+    monkeypatch.setattr(Lender, "restore", lambda self, _, now_ms: kept(self, [], now_ms))
+    assert any(one(BORROWED, seed).passed for seed in range(20))
+
+
+def test_the_histories_find_one_that_goes_by_what_was_seen_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check, then count: what every gateway gets wrong whose calls are under way at once."""
+    monkeypatch.setattr(Line, "unseen", property(lambda _: 0))
+    assert any(one(BORROWED, seed).passed for seed in range(20))
