@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,10 @@ class KeyRecord(Record):
             provider=self.provider, team=self.team, app=self.app, env=self.env, protected=self.protected,
             provider_ref=self.provider_ref,
         )  # fmt: skip
+
+    def next(self, *, at_ms: int, by: str, change: str, **changes: Any) -> KeyRecord:  # noqa: ANN401 - any field
+        """The version after this one: what changed, who did it, and in words what it was."""
+        return self.model_copy(update={"seq": self.seq + 1, "at_ms": at_ms, "by": by, "change": change, **changes})
 
     def served(self, at_ms: int) -> bool:
         """Whether a gate may let the key pass as far as its life goes; verdicts, policies, budgets are asked apart."""

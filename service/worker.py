@@ -16,11 +16,13 @@ from schemas.key_record import KeyRecord
 from service import stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
+from service.begin_keys import begin_keys
 from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
 from service.errors import UserError
 from service.http_app import create_app
 from service.install import Install, wall_ms
+from service.key_http import keys_router
 from service.late_store import LateStore
 from service.leaks import leaks_router
 from service.local_server import LocalServer
@@ -36,6 +38,7 @@ from streams.kafka import create_topics, producer, wait_for_broker
 from streams.keys import follow_keys, read_keys
 from streams.marks import follow_marks, read_marks
 from streams.metrics import Metrics
+from streams.newest_records import follow_newest
 from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
 from streams.publish import Publisher
@@ -90,6 +93,8 @@ class Worker:
         )
         if self.store is not None:
             await asyncio.to_thread(self.store.try_now)
+            if "identity" in self.roles:
+                await begin_keys(install.registry, self.store, edges.outbox)
         await self._start_apps(edges)
         await self._start_loops(edges)
         ways = ways_back(edges, self.store, self.roles, self._ending)
@@ -98,7 +103,7 @@ class Worker:
         if "http" in self.roles:
             assert self.store is not None  # noqa: S101 - http is one of the roles that have one
             intake = self._intake(Publisher(sender, install.topics.name(Topic.RAW)))
-            await self._serve([intake, leaks_router(edges, self.store), *ways.routers])
+            await self._serve([intake, leaks_router(edges, self.store), keys_router(edges), *ways.routers])
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
             await self._serve([])
         self._config = ConfigNews(install.folder, wall_ms)
@@ -106,6 +111,10 @@ class Worker:
         self._run("keys", lambda: follow_keys(
             self.bootstrap, *self._topic(Topic.KEYS), take=self._learn, stopping=self._ending
         ))  # fmt: skip
+        if "identity" in self.roles:
+            self._run("budgets", lambda: follow_newest(
+                self.bootstrap, *self._topic(Topic.BUDGETS), install.standing, stopping=self._ending
+            ))  # fmt: skip
         self._run("config", lambda: self._config.follow(teller))
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         _settle_memory()

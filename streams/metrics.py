@@ -42,6 +42,7 @@ CounterName = Literal[
     "keyfuse_retries_total",
     "keyfuse_leak_reports_total",
     "keyfuse_key_asks_total",
+    "keyfuse_key_requests_total",
     "keyfuse_events_counted_total",
     "keyfuse_gate_answers_total",
     "keyfuse_gate_settles_total",
@@ -201,6 +202,13 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "What people asked of keys (new keys, rotations, exceptions, answers), by what became of it.",
         "unreadable: somebody writes to keyfuse.key-asks what no desk takes. nothing_new: repeats, harmless.",
         labels={"result": ("taken", "nothing_new", "unreadable")},
+    ),
+    "keyfuse_key_requests_total": Def(
+        "requests",
+        "Requests for keys over HTTP, by what they were answered.",
+        "slow: no worker with the role identity answers. wrong, many: a script asks with a form that is out of date. "
+        "pending: approvers have work.",
+        labels={"result": ("active", "pending", "refused", "wrong", "again", "conflict", "slow", "not_taken")},
     ),
     "keyfuse_retries_total": Def(
         "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}
