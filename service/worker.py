@@ -30,6 +30,7 @@ from service.query_commands import StoreAnswers
 from service.reload import follow_folder
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
+from streams.budget_stage import BudgetStage
 from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
 from streams.follow import follow
@@ -66,6 +67,7 @@ class Worker:
         self.store: LateStore | None = LateStore(install) if _STORE_ROLES & set(self.roles) else None
         self.url = ""
         self.score: Any = None
+        self.budget: BudgetStage | None = None
         self._stopping = False
         self._apps: list[AppKeeper] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -143,12 +145,16 @@ class Worker:
         new = self.install.registry.take(record)
         if new and self.score is not None:
             self.score.settle(record.key_id)
+        if new and self.budget is not None:
+            self.budget.changed()
         return new
 
     def _reloaded(self, folder: Folder) -> None:
         self._config.changed(folder)
         if self.score is not None:
             self.score.reconfigure(folder.detectors)
+        if self.budget is not None:
+            self.budget.changed()
 
     async def _start_apps(self, edges: stages.Edges) -> None:
         install, chosen, listeners = self.install, list[tuple[str, StageApp]](), list[Any]()
@@ -159,6 +165,8 @@ class Worker:
         if "budget" in self.roles:
             app, _ = stages.uses(edges)
             chosen.append(("uses", app))
+            app, self.budget = stages.budget(edges)
+            chosen.append(("budget", app))
         own = {"decide", "contain"} <= set(self.roles)
         signer = install.order_signer(make=own) if "decide" in self.roles else None
         if signer is not None:

@@ -44,6 +44,7 @@ CounterName = Literal[
     "keyfuse_key_asks_total",
     "keyfuse_key_requests_total",
     "keyfuse_events_counted_total",
+    "keyfuse_spend_too_late_total",
     "keyfuse_gate_answers_total",
     "keyfuse_gate_settles_total",
     "keyfuse_gate_unpriced_total",
@@ -63,6 +64,7 @@ GaugeName = Literal[
     "keyfuse_keys_by_state",
     "keyfuse_questions_open",
     "keyfuse_spend_sums",
+    "keyfuse_budget_used_ratio",
     "keyfuse_gate_reservations",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
@@ -218,6 +220,11 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "Events that the budgets count, each once; after a restart those since the last checkpoint again.",
         "More traffic. Far fewer than `keyfuse_events_scored_total`: budgets lag behind.",
     ),
+    "keyfuse_spend_too_late_total": Def(
+        "requests",
+        "Requests dated more than a month back: no budget speaks of that time.",
+        "Somebody replays old logs, or a producer's clock is wrong.",
+    ),
     "keyfuse_gate_answers_total": Def(
         "calls",
         "What a gate answered before calls, by state.",
@@ -292,6 +299,12 @@ GAUGES: Final[dict[GaugeName, Def]] = {
         "sums",
         "Sums of spend in memory: one for each key (and its team, app, env) used within five minutes.",
         "More keys in use; a sudden jump may be forged key ids, or events that come hours late.",
+    ),
+    "keyfuse_budget_used_ratio": Def(
+        "share",
+        "Spent of each budget within its period: of money or of tokens, whichever is nearer to its limit.",
+        "1 and more: it is used up. `keyfuse budgets` says since when and how fast.",
+        labels={"budget": ()},
     ),
     "keyfuse_gate_reservations": Def(
         "calls", "Calls let through and not yet settled.", "More calls under way, or an adapter that does not settle."
