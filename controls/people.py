@@ -73,6 +73,9 @@ class People:
             via: Where they said it.
             final: The step cannot be undone: that needs an approver.
         """
+        if via == "identity":  # it has judged who may; what cannot be undone is never its to order
+            known = action in {"contain", "restore"} and not final
+            return "" if known else f"{_words(action)}{' for good' if final else ''} needs a person's own word"
         if not self.enforced:
             # Whoever is in the chat or on the rota is not known here: they may say that they look, and touch no key.
             known = via not in PROVED or action == "acknowledge"

@@ -12,7 +12,10 @@ from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 
 NEVER_USED: Final = frozenset({"pending", "refused"})
-LIVED: Final = ("seq", "at_ms", "by", "change", "state", "replaced_by", "replaces", "valid_until_ms")
+LIVED: Final = (
+    "seq", "at_ms", "by", "change", "state", "replaced_by", "replaces", "valid_until_ms", "rotate_by_ms",
+    "rotated_by", "retire_asked_ms", "request_id",
+)  # fmt: skip
 """What a record says of a key of keys.yaml, besides who owns it and when it was rotated and revalidated."""
 
 
@@ -41,7 +44,6 @@ class Registry:
         self._by_ref = {key.provider_ref: key.key_id for key in config.keys if refs[key.provider_ref] == 1}
         self._backups = {key.key_id: key for key in config.keys if key.backup}
         self._records: dict[str, KeyRecord] = {}
-        self._asked: dict[str, str] = {}
         for record in records:
             self.take(record)
 
@@ -54,8 +56,6 @@ class Registry:
         if known is not None and record.seq <= known.seq:
             return False
         self._records[record.key_id] = record
-        if record.request_id:
-            self._asked[record.request_id] = record.key_id
         written = self._written.get(record.key_id)
         entry = self._entries[record.key_id] = _gone_on(written, record) if written else record
         if entry.state in NEVER_USED:
@@ -63,10 +63,6 @@ class Registry:
         else:
             self._facts[record.key_id] = entry.facts()
         return True
-
-    def asked_for(self, request_id: str) -> KeyRecord | None:
-        """The key that was made for this request; None when nothing was made for it."""
-        return self._entries.get(self._asked.get(request_id, ""))
 
     def records(self) -> Collection[KeyRecord]:
         """The newest version of each key that commands made or changed."""

@@ -56,6 +56,9 @@ class KeyRecord(Record):
     replaces: str = ""
     replaced_by: str = ""
     valid_until_ms: int | None = None  # of a replaced key: the end of the overlap
+    rotate_by_ms: int | None = None  # its secret must be changed by then: somebody knows it who should not any more
+    rotated_by: str = ""  # of a replaced key: who had it replaced, and stands behind its end
+    retire_asked_ms: int | None = None  # of a replaced key: when its refusal was last ordered
     last4: str = ""  # of the secret, so that its owner knows which one it is
 
     def facts(self) -> KeyFacts:

@@ -45,8 +45,6 @@ EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
 """What each family looks at that is not certain. Families that share something do not support each other: a batch job
 shows in velocity, rhythm and drift alike, longer prompts in velocity as well as in the price of a request, and a job
 whose requests are all alike in velocity and repetition."""
-SCOPE_PREFIX: Final = "budget:"
-"""Begins the `key_id` of what is said of a budget and no key: `budget:search in production`."""
 CLOSED: Final[frozenset[str]] = frozenset({"resolved", "false_positive"})
 EXPECTED_FAMILIES: Final[tuple[Family, ...]] = ("velocity", "drift", "economics", "rhythm", "repetition", "cohort")
 """What more use than usual is expected to show in, unless the mark or the announcement names others."""
@@ -153,29 +151,6 @@ def _nothing(value: object) -> bool:
     return not value
 
 
-class BudgetView(Record):
-    """Where a budget stands, for people: what its incident shows. Amounts are in `unit`."""
-
-    budget: str
-    scope: str  # what it covers, in words
-    owner: str = ""
-    unit: Literal["usd", "tokens"]
-    period: str
-    at_ms: int
-    from_ms: int
-    until_ms: int
-    spent: float
-    limit: float
-    projected: float | None = None  # at the period's end
-    per_hour: float = 0.0  # within the last hour
-    thresholds: tuple[float, ...] = ()  # percent
-    stops: bool = False  # gates refuse calls that would pass it
-    used_up: bool = False
-    degrade: dict[str, str] = Field(default_factory=dict)  # model -> cheaper model, in force now
-    step_s: int = 3600
-    steps: Scaled = Scaled()  # spend by step since `from_ms`, oldest first; the last one is under way
-
-
 class Leak(Record):
     """Where a key was found by somebody who should not have it. All texts are redacted before they come here."""
 
@@ -213,7 +188,6 @@ class Finding(Record):
     facts: KeyFacts
     sketch: Sketch | None = None
     leak: Leak | None = Field(default=None, exclude_if=_nothing)  # of the family leak alone
-    budget: BudgetView | None = Field(default=None, exclude_if=_nothing)  # of a budget, which is no key
 
 
 class StepState(StrEnum):
@@ -278,9 +252,6 @@ class Incident(Record):
     # Since when people are asked: it opened again, or turned critical. None: since it opened.
     asked_since_ms: int | None = Field(default=None, exclude_if=_nothing)
     leaks: tuple[Leak, ...] = Field(default=(), exclude_if=_nothing)  # where the key was found, the proved first; a few
-    budget: BudgetView | None = Field(
-        default=None, exclude_if=_nothing
-    )  # of a budget, which is no key: as it stood last
 
     @property
     def only_told(self) -> bool:
@@ -303,6 +274,8 @@ class Command(Record):
     by: str
     approvals: tuple[str, ...] = ()
     reason: str
+    # Its users are not sent to the key's backup before: they went elsewhere already, or nobody answers for them.
+    alone: bool = Field(default=False, exclude_if=_nothing)
     facts: KeyFacts
     signed_at_ms: int = 0  # wall clock of who signed; an order that is too old is not carried out
     signed_by: str = ""  # Ed25519 public key, hexadecimal
@@ -338,7 +311,8 @@ PeoplesAction = Literal[
     "acknowledge", "snooze", "expected", "resolve", "false_positive", "contain", "approve", "reject", "restore",
     "freeze", "unfreeze",
 ]  # fmt: skip
-Via = Literal["terminal", "slack", "pagerduty", "api"]
+Via = Literal["terminal", "slack", "pagerduty", "api", "identity"]
+"""identity: the identity stage, which has judged who may; `by` is then who it was, or keyfuse."""
 
 
 class Request(Record):
@@ -357,6 +331,7 @@ class Request(Record):
     until_ms: int | None = Field(default=None, exclude_if=_nothing)  # of snooze and expected: until when
     step: Step | None = None
     reason: Annotated[str, AfterValidator(redact)] = ""  # people paste keys into reasons
+    alone: bool = Field(default=False, exclude_if=_nothing)  # as in a Command
     facts: KeyFacts | None = None  # for a key that has no incident yet
     signed_at_ms: int = 0  # these three: of freeze and unfreeze on their way to the contain stage, as in a Command
     signed_by: str = ""

@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaProducer
 from alerting.channels.base import Asking, Channel
 from containment.providers.base import Provider, StepsOf
 from containment.switches.base import Switch
-from controls.budgets import Budgets
 from schemas.signing import Signer
 from service.backups import backup_of, users_of
 from service.identity_desks import desks_of
@@ -22,7 +21,6 @@ from service.install import Install, wall_ms
 from storage.store import Store
 from streams.acks import Arrived
 from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArchive
-from streams.budget_stage import BudgetStage
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.contain_gate import Trust
@@ -33,6 +31,7 @@ from streams.health import Health
 from streams.identity import IdentityStage
 from streams.ingest import IngestLoop
 from streams.kafka import Timing, consumer
+from streams.key_outcomes import cut_of
 from streams.metrics import Metrics
 from streams.notify import NotifyDeps, NotifyStage
 from streams.open_incidents import OpenIncidents
@@ -159,28 +158,6 @@ def uses(edges: Edges, observers: Sequence[UseObserver] = ()) -> tuple[StageApp,
     return app, stage
 
 
-def budget(edges: Edges) -> tuple[StageApp, BudgetStage]:
-    """Sums of spend → where each budget stands."""
-    install, changelog = edges.install, edges.changelog(StateTopic.BUDGET)
-    stage = BudgetStage(
-        settings=lambda: (Budgets(install.folder.budgets, install.registry.entries().values()), install.facts_of),
-        store=changelog, outbox=edges.outbox, topics=install.topics, metrics=edges.metrics,
-        progress=edges.health.stage("budget", time.monotonic()), save_every_s=install.folder.wiring.state.rotation_s,
-    )  # fmt: skip
-
-    async def handle(record: Arrived) -> None:
-        await stage.on_record(record, now_ms=wall_ms())
-
-    async def tick() -> None:
-        await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
-
-    app = StageApp(
-        edges.group("budget"), [install.topics.name(Topic.SPEND)], handle, stage.drop, changelog=changelog,
-        restored=stage.restored, tick=tick
-    )  # fmt: skip
-    return app, stage
-
-
 def decide(edges: Edges, offered: Mapping[str, StepsOf], signer: Signer) -> tuple[StageApp, DecideStage]:
     """Findings, outcomes and requests → incidents and commands."""
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
@@ -219,7 +196,6 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
             metrics=edges.metrics,
             now_ms=wall_ms,
             sleep=asyncio.sleep,
-            besides=lambda: {budget.name: budget.escalate_to for budget in install.folder.budgets.budgets},
         )
     )
 
@@ -278,6 +254,19 @@ def identity(edges: Edges) -> tuple[StageApp, IdentityStage]:
         restored=stage.restored, tick=stage.tick
     )  # fmt: skip
     return app, stage
+
+
+def outcomes_of_keys(edges: Edges) -> StageApp:
+    """What became of cuts → what is asked of keys: an old key ends when it is seen to be refused."""
+
+    async def handle(record: Arrived) -> None:
+        outcome = cut_of(record.value)
+        if outcome is not None:
+            await edges.outbox.send(Topic.KEY_ASKS, [(outcome.key_id, outcome)])
+        record.ack()
+
+    name = edges.install.topics.name(Topic.OUTCOMES)
+    return StageApp(edges.group("identity-outcomes"), [name], handle, lambda: None)
 
 
 def contain(

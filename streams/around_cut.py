@@ -49,7 +49,7 @@ class AroundCut:
 
     def with_outlook(self, command: Command, outcome: Outcome) -> Outcome:
         """Whoever reads what would be done, or approves it, reads about the backup too."""
-        backup = self._deps.backups.of(command.key_id) if command.step in CUTS else None
+        backup = self._deps.backups.of(command.key_id) if command.step in CUTS and not command.alone else None
         if backup is None or outcome.state not in (StepState.DRY_RUN, StepState.AWAITING_APPROVAL):
             return outcome
         words = f"{outcome.detail}; first its users go on with the backup {backup.key_id}"
@@ -67,7 +67,8 @@ class AroundCut:
             under_way: What comes before the step is decided: a run before a restart has begun with it, or it is barred.
         """
         was_done, cuts = self._runs.begun(command.key_id).done, held.cuts
-        refused = await self._switch(command, cuts) if command.step in CUTS and not under_way else None
+        switches = command.step in CUTS and not under_way and not command.alone
+        refused = await self._switch(command, cuts) if switches else None
         if refused is None and command.step in RUNGS:
             begun = self._runs.begun(command.key_id)
             use = begun.backup if begun.live else ""

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from alerting.answered import on_request, word_mark
-from alerting.budgets import NO_KEY
 from alerting.case import REPEAT, Change, KeyCase, case_of, hear
 from alerting.incidents import on_finding
 from alerting.silence import on_silence
-from alerting.steps import on_command, on_outcome
+from alerting.steps import can_be_restored, on_command, on_outcome
 from containment.ladder import approvals_needed, approved, choose
 from containment.orders import FREEZES
 from containment.providers.base import StepsOf, StepSpec, reversibility
@@ -22,7 +21,6 @@ from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import (
     CERTAIN,
     CLOSED,
-    SCOPE_PREFIX,
     TOLD,
     AuditRow,
     Command,
@@ -35,15 +33,13 @@ from schemas.records import (
     Step,
     StepState,
 )
-from streams.orders import Asked, asked_for, automatic, marks_of, persons, restore, word_row
+from streams.orders import Asked, asked_for, automatic, given_back, marks_of, persons, restore, word_row
 
 Offered = Callable[[str, KeyFacts], Mapping[Step, StepSpec]]
 """What can be done with a key, by its key_id and what is known of it."""
 # A provider nobody configured: its usual rung is ordered all the same. In observe mode that says what would be done;
 # in auto it ends irrevocable, and a person is paged to cut the key by hand.
 UNCONFIGURED: Final[Mapping[Step, StepSpec]] = {"disable": StepSpec(True, "key", 0, "The key is refused.")}
-_OF_BUDGETS: Final = frozenset({"acknowledge", "snooze", "resolve"})
-"""What people can say of a budget's incident."""
 _STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_APPROVAL, "dry_run": StepState.REQUESTED}
 
 
@@ -86,7 +82,7 @@ class Decider:
         silent = Decision(case) if finding.family in TOLD else self.silence(case, finding.at_ms)
         change = on_finding(silent.case, finding, responses=self.responses, budgets=self.budgets)
         decision = Decision(change.case, silent.incidents + change.incidents, (), change.reason)
-        if change.reason == REPEAT or finding.budget is not None:
+        if change.reason == REPEAT:
             return decision
         return self._climb(decision, finding)
 
@@ -109,8 +105,6 @@ class Decider:
         if case is not None and word_mark(request) in case.heard:
             return Decision(case, reason=REPEAT)  # its commands went out before the word was remembered
         incident = case.incident if case else None
-        if request.key_id.startswith(SCOPE_PREFIX) and request.action not in _OF_BUDGETS:
-            return Decision(case, reason=NO_KEY, audit=(word_row(request, "refused", NO_KEY),))
         asked = self._asked(case, request) if request.action in ("contain", "approve") else None
         stop = self._people.why_not(
             request.by, request.action, via=request.via, final=isinstance(asked, Asked) and not asked.reversible
@@ -127,6 +121,8 @@ class Decider:
         """Whatever is no order of a step."""
         if request.action in FREEZES:
             return Decision(case, reason=request.action, passed_on=request)
+        if request.via == "identity":
+            return self._give_back(case, request)
         if case is None or case.incident is None:  # a doubted order of any key leaves a case, and no incident
             return Decision(case, reason="no incident for this key")
         change = on_request(case, request, at_ms=request.at_ms)
@@ -136,12 +132,25 @@ class Decider:
             return self._order(decision, restore(change.case, at_ms=request.at_ms, by=request.by, reason=reason))
         return decision
 
+    def _give_back(self, case: KeyCase | None, request: Request) -> Decision:
+        """A key whose owner has answered after all. What an incident did to it, the incident's people undo."""
+        incident = case.incident if case else None
+        if request.facts is None:
+            return Decision(case, reason="an unknown key: name its provider")
+        if incident is not None and (incident.state not in CLOSED or can_be_restored(incident)):
+            return Decision(case, reason=f"incident {incident.incident_id} holds the key: it is restored there")
+        heard = hear(case_of(case, request.key_id), word_mark(request))
+        return Decision(heard, commands=(given_back(request, request.facts),), reason="undone without an incident")
+
     def _asked(self, case: KeyCase | None, request: Request) -> Asked | str:
         facts = case.incident.facts if case and case.incident else request.facts
         if facts is None:
             return "an unknown key: name its provider"
+        offered = self._offered(request.key_id, facts)
+        if request.via == "identity" and offered is UNCONFIGURED:  # that would page people for what no incident is
+            return f"nothing can be done to a key of {facts.provider} from here: a person does it there"
         return asked_for(
-            case, request, facts, self._offered(request.key_id, facts),
+            case, request, facts, offered,
             patience_s=self.responses.approvals.expire_after_s,
         )  # fmt: skip
 
@@ -149,7 +158,12 @@ class Decider:
         if isinstance(asked, str):
             return Decision(case, reason=asked)
         heard = hear(case_of(case, request.key_id), word_mark(request))
-        command = persons(asked, request)
+        incident = case.incident if case else None
+        quiet = request.via == "identity" and (incident is None or incident.state in CLOSED)
+        mode = self.responses.mode_of(request.key_id, asked.facts.env)
+        command = persons(asked._replace(incident=None) if quiet else asked, request, mode)
+        if quiet and approved(command):  # a key at the end of its life is no incident; a step that fails opens one
+            return Decision(heard, commands=(command,), reason="ordered without an incident")
         if approved(command):
             return self._order(Decision(heard), command)
         return self._order(Decision(heard), command, StepState.AWAITING_APPROVAL)

@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from alerting.case import Change, KeyCase
-from containment.ladder import Choice
+from containment.ladder import KEYFUSE, Choice
 from containment.providers.base import StepSpec
-from schemas.records import AuditRow, Command, Incident, KeyFacts, Mark, Request, Step, StepState, Verdict, stable_id
+from schemas.records import (
+    AuditRow,
+    Command,
+    Incident,
+    KeyFacts,
+    Mark,
+    Mode,
+    Request,
+    Step,
+    StepState,
+    Verdict,
+    stable_id,
+)
 
 _PEOPLES_STEPS: tuple[Step, ...] = ("disable", "block", "throttle", "revoke")
 _VERDICTS: Final[Mapping[str, Verdict]] = {"false_positive": "false_positive", "expected": "expected"}
@@ -37,7 +49,7 @@ def asked_for(
     )
     if request.action == "approve" and (not waiting or (request.step and request.step not in waiting)):
         return f"{request.step or 'nothing'} waits for an approval: it may have run, expired or been rejected"
-    step = request.step or next(iter(waiting), None) or peoples_step(offered)
+    step = request.step or next(iter(waiting), None) or _usual(request, offered)
     if step is None or step not in offered:
         return f"{facts.provider} offers no such step for this key: name one that it has"
     asked = waiting.get(step)
@@ -46,19 +58,34 @@ def asked_for(
     return Asked(incident, facts, step, offered[step].reversible, people)
 
 
+def _usual(request: Request, offered: Mapping[Step, StepSpec]) -> Step | None:
+    """Of the identity stage never less than a cut, and never what cannot be undone: a person orders that."""
+    if request.via != "identity":
+        return peoples_step(offered)
+    steps: tuple[Step, ...] = ("disable", "block")
+    return next(
+        (each for each in steps if each in offered and offered[each].scope == "key" and offered[each].reversible), None
+    )
+
+
 def peoples_step(offered: Mapping[Step, StepSpec]) -> Step | None:
     """What a person means who names no step: never what stops healthy keys besides. That has to be named."""
     return next((step for step in _PEOPLES_STEPS if step in offered and offered[step].scope == "key"), None)
 
 
-def persons(asked: Asked, request: Request) -> Command:
-    """A person's order. The same rung of the same incident is the same command, whoever asks."""
+def persons(asked: Asked, request: Request, mode: Mode) -> Command:
+    """A person's order. The same rung of the same incident is the same command, whoever asks.
+
+    What the identity stage orders because nobody answers is nobody's word: `mode`, caps and freezes hold for it.
+    """
+    automatic = request.via == "identity" and request.by == KEYFUSE
     incident_id = asked.incident.incident_id if asked.incident else f"manual:{request.request_id}"
     return Command(
         command_id=Command.id_of(incident_id, request.key_id, asked.step), at_ms=request.at_ms,
-        incident_id=incident_id, key_id=request.key_id, step=asked.step, automatic=False, reversible=asked.reversible,
-        mode="auto", by=request.by, approvals=asked.approvals,
-        reason=request.reason or f"{request.by} asked for it", facts=asked.facts,
+        incident_id=incident_id, key_id=request.key_id, step=asked.step, automatic=automatic,
+        reversible=asked.reversible, mode=mode if automatic else "auto", by=request.by,
+        approvals=() if automatic else asked.approvals, reason=request.reason or f"{request.by} asked for it",
+        alone=request.alone, facts=asked.facts,
     )  # fmt: skip
 
 
@@ -69,6 +96,16 @@ def automatic(incident: Incident, choice: Choice, at_ms: int) -> Command:
         command_id=Command.id_of(incident.incident_id, incident.key_id, choice.step), at_ms=at_ms,
         incident_id=incident.incident_id, key_id=incident.key_id, step=choice.step, automatic=choice.automatic,
         reversible=choice.reversible, mode=choice.mode, by="keyfuse", reason=choice.reason, facts=incident.facts,
+    )  # fmt: skip
+
+
+def given_back(request: Request, facts: KeyFacts) -> Command:
+    """What the identity stage did to a key is undone, where no incident holds it."""
+    incident_id = f"manual:{request.request_id}"
+    return Command(
+        command_id=Command.id_of(incident_id, request.key_id, "restore"), at_ms=request.at_ms, incident_id=incident_id,
+        key_id=request.key_id, step="restore", automatic=False, reversible=True, mode="auto", by=request.by,
+        reason=request.reason, facts=facts,
     )  # fmt: skip
 
 

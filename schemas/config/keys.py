@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.config.base import Config
 from schemas.config.detectors import Moment
@@ -123,12 +123,6 @@ class IssueRule(Config):
     """What one key may spend in a day (UTC) unless its approver gave more."""
     quota_requests_per_min: Annotated[int, Field(gt=0)] | None = None
     """And how often it may be used in a minute."""
-    most_per_owner: Annotated[int, Field(ge=1)] | None = None
-    """So many keys one owner may have here without a person being asked; none: as many as they like."""
-    provider_instant: bool = False
-    """True: `instant` holds for credentials of a provider too, which no gate holds to a quota."""
-    data_classes: tuple[DataClass, ...] = ("public", "internal")
-    """What a key may be shown without a person being asked."""
 
 
 class IssuingConfig(Config):
@@ -136,12 +130,8 @@ class IssuingConfig(Config):
 
     envs: dict[str, IssueRule] = Field(
         default_factory=lambda: {
-            "dev": IssueRule(
-                instant=True, expires_days=30, quota_usd_per_day=5, quota_requests_per_min=60, most_per_owner=10
-            ),
-            "sandbox": IssueRule(
-                instant=True, expires_days=7, quota_usd_per_day=2, quota_requests_per_min=30, most_per_owner=5
-            ),
+            "dev": IssueRule(instant=True, expires_days=30, quota_usd_per_day=5, quota_requests_per_min=60),
+            "sandbox": IssueRule(instant=True, expires_days=7, quota_usd_per_day=2, quota_requests_per_min=30),
         }
     )
     """By environment."""
@@ -149,25 +139,34 @@ class IssuingConfig(Config):
     """Environments that are not listed."""
     approvers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """By team: who approves its keys, as in people.yaml. Teams not listed: everybody with the role approver."""
-    approval_days: Annotated[float, Field(gt=0)] = 7
-    """A request that nobody has answered for so long is refused."""
-    provider: str = "keyfuse"
-    """What events and incidents call the provider of Keyfuse's own keys; in keyfuse.yaml it is of kind gate."""
     overlap_h: Annotated[float, Field(ge=0, le=720)] = 24
     """So long the old secret is served beside the new one after a rotation."""
     stale_days: Annotated[float, Field(gt=0)] = 30
     """A registered key that was not used for this long is told of."""
 
-    def rule(self, env: str) -> IssueRule:
-        """What holds in an environment."""
-        return self.envs.get(env, self.otherwise)
+
+class RotationConfig(Config):
+    """Secrets are changed on schedule, and when somebody who knows one should not any more."""
+
+    remind_before_days: Annotated[float, Field(ge=0)] = 7
+    """The owner is told this long before a rotation is due ..."""
+    escalate_after_days: Annotated[float, Field(gt=0)] = 7
+    """... and, when it is overdue for this long, the owner's approvers and the team's route."""
+    after_leaving_h: Annotated[float, Field(gt=0)] = 72
+    """When its owner has left, a key's secret is due to be changed within this time ..."""
+    after_transfer_days: Annotated[float, Field(gt=0)] = 14
+    """... and within this when it got another owner."""
+    most_per_day: Annotated[int, Field(ge=1)] = 50
+    """So many owners are told within a day that a rotation is due, the most urgent first; those whose secret somebody
+    knows who should not are told at once."""
 
 
 class RevalidationConfig(Config):
     """Owners are asked whether their keys are still needed. Each step is stated in the question."""
 
     enabled: bool = False
-    """True: campaigns run."""
+    """True: campaigns run. A key is throttled and disabled only where the mode is `auto` (responses.yaml); in the other
+    modes people are asked again instead, and disable it with the button."""
     every_days: Annotated[float, Field(gt=0)] = 90
     """Asked this long after the last answer, or after the key was made ..."""
     remind_after_days: Annotated[float, Field(gt=0)] = 7
@@ -177,13 +176,23 @@ class RevalidationConfig(Config):
     throttle_after_days: Annotated[float, Field(gt=0)] = 14
     """... then the key is throttled ..."""
     disable_after_days: Annotated[float, Field(gt=0)] = 21
-    """... and then disabled. All counted from the first question; protected keys are never touched."""
+    """... and then disabled. All counted from when somebody was shown the question; protected keys are spared."""
+    most_per_day: Annotated[int, Field(ge=1)] = 50
+    """So many keys are asked about within a day, those that wait longest first."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        days = (self.remind_after_days, self.escalate_after_days, self.throttle_after_days, self.disable_after_days)
+        if list(days) != sorted(set(days)):
+            raise ValueError("remind, escalate, throttle and disable must come one after another: their days must grow")
+        return self
 
 
 class KeysConfig(Config):
     """`keys.yaml`."""
 
     issuing: IssuingConfig = IssuingConfig()
+    rotation: RotationConfig = RotationConfig()
     revalidation: RevalidationConfig = RevalidationConfig()
 
     keys: tuple[KeyConfig, ...] = ()

@@ -190,6 +190,7 @@ def install(
     people: Mapping[str, PersonConfig] | None = None,
     slack: Mapping[str, Any] | None = None,
     change: Callable[[Folder], Folder] = lambda folder: folder,
+    environ: Mapping[str, str] = ENVIRON,
     **responses: Any,
 ) -> Install:
     """Like a configuration folder, without the files: mode auto, one low certain limit, every channel told.
@@ -212,7 +213,7 @@ def install(
         wiring=wiring, detectors=detectors, keys=registered, routes=routes(services, urls or {}, slack or {}),
         responses=ResponsesConfig(**settings), people=PeopleConfig(people=dict(people or {})),
     )  # fmt: skip
-    return Install(change(folder), directory / "no-config-folder", ENVIRON)
+    return Install(change(folder), directory / "no-config-folder", environ)
 
 
 def kafka_config(broker: Broker, prefix: str) -> KafkaConfig:

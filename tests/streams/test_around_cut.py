@@ -176,6 +176,11 @@ class TestBeforeTheCut:
         assert [row.result for row in rows if row.action == "switch"] == ["confirmed"]
         assert len({row.audit_id for row in rows}) == len(rows)
 
+    async def test_a_key_at_the_end_of_its_life_sends_nobody_to_its_backup(self, world: World) -> None:
+        outcome = await world.run(command(by="ann").model_copy(update={"alone": True}))
+        assert (outcome.state, world.level(KEY), world.level(SPARE)) == (StepState.CONFIRMED, "disable", "disable")
+        assert (world.switches(), outcome.detail.count("backup")) == ([], 0)
+
     async def test_an_active_backup_is_left_as_it_is(self, world: World) -> None:
         world.provider._level[SPARE] = "active"
         await world.run(command())

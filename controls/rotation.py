@@ -1,0 +1,169 @@
+"""Rotation: when a key's secret is due to be changed, what a change does, and when the old one is proved to be refused.
+
+Pure. The old key is served beside the new one until the overlap is over; then its refusal is ordered, and only what
+contain has read back and tried ends it. Each rotation that ended is one row of evidence.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from controls.desks import NOTHING, IdentityState, Told
+from controls.owners import may_act
+from schemas.config.keys import KeysConfig
+from schemas.key_record import KeyRecord, LifeState
+from schemas.life import RefusedByHand, RotateKey, RotationEvidence
+from schemas.records import Outcome, Request, StepState, stable_id
+
+DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+AGAIN_MS: Final = DAY_MS  # an old key that is not proved to be refused is ordered to be refused again after this
+LIVE: Final[frozenset[LifeState]] = frozenset({"active", "throttled"})
+CUTS: Final = frozenset({"block", "disable", "revoke"})
+
+
+class Due(NamedTuple):
+    """When a secret must have been changed, and why."""
+
+    at_ms: int
+    why: str
+
+
+def due_of(entry: KeyRecord) -> Due | None:
+    """None where it has no schedule, and nobody who should not know its secret does."""
+    if entry.state not in LIVE:
+        return None
+    dues = []
+    if entry.rotate_every_days is not None:
+        since_ms = entry.rotated_ms or entry.created_ms
+        every = f"every {entry.rotate_every_days:g} days"
+        if since_ms is None:
+            dues.append(
+                Due(0, f"due {every}, and nobody knows when it was changed last: say so in keys.yaml (`rotated`)")
+            )
+        else:
+            dues.append(Due(since_ms + round(entry.rotate_every_days * DAY_MS), f"due {every}"))
+    if entry.rotate_by_ms is not None:
+        dues.append(Due(entry.rotate_by_ms, "somebody who does not answer for it any more knows its secret"))
+    return min(dues, default=None)
+
+
+def why_no_rotation(ask: RotateKey, state: IdentityState) -> str:
+    """Why the new secret may not take over; empty when it may."""
+    entry, new = state.registry.entry(ask.key_id), state.registry.entry(ask.new_key_id)
+    if entry is None:
+        return f"no key {ask.key_id} is registered"
+    after = f" by {entry.replaced_by}" if entry.replaced_by else ""
+    throttled = "it is throttled because its owner did not answer: answer the question first (`keyfuse questions`)"
+    taken = new is not None and (new.kind != "registered" or new.state != "active" or bool(new.replaces))
+    reasons = (
+        (entry.state not in LIVE, f"it is {entry.state}{after}: only a key in use can be rotated"),
+        (entry.state == "throttled", throttled),
+        (ask.new_key_id == ask.key_id, "the new secret is the old one"),
+        (taken, f"{ask.new_key_id} is a key of its own already"),
+        (new is not None and entry.kind != "registered", f"{ask.new_key_id} is in keys.yaml, and no virtual key"),
+    )
+    return may_act(ask.by, entry, state.people) or next((words for so, words in reasons if so), "")
+
+
+def rotate(ask: RotateKey, state: IdentityState, config: KeysConfig, now_ms: int) -> Told:
+    """Both versions: the new key takes over, the old one is served until the overlap is over."""
+    entry = state.registry.entry(ask.key_id)
+    assert entry is not None  # noqa: S101 - why_no_rotation looked
+    overlap_h = config.issuing.overlap_h if ask.overlap_h is None else ask.overlap_h
+    until_ms = now_ms + round(overlap_h * HOUR_MS)
+    registered = state.registry.entry(ask.new_key_id)
+    base = registered or entry.model_copy(
+        update={"key_id": ask.new_key_id, "seq": -1, "provider_ref": ask.new_ref, "last4": ask.last4}
+    )
+    because = f": {ask.reason}" if ask.reason else ""
+    new = base.model_copy(
+        update={
+            "seq": base.seq + 1, "at_ms": now_ms, "by": ask.by, "change": f"takes over from {ask.key_id}{because}",
+            "state": "active", "replaces": ask.key_id, "owner": entry.owner, "rotated_ms": now_ms,
+            "created_ms": base.created_ms if registered else now_ms, "rotate_by_ms": None,
+            "request_id": ask.request_id,
+        }
+    )  # fmt: skip
+    words = f"replaced by {ask.new_key_id}{because}; served for another {overlap_h:g} h"
+    words = f"replaced by {ask.new_key_id}{because}; served for another {overlap_h:g} h"
+    old = entry.next(at_ms=now_ms, by=ask.by, change=words,
+        state="retiring", replaced_by=ask.new_key_id, valid_until_ms=until_ms, rotated_by=ask.by)  # fmt: skip
+    return Told(keys=(new, old))
+
+
+def retirements(state: IdentityState, now_ms: int) -> Told:
+    """Old keys whose overlap is over: their refusal is ordered, and again each day until it is proved.
+
+    It is the order of whoever had the key replaced: no mode and no cap holds it up.
+    """
+    return Told.all_of(
+        _order_refusal(entry, now_ms) for entry in state.registry.entries().values()
+        if entry.state == "retiring" and entry.valid_until_ms is not None and entry.valid_until_ms <= now_ms
+        and (entry.retire_asked_ms is None or now_ms - entry.retire_asked_ms >= AGAIN_MS)
+    )  # fmt: skip
+
+
+def _order_refusal(entry: KeyRecord, now_ms: int) -> Told:
+    order = Request(
+        request_id=stable_id("ret", entry.key_id, entry.seq), at_ms=now_ms, by=entry.rotated_by, action="contain",
+        key_id=entry.key_id, via="identity", alone=True, facts=entry.facts(),
+        reason=f"replaced by {entry.replaced_by}, and the overlap is over",
+    )  # fmt: skip
+    known = entry.next(
+        at_ms=now_ms, by="keyfuse", change="the overlap is over: its refusal is ordered", retire_asked_ms=now_ms
+    )
+    return Told(keys=(known,), requests=(order,))
+
+
+def heard(outcome: Outcome, state: IdentityState, now_ms: int) -> Told:
+    """What became of an order to refuse an old key; other outcomes are nobody's business here."""
+    entry = state.registry.entry(outcome.key_id)
+    if entry is None or entry.state != "retiring" or entry.retire_asked_ms is None or outcome.step not in CUTS:
+        return NOTHING
+    if outcome.state is StepState.CONFIRMED:
+        return _proved(entry, outcome, state, now_ms)
+    if outcome.state in (StepState.REQUESTED, StepState.IN_FLIGHT):
+        return NOTHING
+    why = ": ".join(part for part in (outcome.rule, outcome.detail) if part)
+    words = f"not proved to be refused, its {outcome.step} is {outcome.state.value.replace('_', ' ')}: {why}"
+    return NOTHING if entry.change == words else Told(keys=(entry.next(at_ms=now_ms, by="keyfuse", change=words),))
+
+
+def why_not_by_hand(ask: RefusedByHand, state: IdentityState) -> str:
+    """Why this word does not end a rotation; empty when it does. Its reason is all the proof there is."""
+    entry = state.registry.entry(ask.key_id)
+    if entry is None or entry.state != "retiring" or entry.retire_asked_ms is None:
+        return "it is no old key whose overlap is over"
+    return may_act(ask.by, entry, state.people) or ("" if ask.reason else "say how you have seen it: --reason")
+
+
+def by_hand(ask: RefusedByHand, state: IdentityState, now_ms: int) -> Told:
+    entry = state.registry.entry(ask.key_id)
+    assert entry is not None  # noqa: S101 - why_not_by_hand looked
+    return _ended(
+        entry, f"by hand, said {ask.by}, and not tried by Keyfuse: {ask.reason}", "", ask.at_ms, state, now_ms
+    )
+
+
+def _proved(entry: KeyRecord, outcome: Outcome, state: IdentityState, now_ms: int) -> Told:
+    taken_s = outcome.seconds_to_effective
+    proof = f"{outcome.step} {outcome.state.value}{f' after {taken_s:.1f} s' if taken_s is not None else ''}"
+    proof += f": {outcome.detail}" if outcome.detail else ""
+    return _ended(entry, proof, outcome.command_id, outcome.at_ms, state, now_ms)
+
+
+def _ended(entry: KeyRecord, proof: str, command_id: str, at_ms: int, state: IdentityState, now_ms: int) -> Told:
+    """The last version of an old key, and the evidence."""
+    new = state.registry.entry(entry.replaced_by)
+    since_ms = entry.rotated_ms or entry.created_ms
+    every_ms = round(entry.rotate_every_days * DAY_MS) if entry.rotate_every_days is not None else None
+    until_ms = entry.valid_until_ms or now_ms
+    evidence = RotationEvidence(
+        old_key_id=entry.key_id, new_key_id=entry.replaced_by, owner=entry.owner, by=entry.rotated_by,
+        rotated_at_ms=(new.rotated_ms if new else None) or until_ms,
+        due_at_ms=since_ms + every_ms if since_ms is not None and every_ms is not None else None,
+        overlap_until_ms=until_ms, refused_at_ms=at_ms, proof=proof, proof_command_id=command_id,
+    )  # fmt: skip
+    retired = entry.next(at_ms=now_ms, by="keyfuse", change=f"seen to be refused: {proof}", state="retired")
+    return Told(keys=(retired,), audit=(evidence.row(),))
