@@ -28,7 +28,7 @@ class Illustration(Record):
 
 def occasion(incident: Incident, shown: DeliveryState, before: Illustration | None) -> Occasion | None:
     """Why a picture is due: the message is new, or the key has just been cut. None: it has what it needs."""
-    if incident.sketch is None or incident.state in CLOSED:
+    if (incident.sketch is None and incident.budget is None) or incident.state in CLOSED:
         return None
     due: Occasion = "contained" if incident.state == "contained" else "opened"
     return due if before is None or before.shown.get(due) != _message(shown) else None

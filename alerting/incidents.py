@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from alerting.budgets import on_budget
 from alerting.case import REPEAT, Change, KeyCase, case_of, see, version
 from alerting.loss import excess_usd_per_min, first_loss_usd, loss_since_usd, pace_words, rank, severity_of, worse
 from alerting.steps import cut_step, on_command, on_outcome
@@ -40,6 +41,8 @@ def on_finding(case: KeyCase | None, finding: Finding, *, responses: ResponsesCo
     acceptable_usd = budgets.acceptable(finding.facts.env)
     mode = responses.mode_of(finding.key_id, finding.facts.env)
     current = {"acceptable_loss_usd": acceptable_usd, "mode": mode, "facts": finding.facts}
+    if finding.budget is not None:
+        return on_budget(before, seen, finding, current)
     if seen.open is not None:
         return _feed(seen, seen.open, finding, current)
     severity = severity_of(finding, lost_usd=first_loss_usd(finding), acceptable_loss_usd=acceptable_usd)

@@ -88,6 +88,8 @@ def loss_since_usd(incident: Incident, finding: Finding) -> float:
 
 def pace_words(incident: Incident) -> str:
     """How fast it goes, for the person who is woken."""
+    if incident.budget is not None:
+        return f"{incident.budget.spent / incident.budget.limit:.0%} of the budget is spent"
     if incident.only_told:
         return "the key was found by others and still works"
     excess, limit = excess_usd_per_min(incident), incident.acceptable_loss_usd

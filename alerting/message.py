@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from alerting.budgets import budget_facts, budget_title
 from alerting.runbook import RUNBOOKS, by_weight, runbook
 from alerting.steps import needs_person
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
@@ -32,7 +33,9 @@ def message(incident: Incident, runbooks: str = RUNBOOKS) -> Message:
         title=title(incident),
         headline=clean(incident.headline),
         facts=(*_facts(incident), ("What to do", page)),
-        reasons=tuple((family, clean(incident.reasons.get(family, ""))) for family in by_weight(incident)),
+        reasons=()
+        if incident.budget
+        else tuple((family, clean(incident.reasons.get(family, ""))) for family in by_weight(incident)),
         steps=tuple(step_words(step) for step in incident.steps[-_STEPS_SHOWN:]),
         latest=f"{rfc3339(incident.updated_at_ms)} {clean(incident.transition, 500)}",
         runbook=page,
@@ -45,6 +48,8 @@ def title(incident: Incident) -> str:
     Example: `CRITICAL, contained: openai key fp1:0123 of search/ranker (prod)`.
     """
     facts = incident.facts
+    if incident.budget is not None:
+        return f"{incident.severity.upper()}, {INCIDENT_WORDS[incident.state]}: {budget_title(incident.budget)}"
     act = ", A PERSON MUST ACT NOW" if needs_person(incident) else ""
     whose = f"{clean(facts.team, 40)}/{clean(facts.app, 40)} ({clean(facts.env, 20)})"
     return (
@@ -74,6 +79,8 @@ def plain(incident: Incident, runbooks: str = RUNBOOKS) -> str:
 
 
 def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
+    if incident.budget is not None:
+        return tuple(budget_facts(incident, incident.budget))
     facts = incident.facts
     now, normal = usd(incident.usd_per_min), usd(incident.expected_usd_per_min)
     spends = "not known: its use was not odd so far" if incident.only_told else f"{now}/min, normally {normal}/min"

@@ -64,6 +64,12 @@ def _finding(incident: Incident, headline: str, reasons: tuple[tuple[str, str], 
 
 def _resource(incident: Incident) -> dict[str, Any]:
     facts = incident.facts
+    if incident.budget is not None:
+        view = incident.budget
+        return {
+            "uid": clean(incident.key_id, 80), "type": "Budget", "name": clean(view.budget, 80),
+            "group": {"name": clean(facts.team, 80)},
+        }  # fmt: skip
     return {
         "uid": clean(incident.key_id, 80), "type": "API key", "name": clean(facts.app, 80),
         "group": {"name": clean(facts.team, 80)},

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from alerting.budgets import standing
 from alerting.moments import Moment, moments
 from alerting.words import INCIDENT_WORDS, clean, usd
 from schemas.records import Incident, Sketch
@@ -36,6 +37,10 @@ class Series(NamedTuple):
 
 def picture(incident: Incident, *, dpi: int = DPI) -> bytes | None:
     """PNG bytes; None for an incident without a sketch. It takes a core for some tenths of a second."""
+    if incident.budget is not None:
+        from alerting.picture_budget import draw_budget  # noqa: PLC0415 - as below
+
+        return draw_budget(incident.budget, size_in=SIZE_IN, dpi=dpi)
     sketch = incident.sketch
     if sketch is None or not sketch.minutes.counts:
         return None
@@ -50,6 +55,9 @@ def picture(incident: Incident, *, dpi: int = DPI) -> bytes | None:
 
 def caption(incident: Incident) -> str:
     """What the picture shows, for those who cannot see it."""
+    if incident.budget is not None:
+        view = incident.budget
+        return clean(f"Spend of the budget {view.budget} in its period {view.period}: {standing(view)}.", 500)
     return clean(f"Spend of key {incident.key_id}, {_whose(incident)}, over its last hours: {_state(incident)}.", 500)
 
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from alerting.picture import Series
 
 # Okabe and Ito's colours: told apart with every kind of colour vision, and by lightness in grey.
-_PAPER, _INK, _SOFT, _GRID = "#ffffff", "#1f2933", "#52606d", "#d9dee3"
-_NORMAL, _BAND, _HOUR, _BLUE, _ABOVE = "#6b7885", "#d7ebf8", "#a5d0ec", "#0072b2", "#d55e00"
+PAPER, INK, SOFT, GRID = "#ffffff", "#1f2933", "#52606d", "#d9dee3"
+NORMAL, BAND, _HOUR, BLUE, ABOVE = "#6b7885", "#d7ebf8", "#a5d0ec", "#0072b2", "#d55e00"
 _COLOURS: Final = 64  # enough for these and the soft edges of letters; a third of the bytes
 _LEFT, _RIGHT, _TOP, _GAP = 0.088, 0.978, 0.785, 0.018
 _DAY_SHARE: Final = 0.42
@@ -38,24 +38,24 @@ def draw(
     size_in: tuple[float, float], dpi: int,
 ) -> bytes:  # fmt: skip
     """The finished picture as PNG. `at_ms` is the moment that the panels' minutes are counted from."""
-    figure = Figure(figsize=size_in, dpi=dpi, facecolor=_PAPER)
+    figure = Figure(figsize=size_in, dpi=dpi, facecolor=PAPER)
     canvas = FigureCanvasAgg(figure)
-    _text(figure, 0.022, 0.952, title, size=min(11.0, 11 * 64 / len(title)), bold=True, va="center")
-    _text(figure, 0.022, 0.878, state, size=9.5, color=_SOFT, va="center")
+    text(figure, 0.022, 0.952, title, size=min(11.0, 11 * 64 / len(title)), bold=True, va="center")
+    text(figure, 0.022, 0.878, state, size=9.5, color=SOFT, va="center")
     bottom = 0.20 if len(marks) <= 2 else 0.275
     top = _top(panels)
     for panel, (left, width) in zip(panels, _places(len(panels)), strict=True):
-        axes = figure.add_axes((left, bottom, width, _TOP - bottom), facecolor=_PAPER)
+        axes = figure.add_axes((left, bottom, width, _TOP - bottom), facecolor=PAPER)
         axes.set_xlim(panel.begin_min, panel.end_min)
         axes.set_ylim(0, top)
         _spend(axes, panel)
         _moments(axes, panel, marks, at_ms, last=panel is panels[-1])
         _frame(axes, panel, at_ms, numbers=panel is panels[0])
     _legend(figure, marks)
-    return _png(figure, canvas.get_width_height())
+    return png_of(figure, canvas.get_width_height())
 
 
-def _png(figure: Figure, size: tuple[int, int]) -> bytes:
+def png_of(figure: Figure, size: tuple[int, int]) -> bytes:
     drawn, out = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="rgba")
     pixels = Image.frombytes("RGBA", size, drawn.getvalue()).convert("RGB")
@@ -82,33 +82,33 @@ def _spend(axes: Axes, panel: Series) -> None:
     edges = [first + panel.step_min * n for n in range(len(panel.spend) + 1)]
     limit = panel.peak or float("inf")
     if panel.peak:
-        axes.axhspan(0, panel.peak, color=_BAND, linewidth=0, zorder=0)
+        axes.axhspan(0, panel.peak, color=BAND, linewidth=0, zorder=0)
         axes.stairs(panel.by_hour, edges, fill=True, color=_HOUR, linewidth=0, zorder=0.1)
-        axes.axhline(panel.peak, color=_BLUE, linewidth=1.0, zorder=3)
+        axes.axhline(panel.peak, color=BLUE, linewidth=1.0, zorder=3)
     normal = [min(value, limit) for value in panel.spend]
-    axes.stairs(normal, edges, fill=True, color=_NORMAL, linewidth=0, zorder=1)
-    axes.stairs(panel.spend, edges, baseline=normal, fill=True, color=_ABOVE, linewidth=0, zorder=2)
+    axes.stairs(normal, edges, fill=True, color=NORMAL, linewidth=0, zorder=1)
+    axes.stairs(panel.spend, edges, baseline=normal, fill=True, color=ABOVE, linewidth=0, zorder=2)
     height = panel.peak / axes.get_ylim()[1]
-    paper = {"facecolor": _PAPER, "alpha": 0.8, "linewidth": 0, "pad": 1.0}
+    paper = {"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 1.0}
     place = 0.6 if not panel.peak else height + 0.03 if height < 0.6 else height - 0.09
-    _text(
-        axes, 0.02, min(place, 0.6), panel.normal, size=8.5, color=_BLUE, bbox=paper if panel.normal else None, zorder=5
+    text(
+        axes, 0.02, min(place, 0.6), panel.normal, size=8.5, color=BLUE, bbox=paper if panel.normal else None, zorder=5
     )
 
 
 def _frame(axes: Axes, panel: Series, at_ms: int, *, numbers: bool) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(_SOFT)
+    axes.spines["bottom"].set_color(SOFT)
     axes.set_axisbelow(True)
-    axes.grid(axis="y", color=_GRID, linewidth=0.6)
-    ticks = _nice(axes.get_ylim()[1])
-    axes.set_yticks(ticks, [_amount(tick) if numbers else "" for tick in ticks], fontproperties=_font(8.5))
+    axes.grid(axis="y", color=GRID, linewidth=0.6)
+    ticks = nice(axes.get_ylim()[1])
+    axes.set_yticks(ticks, [short_usd(tick) if numbers else "" for tick in ticks], fontproperties=font(8.5))
     times = _times(panel, at_ms)
-    axes.set_xticks([at for at, _ in times], [words for _, words in times], fontproperties=_font(8.5))
-    axes.tick_params(length=2.5, color=_SOFT, labelcolor=_SOFT, pad=2)
+    axes.set_xticks([at for at, _ in times], [words for _, words in times], fontproperties=font(8.5))
+    axes.tick_params(length=2.5, color=SOFT, labelcolor=SOFT, pad=2)
     axes.tick_params(axis="y", length=0)
-    _text(axes, 0.0, 1.035, panel.head, size=8.5, color=_SOFT)
+    text(axes, 0.0, 1.035, panel.head, size=8.5, color=SOFT)
 
 
 def _moments(axes: Axes, panel: Series, marks: tuple[Moment, ...], at_ms: int, *, last: bool) -> None:
@@ -123,7 +123,7 @@ def _moments(axes: Axes, panel: Series, marks: tuple[Moment, ...], at_ms: int, *
         level = level + 1 if at - before < width / 18 else 0
         before = at
         style = "-" if mark.done else (0, (3, 2))
-        axes.axvline(at, color=_INK, linewidth=1.0, linestyle=style, zorder=0.5)  # behind the bars it points at
+        axes.axvline(at, color=INK, linewidth=1.0, linestyle=style, zorder=0.5)  # behind the bars it points at
         _badge(axes, (at, 0.94 - 0.14 * (level % 4)), number, mark, transform=axes.get_xaxis_transform())
 
 
@@ -132,26 +132,26 @@ def _legend(figure: Figure, marks: tuple[Moment, ...]) -> None:
         x, y = (0.03, 0.52)[place % 2], (0.125, 0.05)[place // 2] if len(marks) > 2 else 0.06
         _badge(figure, (x, y), place + 1, mark)
         clock = datetime.fromtimestamp(mark.at_ms / 1000, UTC).strftime("%H:%M:%S")
-        _text(figure, x + 0.03, y, f"{clock} {mark.words}", size=9, va="center")
+        text(figure, x + 0.03, y, f"{clock} {mark.words}", size=9, va="center")
 
 
 def _badge(on: Axes | Figure, at: tuple[float, float], number: int, mark: Moment, **more: Any) -> None:  # noqa: ANN401 - matplotlib's own
-    ink, fill = (_PAPER, _INK) if mark.done else (_INK, _PAPER)
-    box = {"boxstyle": "circle,pad=0.22", "facecolor": fill, "edgecolor": _INK, "linewidth": 1.0}
-    _text(on, *at, str(number), size=7.5, bold=True, color=ink, ha="center", va="center", bbox=box, zorder=6, **more)
+    ink, fill = (PAPER, INK) if mark.done else (INK, PAPER)
+    box = {"boxstyle": "circle,pad=0.22", "facecolor": fill, "edgecolor": INK, "linewidth": 1.0}
+    text(on, *at, str(number), size=7.5, bold=True, color=ink, ha="center", va="center", bbox=box, zorder=6, **more)
 
 
-def _text(
-    on: Axes | Figure, x: float, y: float, words: str, *, size: float, bold: bool = False, color: str = _INK,
+def text(
+    on: Axes | Figure, x: float, y: float, words: str, *, size: float, bold: bool = False, color: str = INK,
     **more: Any,  # noqa: ANN401 - matplotlib's own
 ) -> None:  # fmt: skip
     """Foreign text as it is: a dollar starts no formula, a sign that the font lacks becomes a question mark."""
     known = "".join(each if get_font(_PLAIN).get_char_index(ord(each)) else "?" for each in words)
     where: dict[str, Any] = {} if isinstance(on, Figure) or "transform" in more else {"transform": on.transAxes}
-    on.text(x, y, known, fontproperties=_font(size, bold=bold), color=color, parse_math=False, **where, **more)
+    on.text(x, y, known, fontproperties=font(size, bold=bold), color=color, parse_math=False, **where, **more)
 
 
-def _font(size: float, *, bold: bool = False) -> FontProperties:
+def font(size: float, *, bold: bool = False) -> FontProperties:
     return FontProperties(fname=_BOLD if bold else _PLAIN, size=size)
 
 
@@ -166,10 +166,10 @@ def _times(panel: Series, at_ms: int) -> list[tuple[float, str]]:
     return [(at - zero_min, clock(at * 60, UTC).strftime("%H:%M")) for at in range(first, last + 1, step)]
 
 
-def _nice(top: float) -> list[float]:
+def nice(top: float) -> list[float]:
     """Two to five round amounts from 0 to below the top.
 
-    >>> _nice(13.0), _nice(0.52)
+    >>> nice(13.0), nice(0.52)
     ([0.0, 5.0, 10.0], [0.0, 0.2, 0.4])
     """
     size = 10.0 ** (int(f"{top:e}".split("e")[1]) - 1)
@@ -177,10 +177,10 @@ def _nice(top: float) -> list[float]:
     return [float(f"{step * n:.3g}") for n in range(int(top / step * 0.95) + 1)]
 
 
-def _amount(value: float) -> str:
+def short_usd(value: float) -> str:
     """Dollars short enough for an axis.
 
-    >>> _amount(0), _amount(0.25), _amount(15), _amount(25_000), _amount(2e6), _amount(0.00002)
+    >>> short_usd(0), short_usd(0.25), short_usd(15), short_usd(25_000), short_usd(2e6), short_usd(0.00002)
     ('$0', '$0.25', '$15', '$25k', '$2M', '$2e-05')
     """
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from alerting.loss import rank
@@ -28,7 +29,10 @@ class Plan(NamedTuple):
 _CALM: Final = CLOSED | {"acknowledged"}  # news that ask nobody to get up
 
 
-def plan(incident: Incident, config: RoutesConfig, *, now_ms: int, told: Collection[str] = ()) -> Plan:
+def plan(
+    incident: Incident, config: RoutesConfig, *, now_ms: int, told: Collection[str] = (),
+    besides: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> Plan:  # fmt: skip
     """The channels for one version of an incident now, each once, and when to ask again.
 
     The first matching route wins, unless it says `continue`. An incident that no route takes, or whose routes name no
@@ -42,6 +46,7 @@ def plan(incident: Incident, config: RoutesConfig, *, now_ms: int, told: Collect
         now_ms: Wall clock.
         told: Channels that already show this incident. They get each later version too, also when a higher severity
             has moved it to another route: a message that still says `open` for ever would be a lie.
+        besides: By budget: whom else to tell of what is more than information about it.
     """
     chosen: dict[str, str] = {}
     held: set[str] = set()
@@ -58,12 +63,19 @@ def plan(incident: Incident, config: RoutesConfig, *, now_ms: int, told: Collect
                 again.append(due_ms)
             elif channel in config.channels:
                 chosen.setdefault(channel, reason)
+    chosen |= {each: "the budget names it" for each in _besides(incident, besides, config) if each not in chosen}
     if not chosen and not held:
         chosen = dict.fromkeys(config.channels, "no route takes this incident, so every channel is told")
     for channel in told:
         if channel in config.channels and (channel not in held or incident.state in _CALM):
             chosen.setdefault(channel, "was told before, so it is kept up to date")
     return Plan(tuple(Delivery(*each) for each in chosen.items()), min(again, default=None))
+
+
+def _besides(incident: Incident, besides: Mapping[str, Collection[str]], config: RoutesConfig) -> Iterator[str]:
+    """Whom the budget itself names, of what is more than information."""
+    if incident.budget is not None and incident.severity != "info":
+        yield from (channel for channel in besides.get(incident.budget.budget, ()) if channel in config.channels)
 
 
 def _escalation(incident: Incident, one: RouteConfig) -> Iterator[tuple[int, str, str]]:

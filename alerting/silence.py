@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from alerting.budgets import why_stays
 from alerting.case import Change, KeyCase, closed, version, with_waiting
 from alerting.loss import pace_words
 from alerting.steps import cut_step, needs_person, pending, still_cut_words
@@ -23,7 +24,7 @@ def on_silence(case: KeyCase, clock_ms: int, *, responses: ResponsesConfig) -> C
     if case.open is None:
         return Change(case, (), "no open incident")
     over_ms = max(case.open.last_finding_at_ms, case.live_since_ms) + int(responses.resolve_after_s * 1000)
-    silent = clock_ms >= over_ms and not _why_stays(case.open)
+    silent = clock_ms >= over_ms and not (_why_stays(case.open) or why_stays(case.open, clock_ms))
     told: list[Incident] = []
     reason, until_ms = "not silent for long enough", min(clock_ms, over_ms) if silent else clock_ms
     for due in (partial(_expire, patience_s=responses.approvals.expire_after_s), _wake):
@@ -32,12 +33,13 @@ def on_silence(case: KeyCase, clock_ms: int, *, responses: ResponsesConfig) -> C
             case, reason = change.case, change.reason
             told.extend(change.incidents)
     if silent and case.open is not None:
-        words = f"Resolved: nothing suspicious for {span(responses.resolve_after_s)}.{still_cut_words(case.open)}"
+        nothing = "nothing suspicious" if case.open.budget is None else "nothing new of this budget"
+        words = f"Resolved: {nothing} for {span(responses.resolve_after_s)}.{still_cut_words(case.open)}"
         resolved = case.open.model_copy(update={"state": "resolved"})
         change = closed(case, resolved, at_ms=over_ms, by="keyfuse", transition=words)
         return change._replace(incidents=(*told, *change.incidents))
     if not told and case.open is not None:
-        reason = _why_stays(case.open) or reason
+        reason = _why_stays(case.open) or why_stays(case.open, clock_ms) or reason
     return Change(case, tuple(told), reason)
 
 

@@ -59,6 +59,16 @@ def span(seconds: float) -> str:
     return f"{seconds / 86_400:.3g} d"
 
 
+def bar(share: float, width: int = 20) -> str:
+    """A share as a bar, for a terminal and a chat.
+
+    >>> bar(0.42, 10), bar(0.001, 10), bar(1.7, 10), bar(0, 10)
+    ('████░░░░░░', '█░░░░░░░░░', '██████████', '░░░░░░░░░░')
+    """
+    full = min(width, max(round(share * width), 1 if share > 0 else 0))
+    return "█" * full + "░" * (width - full)
+
+
 def counted(number: int, thing: str) -> str:
     """A number with its noun.
 

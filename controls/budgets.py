@@ -12,6 +12,8 @@ from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 
 _CACHE_LIMIT: Final = 200_000
+QUOTA: Final = "quota of "
+"""Begins the name of the budget that a key's own daily quota is."""
 _HOUR_MS: Final = 3_600_000
 _ROLLING_MS: Final[dict[Period, int]] = {
     "rolling_1h": _HOUR_MS,
@@ -93,7 +95,7 @@ def quota_of(entry: KeyRecord) -> BudgetConfig | None:
     if entry.quota_usd_per_day is None:
         return None
     return BudgetConfig(
-        name=f"quota of {entry.key_id}", keys=(entry.key_id,), period="day", usd=entry.quota_usd_per_day,
+        name=f"{QUOTA}{entry.key_id}", keys=(entry.key_id,), period="day", usd=entry.quota_usd_per_day,
         owner=entry.owner, soft_percent=(80,), projected=False, burn_rate=False, hard_stop=True,
     )  # fmt: skip
 

@@ -58,14 +58,11 @@ class IdentityState:
     exceptions: dict[str, PolicyException] = field(default_factory=dict)
     questions: dict[str, Question] = field(default_factory=dict)
     people: People = NOBODY
-    by_request: dict[str, str] = field(default_factory=dict)  # request_id -> key_id: what was asked for and answered
 
     def take(self, told: Told) -> None:
         """From now on this holds."""
         for record in told.keys:
             self.registry.take(record)
-            if record.request_id:
-                self.by_request[record.request_id] = record.key_id
         self.exceptions |= {exception.exception_id: exception for exception in told.exceptions}
         self.questions |= {question.question_id: question for question in told.questions}
 

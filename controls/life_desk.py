@@ -58,7 +58,8 @@ class LifeDesk:
                 question = state.questions[message.question_id]
                 return on_answer(question, message, state, self._config, now_ms)
             case LifeAsk():
-                return NOTHING if message.request_id in state.by_request else self._asked(message, state, now_ms)
+                known = state.registry.asked_for(message.request_id) is not None
+                return NOTHING if known else self._asked(message, state, now_ms)
         return NOTHING
 
     def due(self, state: IdentityState, now_ms: int) -> Told:

@@ -44,6 +44,7 @@ class Registry:
         self._by_ref = {key.provider_ref: key.key_id for key in config.keys if refs[key.provider_ref] == 1}
         self._backups = {key.key_id: key for key in config.keys if key.backup}
         self._records: dict[str, KeyRecord] = {}
+        self._asked: dict[str, str] = {}
         for record in records:
             self.take(record)
 
@@ -56,6 +57,8 @@ class Registry:
         if known is not None and record.seq <= known.seq:
             return False
         self._records[record.key_id] = record
+        if record.request_id:
+            self._asked[record.request_id] = record.key_id
         written = self._written.get(record.key_id)
         entry = self._entries[record.key_id] = _gone_on(written, record) if written else record
         if entry.state in NEVER_USED:
@@ -63,6 +66,10 @@ class Registry:
         else:
             self._facts[record.key_id] = entry.facts()
         return True
+
+    def asked_for(self, request_id: str) -> KeyRecord | None:
+        """The key that was made for this request; None when nothing was made for it."""
+        return self._entries.get(self._asked.get(request_id, ""))
 
     def records(self) -> Collection[KeyRecord]:
         """The newest version of each key that commands made or changed."""

@@ -45,6 +45,8 @@ EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
 """What each family looks at that is not certain. Families that share something do not support each other: a batch job
 shows in velocity, rhythm and drift alike, longer prompts in velocity as well as in the price of a request, and a job
 whose requests are all alike in velocity and repetition."""
+SCOPE_PREFIX: Final = "budget:"
+"""Begins the `key_id` of what is said of a budget and no key: `budget:search in production`."""
 CLOSED: Final[frozenset[str]] = frozenset({"resolved", "false_positive"})
 EXPECTED_FAMILIES: Final[tuple[Family, ...]] = ("velocity", "drift", "economics", "rhythm", "repetition", "cohort")
 """What more use than usual is expected to show in, unless the mark or the announcement names others."""
@@ -151,6 +153,29 @@ def _nothing(value: object) -> bool:
     return not value
 
 
+class BudgetView(Record):
+    """Where a budget stands, for people: what its incident shows. Amounts are in `unit`."""
+
+    budget: str
+    scope: str  # what it covers, in words
+    owner: str = ""
+    unit: Literal["usd", "tokens"]
+    period: str
+    at_ms: int
+    from_ms: int
+    until_ms: int
+    spent: float
+    limit: float
+    projected: float | None = None  # at the period's end
+    per_hour: float = 0.0  # within the last hour
+    thresholds: tuple[float, ...] = ()  # percent
+    stops: bool = False  # gates refuse calls that would pass it
+    used_up: bool = False
+    degrade: dict[str, str] = Field(default_factory=dict)  # model -> cheaper model, in force now
+    step_s: int = 3600
+    steps: Scaled = Scaled()  # spend by step since `from_ms`, oldest first; the last one is under way
+
+
 class Leak(Record):
     """Where a key was found by somebody who should not have it. All texts are redacted before they come here."""
 
@@ -188,6 +213,7 @@ class Finding(Record):
     facts: KeyFacts
     sketch: Sketch | None = None
     leak: Leak | None = Field(default=None, exclude_if=_nothing)  # of the family leak alone
+    budget: BudgetView | None = Field(default=None, exclude_if=_nothing)  # of a budget, which is no key
 
 
 class StepState(StrEnum):
@@ -252,6 +278,9 @@ class Incident(Record):
     # Since when people are asked: it opened again, or turned critical. None: since it opened.
     asked_since_ms: int | None = Field(default=None, exclude_if=_nothing)
     leaks: tuple[Leak, ...] = Field(default=(), exclude_if=_nothing)  # where the key was found, the proved first; a few
+    budget: BudgetView | None = Field(
+        default=None, exclude_if=_nothing
+    )  # of a budget, which is no key: as it stood last
 
     @property
     def only_told(self) -> bool:

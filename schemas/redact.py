@@ -34,6 +34,7 @@ _RULES: Final[tuple[str, ...]] = (
     rf"{_SK}(?={_BODY}{{0,99}}\d)(?={_BODY}{{0,99}}[A-Z]){_BODY}{{20,}}",
     rf"{_START}(sess-|xai-|pplx-|nvapi-|glpat-|pk-lf-){_BODY}{{16,}}",
     rf"{_START}(gsk_|hf_|r8_|gh[opsur]_|github_pat_){_BODY}{{16,}}",
+    r"(kfk_)[A-Za-z0-9]{16,}",  # our own
     rf"(AIza){_BODY}{{16,}}",
     rf"{_START}(AQ\.|ya29\.){_BODY}{{16,}}",
     r"(AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z2-7]{16}",

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from service.cli_budgets import budgeting
 from service.cli_contain import containing
 from service.cli_evidence import evidence
 from service.cli_gate import gates
@@ -37,6 +38,7 @@ app.add_typer(tuning)
 app.add_typer(containing)
 app.add_typer(evidence)
 app.add_typer(planes)
+app.add_typer(budgeting)
 app.add_typer(asking)
 app.add_typer(keys, name="keys")
 app.add_typer(gates)

@@ -24,7 +24,7 @@ from service.config_tree import Folder
 from service.field_checks import Errors, Sources
 from service.field_checks import address as _address
 from service.field_checks import variable as _variable
-from service.people_checks import one_person_each
+from service.people_checks import approvers_are_people, one_person_each
 from service.probe_checks import probes, probes_of_keys
 from service.yaml_source import Source
 from storage.dsn import parse_dsn
@@ -45,6 +45,7 @@ def _wiring(folder: Folder, sources: Sources) -> Errors:
     yield from _variable(source, ("pepper_env",), wiring.pepper_env)
     yield from _variable(source, ("store", "password_env"), wiring.store.password_env)
     yield from _variable(source, ("intake", "token_env"), wiring.intake.token_env)
+    yield from _variable(source, ("key_requests", "token_env"), wiring.key_requests.token_env)
     yield from _leaks(source, wiring.leaks)
     yield from _variable(source, ("people_left", "secret_env"), wiring.people_left.secret_env)
     yield from _variable(source, ("evidence", "signing_key_env"), wiring.evidence.signing_key_env)
@@ -272,6 +273,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]]
     (("keys",), _keys),
     (("policies",), _policies),
     (("people",), one_person_each),
+    (("keys", "people"), approvers_are_people),
     (("responses",), _responses),
     (("detectors",), _announced),
     (("policies",), _named_key_ids("policies", _ids_of_policies)),

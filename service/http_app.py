@@ -36,6 +36,8 @@ class Answers(Protocol):
 
     def holds(self, incident_id: str = "") -> list[dict[str, Any]]: ...
 
+    def key_history(self, key_id: str) -> dict[str, list[dict[str, Any]]]: ...
+
 
 def create_app(
     *,
@@ -108,6 +110,13 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
     ) -> dict[str, list[dict[str, Any]]]:
         return await asyncio.to_thread(answers.trial, from_ms, until_ms)
 
+    _looking_back(router, answers)
+    return router
+
+
+def _looking_back(router: APIRouter, answers: Answers) -> None:
+    """What was, for those who were not there."""
+
     @router.get("/audit")
     async def audit(from_ms: int | None = None, until_ms: int | None = None, whole: bool = False) -> dict[str, Any]:
         return await asyncio.to_thread(answers.audit, from_ms, until_ms, whole=whole)
@@ -120,4 +129,6 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
     async def holds(incident_id: str = "") -> list[dict[str, Any]]:
         return await asyncio.to_thread(answers.holds, incident_id)
 
-    return router
+    @router.get("/key_history")
+    async def key_history(key_id: str) -> dict[str, list[dict[str, Any]]]:
+        return await asyncio.to_thread(answers.key_history, key_id)

@@ -5,16 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from controls.budgets import Budgets
 from controls.desks import IdentityDesk
+from controls.issuing import Rules
+from controls.issuing_desk import IssuingDesk
 from controls.life_desk import LifeDesk
 from service.install import Install
+
+
+def issuing_rules(install: Install) -> Rules:
+    """What a wish for a key is judged by, wherever it is looked at."""
+    return Rules(install.folder.keys.issuing, install.people)
+
+
+def _issuing(install: Install) -> IdentityDesk:
+    budgets = Budgets(install.folder.budgets)
+    return IssuingDesk(
+        issuing_rules(install), budgets=lambda facts: budgets.covering("", facts), standing=install.standing.all()
+    )
 
 
 def _life(install: Install) -> IdentityDesk:
     return LifeDesk(install.folder.keys, install.folder.responses.mode_of)
 
 
-_DESKS: Final[tuple[Callable[[Install], IdentityDesk], ...]] = (_life,)
+_DESKS: Final[tuple[Callable[[Install], IdentityDesk], ...]] = (_issuing, _life)
 
 
 def desks_of(install: Install) -> tuple[IdentityDesk, ...]:

@@ -26,6 +26,7 @@ from schemas.config.wiring import ProviderConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts
 from schemas.signing import Signer
+from schemas.spend import BudgetStatus
 from service.config_folder import Folder, FolderWatch
 from service.errors import UserError
 from service.probes import with_probe
@@ -38,6 +39,7 @@ from storage.store import Store
 from streams.audit import Sealing
 from streams.contain_gate import Trust
 from streams.kafka import EMBEDDED, Timing
+from streams.newest_records import NewestRecords
 from streams.topics import Topics
 
 
@@ -57,6 +59,8 @@ class Install:
     """Tells of changes since the folder was read; None for settings that come from no folder."""
     registry: Registry = field(default_factory=lambda: Registry(KeysConfig()))
     """keys.yaml, and what `keyfuse.keys` said since of keys that were issued or changed: see `streams/keys.py`."""
+    standing: NewestRecords[BudgetStatus] = field(default_factory=lambda: NewestRecords(BudgetStatus))
+    """Where each budget stands, as far as this process follows it."""
 
     def __post_init__(self) -> None:
         self._read(self.folder)
@@ -107,6 +111,11 @@ class Install:
         token = resolve("", str(file), environ=self.environ, what="query token")
         assert token is not None  # noqa: S101 - the file is named
         return token
+
+    def requests_token(self) -> SecretStr:
+        """Of whoever asks for keys over HTTP: their own, else that of the commands of this machine."""
+        env = self.folder.wiring.key_requests.token_env
+        return resolve(env, "", environ=self.environ, what="key requests token") or self.query_token()
 
     def leaks_token(self) -> SecretStr:
         """Of whoever reports leaks: their own, else the intake's."""

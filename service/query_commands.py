@@ -17,13 +17,16 @@ from service.errors import UserError
 from service.evidence_answers import audit_answer, evidence_answer
 from service.hold_answers import holds_answer
 from service.install import Install, Running, wall_ms
+from service.key_history import written
 from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
 from storage.history import acts, cut_seconds, findings
 from storage.store import Store
 from streams.shadow import TRIAL
 
-Question = Literal["keys", "incidents", "trial", "audit", "evidence", "holds", "cut_seconds"]
+Question = Literal[
+    "keys", "incidents", "trial", "audit", "evidence", "holds", "cut_seconds", "key_history"
+]  # fmt: skip
 
 
 class StoreAnswers:
@@ -58,6 +61,12 @@ class StoreAnswers:
     def evidence(self, incident_id: str, before_ms: int) -> dict[str, Any] | None:
         """All that is stored of one incident; None when there is none of that name."""
         return evidence_answer(self._store(), incident_id, before_ms, now_ms=wall_ms())
+
+    def key_history(self, key_id: str) -> dict[str, list[dict[str, Any]]]:
+        """Every version of a key that commands made or changed, and what changed of it in keys.yaml; oldest first."""
+        store = self._store()
+        records = [record.model_dump(mode="json") for record in store.key_history(key_id)]
+        return {"records": records, "written": [line._asdict() for line in written(store, key_id, wall_ms())]}
 
     def holds(self, incident_id: str = "") -> list[dict[str, Any]]:
         """Legal holds and what each holds, newest first."""

@@ -203,12 +203,12 @@ def send(install: Install, topic: Topic, *records: tuple[str, Record]) -> None:
     """Returns when the broker has each record under its key. UserError when it does not answer."""
     bootstrap = bootstrap_of(install)
     try:
-        asyncio.run(_publish(install, bootstrap, topic, records))
+        asyncio.run(publish(install, bootstrap, topic, records))
     except BrokerDown as error:
         raise UserError(str(error)) from error
 
 
-async def _publish(install: Install, bootstrap: str, topic: Topic, records: Iterable[tuple[str, Record]]) -> None:
+async def publish(install: Install, bootstrap: str, topic: Topic, records: Iterable[tuple[str, Record]]) -> None:
     await wait_for_broker(bootstrap, timeout_s=5)
     sender = producer(bootstrap)
     await sender.start()

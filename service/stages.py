@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from alerting.channels.base import Asking, Channel
 from containment.providers.base import Provider, StepsOf
 from containment.switches.base import Switch
+from controls.budgets import Budgets
 from schemas.signing import Signer
 from service.backups import backup_of, users_of
 from service.identity_desks import desks_of
@@ -21,6 +22,7 @@ from service.install import Install, wall_ms
 from storage.store import Store
 from streams.acks import Arrived
 from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArchive
+from streams.budget_stage import BudgetStage
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.contain_gate import Trust
@@ -158,6 +160,28 @@ def uses(edges: Edges, observers: Sequence[UseObserver] = ()) -> tuple[StageApp,
     return app, stage
 
 
+def budget(edges: Edges) -> tuple[StageApp, BudgetStage]:
+    """Sums of spend → where each budget stands."""
+    install, changelog = edges.install, edges.changelog(StateTopic.BUDGET)
+    stage = BudgetStage(
+        settings=lambda: (Budgets(install.folder.budgets, install.registry.entries().values()), install.facts_of),
+        store=changelog, outbox=edges.outbox, topics=install.topics, metrics=edges.metrics,
+        progress=edges.health.stage("budget", time.monotonic()), save_every_s=install.folder.wiring.state.rotation_s,
+    )  # fmt: skip
+
+    async def handle(record: Arrived) -> None:
+        await stage.on_record(record, now_ms=wall_ms())
+
+    async def tick() -> None:
+        await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
+
+    app = StageApp(
+        edges.group("budget"), [install.topics.name(Topic.SPEND)], handle, stage.drop, changelog=changelog,
+        restored=stage.restored, tick=tick
+    )  # fmt: skip
+    return app, stage
+
+
 def decide(edges: Edges, offered: Mapping[str, StepsOf], signer: Signer) -> tuple[StageApp, DecideStage]:
     """Findings, outcomes and requests → incidents and commands."""
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
@@ -196,6 +220,7 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
             metrics=edges.metrics,
             now_ms=wall_ms,
             sleep=asyncio.sleep,
+            besides=lambda: {budget.name: budget.escalate_to for budget in install.folder.budgets.budgets},
         )
     )
 

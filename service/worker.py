@@ -16,11 +16,13 @@ from schemas.key_record import KeyRecord
 from service import stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
+from service.begin_keys import begin_keys
 from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
 from service.errors import UserError
 from service.http_app import create_app
 from service.install import Install, wall_ms
+from service.key_http import keys_router
 from service.late_store import LateStore
 from service.leaks import leaks_router
 from service.local_server import LocalServer
@@ -29,6 +31,7 @@ from service.query_commands import StoreAnswers
 from service.reload import follow_folder
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
+from streams.budget_stage import BudgetStage
 from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
 from streams.follow import follow
@@ -37,6 +40,7 @@ from streams.kafka import create_topics, producer, wait_for_broker
 from streams.keys import follow_keys, read_keys
 from streams.marks import follow_marks, read_marks
 from streams.metrics import Metrics
+from streams.newest_records import follow_newest
 from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
 from streams.publish import Publisher
@@ -64,6 +68,7 @@ class Worker:
         self.store: LateStore | None = LateStore(install) if _STORE_ROLES & set(self.roles) else None
         self.url = ""
         self.score: Any = None
+        self.budget: BudgetStage | None = None
         self._stopping = False
         self._apps: list[AppKeeper] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -91,6 +96,8 @@ class Worker:
         )
         if self.store is not None:
             await asyncio.to_thread(self.store.try_now)
+            if "identity" in self.roles:
+                await begin_keys(install.registry, self.store, edges.outbox)
         await self._start_apps(edges)
         await self._start_loops(edges)
         ways = ways_back(edges, self.store, self.roles, self._ending)
@@ -100,7 +107,7 @@ class Worker:
             assert self.store is not None  # noqa: S101 - http is one of the roles that have one
             intake = self._intake(Publisher(sender, install.topics.name(Topic.RAW)))
             hr = people_left_routes(edges)
-            await self._serve([intake, leaks_router(edges, self.store), *hr, *ways.routers])
+            await self._serve([intake, leaks_router(edges, self.store), keys_router(edges), *hr, *ways.routers])
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
             await self._serve([])
         self._config = ConfigNews(install.folder, wall_ms)
@@ -108,6 +115,10 @@ class Worker:
         self._run("keys", lambda: follow_keys(
             self.bootstrap, *self._topic(Topic.KEYS), take=self._learn, stopping=self._ending
         ))  # fmt: skip
+        if "identity" in self.roles:
+            self._run("budgets", lambda: follow_newest(
+                self.bootstrap, *self._topic(Topic.BUDGETS), install.standing, stopping=self._ending
+            ))  # fmt: skip
         self._run("config", lambda: self._config.follow(teller))
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         _settle_memory()
@@ -136,12 +147,16 @@ class Worker:
         new = self.install.registry.take(record)
         if new and self.score is not None:
             self.score.settle(record.key_id)
+        if new and self.budget is not None:
+            self.budget.changed()
         return new
 
     def _reloaded(self, folder: Folder) -> None:
         self._config.changed(folder)
         if self.score is not None:
             self.score.reconfigure(folder.detectors)
+        if self.budget is not None:
+            self.budget.changed()
 
     async def _start_apps(self, edges: stages.Edges) -> None:
         install, chosen, listeners = self.install, list[tuple[str, StageApp]](), list[Any]()
@@ -152,6 +167,8 @@ class Worker:
         if "budget" in self.roles:
             app, _ = stages.uses(edges)
             chosen.append(("uses", app))
+            app, self.budget = stages.budget(edges)
+            chosen.append(("budget", app))
         own = {"decide", "contain"} <= set(self.roles)
         signer = install.order_signer(make=own) if "decide" in self.roles else None
         if signer is not None:

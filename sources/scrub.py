@@ -34,7 +34,7 @@ _SIEVE: Final = (
     r"(?:^|[^A-Za-z0-9]|\\[nrtbf]|%[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4})"
     r"(?:sk-|sess-|xai-|pplx-|nvapi-|glpat-|pk-lf-|gsk_|hf_|r8_|gh[opsur]_|github_pat_|AQ\.|ya29\.)"
     r"|sk-(?:proj|svcacct|admin|ant|or|lf)|sk-[A-Za-z0-9_\-*]*[A-Z]"
-    r"|AIza|AKIA|ASIA|ABIA|ACCA|A3T|ABSK|bedrock-api-key-|xox[a-z]|xapp|hooks\.slack|whsec_|whsk_|eyJ|PRIVATE KEY"
+    r"|AIza|kfk_|AKIA|ASIA|ABIA|ACCA|A3T|ABSK|bedrock-api-key-|xox[a-z]|xapp|hooks\.slack|whsec_|whsk_|eyJ|PRIVATE KEY"
     r"|(?i:authorization|bearer|x-(?:[a-z]+-)?(?:api-key|auth-token|subscription-token))"
     r"|(?i:password|passwd|client_secret|secret_access_key|token=|sig=|signature=|secret=)|://"
 )

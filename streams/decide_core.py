@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from alerting.answered import on_request, word_mark
+from alerting.budgets import NO_KEY
 from alerting.case import REPEAT, Change, KeyCase, case_of, hear
 from alerting.incidents import on_finding
 from alerting.silence import on_silence
@@ -21,6 +22,7 @@ from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import (
     CERTAIN,
     CLOSED,
+    SCOPE_PREFIX,
     TOLD,
     AuditRow,
     Command,
@@ -40,6 +42,8 @@ Offered = Callable[[str, KeyFacts], Mapping[Step, StepSpec]]
 # A provider nobody configured: its usual rung is ordered all the same. In observe mode that says what would be done;
 # in auto it ends irrevocable, and a person is paged to cut the key by hand.
 UNCONFIGURED: Final[Mapping[Step, StepSpec]] = {"disable": StepSpec(True, "key", 0, "The key is refused.")}
+_OF_BUDGETS: Final = frozenset({"acknowledge", "snooze", "resolve"})
+"""What people can say of a budget's incident."""
 _STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_APPROVAL, "dry_run": StepState.REQUESTED}
 
 
@@ -82,7 +86,7 @@ class Decider:
         silent = Decision(case) if finding.family in TOLD else self.silence(case, finding.at_ms)
         change = on_finding(silent.case, finding, responses=self.responses, budgets=self.budgets)
         decision = Decision(change.case, silent.incidents + change.incidents, (), change.reason)
-        if change.reason == REPEAT:
+        if change.reason == REPEAT or finding.budget is not None:
             return decision
         return self._climb(decision, finding)
 
@@ -105,6 +109,8 @@ class Decider:
         if case is not None and word_mark(request) in case.heard:
             return Decision(case, reason=REPEAT)  # its commands went out before the word was remembered
         incident = case.incident if case else None
+        if request.key_id.startswith(SCOPE_PREFIX) and request.action not in _OF_BUDGETS:
+            return Decision(case, reason=NO_KEY, audit=(word_row(request, "refused", NO_KEY),))
         asked = self._asked(case, request) if request.action in ("contain", "approve") else None
         stop = self._people.why_not(
             request.by, request.action, via=request.via, final=isinstance(asked, Asked) and not asked.reversible

@@ -42,7 +42,9 @@ CounterName = Literal[
     "keyfuse_retries_total",
     "keyfuse_leak_reports_total",
     "keyfuse_key_asks_total",
+    "keyfuse_key_requests_total",
     "keyfuse_events_counted_total",
+    "keyfuse_spend_too_late_total",
     "keyfuse_gate_answers_total",
     "keyfuse_gate_settles_total",
     "keyfuse_gate_unpriced_total",
@@ -62,6 +64,7 @@ GaugeName = Literal[
     "keyfuse_keys_by_state",
     "keyfuse_questions_open",
     "keyfuse_spend_sums",
+    "keyfuse_budget_used_ratio",
     "keyfuse_gate_reservations",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
@@ -202,6 +205,13 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "unreadable: somebody writes to keyfuse.key-asks what no desk takes. nothing_new: repeats, harmless.",
         labels={"result": ("taken", "nothing_new", "unreadable")},
     ),
+    "keyfuse_key_requests_total": Def(
+        "requests",
+        "Requests for keys over HTTP, by what they were answered.",
+        "slow: no worker with the role identity answers. wrong, many: a script asks with a form that is out of date. "
+        "pending: approvers have work.",
+        labels={"result": ("active", "pending", "refused", "wrong", "again", "conflict", "slow", "not_taken")},
+    ),
     "keyfuse_retries_total": Def(
         "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}
     ),
@@ -209,6 +219,11 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "events",
         "Events that the budgets count, each once; after a restart those since the last checkpoint again.",
         "More traffic. Far fewer than `keyfuse_events_scored_total`: budgets lag behind.",
+    ),
+    "keyfuse_spend_too_late_total": Def(
+        "requests",
+        "Requests dated more than a month back: no budget speaks of that time.",
+        "Somebody replays old logs, or a producer's clock is wrong.",
     ),
     "keyfuse_gate_answers_total": Def(
         "calls",
@@ -284,6 +299,12 @@ GAUGES: Final[dict[GaugeName, Def]] = {
         "sums",
         "Sums of spend in memory: one for each key (and its team, app, env) used within five minutes.",
         "More keys in use; a sudden jump may be forged key ids, or events that come hours late.",
+    ),
+    "keyfuse_budget_used_ratio": Def(
+        "share",
+        "Spent of each budget within its period: of money or of tokens, whichever is nearer to its limit.",
+        "1 and more: it is used up. `keyfuse budgets` says since when and how fast.",
+        labels={"budget": ()},
     ),
     "keyfuse_gate_reservations": Def(
         "calls", "Calls let through and not yet settled.", "More calls under way, or an adapter that does not settle."

@@ -9,7 +9,7 @@ and workers of their own: a slow upload holds up no words.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,6 +65,7 @@ class NotifyDeps:
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
     draw: Draw = draw_aside
+    besides: Callable[[], Mapping[str, Collection[str]]] = dict  # by budget: channels that are told of it, too
 
 
 @dataclass
@@ -122,7 +123,7 @@ class NotifyStage:
     def _tell(self, incident: Incident, partition: int, *, done: Callable[[], object]) -> None:
         now_ms, name = self.deps.now_ms(), incident.incident_id
         told = [each for each in self._queues if self.deps.store.get(_key(each, incident)) is not None]
-        planned = plan(incident, self.deps.routes(), now_ms=now_ms, told=told)
+        planned = plan(incident, self.deps.routes(), now_ms=now_ms, told=told, besides=self.deps.besides())
         channels = [delivery.channel for delivery in planned.now if delivery.channel in self._queues]
         if planned.again_ms is not None:
             self._waiting[name] = _Waiting(incident, partition, planned.again_ms)

@@ -17,6 +17,7 @@ from typing import Final
 import structlog
 from pydantic import SecretStr
 
+from alerting.budgets import budget_title
 from alerting.channels.address import is_loopback
 from alerting.channels.base import DeliveryState, shows
 from alerting.channels.errors import ChannelError, Reason, Refused, Retryable
@@ -79,7 +80,8 @@ class EmailChannel:
         facts, mail = incident.facts, EmailMessage()
         whose = f"{clean(facts.team, 40)}/{clean(facts.app, 40)} ({clean(facts.env, 20)})"
         # The same for all mails of an incident, because some readers build threads by it: no state, no severity.
-        subject = f"Keyfuse: {clean(facts.provider, 20)} key {clean(incident.key_id, 80)} of {whose}"
+        key = f"{clean(facts.provider, 20)} key {clean(incident.key_id, 80)} of {whose}"
+        subject = f"Keyfuse: {budget_title(incident.budget) if incident.budget else key}"
         mail["Subject"] = f"Re: {subject}" if root else subject
         mail["From"] = self._mail.sender
         mail["To"] = ", ".join(self._mail.to)

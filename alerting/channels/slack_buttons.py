@@ -72,6 +72,9 @@ def _by_state(incident: Incident) -> Iterator[Button]:
         yield from ("resolve", "false_positive")
         return
     yield "acknowledge" if incident.state == "open" else "resolve"
+    if incident.budget is not None:  # there is no key to act on
+        yield "snooze"
+        return
     yield from ("contain", "snooze", "expected", "false_positive")
 
 

@@ -123,6 +123,12 @@ class IssueRule(Config):
     """What one key may spend in a day (UTC) unless its approver gave more."""
     quota_requests_per_min: Annotated[int, Field(gt=0)] | None = None
     """And how often it may be used in a minute."""
+    most_per_owner: Annotated[int, Field(ge=1)] | None = None
+    """So many keys one owner may have here without a person being asked; none: as many as they like."""
+    provider_instant: bool = False
+    """True: `instant` holds for credentials of a provider too, which no gate holds to a quota."""
+    data_classes: tuple[DataClass, ...] = ("public", "internal")
+    """What a key may be shown without a person being asked."""
 
 
 class IssuingConfig(Config):
@@ -130,8 +136,12 @@ class IssuingConfig(Config):
 
     envs: dict[str, IssueRule] = Field(
         default_factory=lambda: {
-            "dev": IssueRule(instant=True, expires_days=30, quota_usd_per_day=5, quota_requests_per_min=60),
-            "sandbox": IssueRule(instant=True, expires_days=7, quota_usd_per_day=2, quota_requests_per_min=30),
+            "dev": IssueRule(
+                instant=True, expires_days=30, quota_usd_per_day=5, quota_requests_per_min=60, most_per_owner=10
+            ),
+            "sandbox": IssueRule(
+                instant=True, expires_days=7, quota_usd_per_day=2, quota_requests_per_min=30, most_per_owner=5
+            ),
         }
     )
     """By environment."""
@@ -139,10 +149,18 @@ class IssuingConfig(Config):
     """Environments that are not listed."""
     approvers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """By team: who approves its keys, as in people.yaml. Teams not listed: everybody with the role approver."""
+    approval_days: Annotated[float, Field(gt=0)] = 7
+    """A request that nobody has answered for so long is refused."""
+    provider: str = "keyfuse"
+    """What events and incidents call the provider of Keyfuse's own keys; in keyfuse.yaml it is of kind gate."""
     overlap_h: Annotated[float, Field(ge=0, le=720)] = 24
     """So long the old secret is served beside the new one after a rotation."""
     stale_days: Annotated[float, Field(gt=0)] = 30
     """A registered key that was not used for this long is told of."""
+
+    def rule(self, env: str) -> IssueRule:
+        """What holds in an environment."""
+        return self.envs.get(env, self.otherwise)
 
 
 class RotationConfig(Config):

@@ -68,6 +68,16 @@ class LeaksConfig(Config):
     """Environment variable with a GitHub token, without any rights, for asking that address more often."""
 
 
+class KeyRequestsConfig(Config):
+    """Requests for keys over HTTP, beside the intake: `POST /v1/keys`."""
+
+    token_env: str = ""
+    """Environment variable with the bearer token that may ask for keys. Without one only the commands of the same
+    machine may: `query-token` in data_dir."""
+    wait_s: Annotated[float, Field(ge=0, le=60)] = 10
+    """So long the answer is waited for; after that it is looked up by the request's id."""
+
+
 class PeopleLeftConfig(Config):
     """`POST /v1/people/left`: the HR system says that somebody has left. Without a secret it is not there."""
 
@@ -266,6 +276,7 @@ class WiringConfig(Config):
     store: StoreConfig = StoreConfig()
     intake: IntakeConfig = IntakeConfig()
     leaks: LeaksConfig = LeaksConfig()
+    key_requests: KeyRequestsConfig = KeyRequestsConfig()
     people_left: PeopleLeftConfig = PeopleLeftConfig()
     gate: GateConfig = GateConfig()
     health: HealthConfig = HealthConfig()

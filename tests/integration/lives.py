@@ -25,6 +25,7 @@ from streams.kafka import create_topics
 from streams.topics import StateTopic, Topic
 from tests.integration.faust_engine import committed, read_all
 from tests.integration.killed_worker import Progress, start_worker
+from tests.integration.spend import Spend, spend_of
 from tests.integration.stream import Stream
 from tests.integration.uses import T0_MS
 from tests.integration.world import until
@@ -51,6 +52,7 @@ class Ending:
     minutes: list[tuple[Any, ...]]
     dead: int
     difference: int
+    spend: Spend
     scored: int  # rows that the processes took up, replays among them
     processes: int
 
@@ -179,6 +181,13 @@ class Life:
 
         await until(covered, lambda: f"the state covers the frames up to {ends}: {self.log()}", patience_s=PATIENCE_S)
 
+        async def counted() -> bool:
+            await asyncio.sleep(0.2)  # the state is read as a whole
+            nano_usd = sum(spent for _, spent in (await spend_of(self.one, T0_MS)).values())
+            return nano_usd == round(stream.usd * 10**9)
+
+        await until(counted, lambda: f"budgets know of ${stream.usd}: {self.log()}", patience_s=PATIENCE_S)
+
     async def _ending(self) -> Ending:
         findings = {found.finding_id: found.to_bytes() for found in await self._all(Topic.FINDINGS, Finding)}
         incidents: dict[str, Incident] = {}
@@ -201,6 +210,7 @@ class Life:
             ),
             dead=rows("SELECT count() FROM dead_letters FINAL")[0][0],
             difference=self._store.rollup_vs_raw().difference,
+            spend=await spend_of(self.one, T0_MS),
             scored=self.scored,
             processes=self.processes,
         )

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from storage.testing import engine_path, fresh_dsn
 from tests.brokers import Broker
 from tests.integration.lives import Ending, Kill, Life
 from tests.integration.servers import Board, board
+from tests.integration.spend import budgets_of
 from tests.integration.stream import END_S, KEYS, STOLEN, Stream, made_up_stream
 from tests.integration.uses import T0_MS, windows_of
 from tests.integration.world import ENVIRON, install
@@ -62,6 +64,7 @@ async def life(
             # While the ingest is down no frames come. The clock must not take that for silence, or two runs could not
             # be compared to the second.
             idle_s=3600,
+            change=lambda folder: replace(folder, budgets=budgets_of(KEYS)),
         )  # fmt: skip
         yield Life(one, store, directory), app.state.sandbox, services
     store.close()
@@ -93,6 +96,8 @@ async def test_kills_leave_no_trace_in_windows_findings_incidents_archive_and_ro
     assert_archive_holds(stream, disturbed)
     assert disturbed.archive == undisturbed.archive
     assert disturbed.minutes == undisturbed.minutes
+    for ending in (undisturbed, disturbed):  # to the token and the nano-dollar
+        assert ending.spend == {row[0]: (row[3] + row[4], row[5]) for row in ending.archive}
     assert disturbed.findings == undisturbed.findings
     assert disturbed.incidents == undisturbed.incidents
     assert {key for key, state, _ in disturbed.incidents.values() if state == "contained"} == set(STOLEN)

@@ -35,6 +35,7 @@ KINDS: dict[str, Callable[[random.Random], str]] = {
     "anthropic admin": lambda r: f"sk-ant-admin01-{of(r, URLSAFE, 93)}AA",
     "google": lambda r: f"AIza{of(r, URLSAFE, 35)}",
     "aws": lambda r: f"{r.choice(['AKIA', 'ASIA', 'ABIA', 'ACCA', 'A3TX'])}{of(r, BASE32, 16)}",
+    "keyfuse": lambda r: f"kfk_{of(r, ALNUM, 38)}",
     "openrouter": lambda r: f"sk-or-v1-{of(r, HEX, 64)}",
     "litellm": lambda r: f"sk-{of(r, URLSAFE, 22)}",
     "slack bot": lambda r: f"xoxb-{of(r, string.digits, 12)}-{of(r, string.digits, 12)}-{of(r, ALNUM, 24)}",

@@ -470,6 +470,16 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         'people.yaml:3 people.vera.slack: "U0ADA" -> an id of vera alone: ada has this one',
     ),
     (
+        "an approver who is nobody",
+        {"people": "people: {ada: {role: approver}}\n", "keys": "issuing: {approvers: {search: [adda]}}\n"},
+        'keys.yaml:1 issuing.approvers.search[0]: "adda" -> did you mean "ada"?',
+    ),
+    (
+        "a token where its variable belongs",
+        {"keyfuse": "key_requests: {token_env: hunter2}\n"},
+        "keyfuse.yaml:1 key_requests.token_env: another text (not shown: it may be a secret) -> the name of an",
+    ),
+    (
         "trust in a token that everybody who sends events has",
         {"keyfuse": "leaks: {trusted: true}\n"},
         "keyfuse.yaml:1 leaks.trusted: true without it -> leaks.token_env, a token of their own",

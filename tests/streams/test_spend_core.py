@@ -67,7 +67,9 @@ class Desk:
             if one.part > self._part:
                 self._part, self._open = one.part, {}
             had = self._open.get(one[:6])
-            if one.part < self._part or (had is not None and had.requests >= one.requests):
+            if one.part < self._part or (
+                had is not None and all(a >= b for a, b in zip(had[6:9], one[6:9], strict=True))
+            ):
                 continue
             self._open[one[:6]] = one
             before = had[6:9] if had else (0, 0, 0)

@@ -1,0 +1,35 @@
+"""The embedded broker forgets everything at a restart; issued keys must not be forgotten with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from controls.registry import Registry
+from storage.errors import StoreError
+from storage.store import Store
+from streams.outbox import Outbox
+from streams.topics import Topic
+
+log = structlog.get_logger()
+
+
+async def begin_keys(registry: Registry, store: Callable[[], Store], outbox: Outbox) -> int:
+    """Where the topic holds no key, begin with those that the store has; how many. A broker that lost its topic is
+    brought back by this too: start one worker with `identity` and `archive`.
+    """
+    if registry.records():
+        return 0
+    try:
+        records = await asyncio.to_thread(lambda: store().key_records())
+    except StoreError as error:
+        log.warning("the store is away: keys that were issued before are not known until it is back", why=str(error))
+        return 0
+    await outbox.send(Topic.KEYS, [(record.key_id, record) for record in records])
+    for record in records:
+        registry.take(record)
+    if records:
+        log.info("began with the keys that the store has", keys=len(records))
+    return len(records)

@@ -1,0 +1,243 @@
+"""`keyfuse keys request, show, history, list, approve, refuse`: keys from the first wish to the last change."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from alerting.words import clean
+from controls.issuing_desk import APPROVE, REFUSE
+from controls.registry import Registry
+from schemas.key_ask import KeyAsk, Problem, wish_of
+from schemas.key_record import KeyRecord
+from schemas.records import rfc3339
+from schemas.redact import looks_secret
+from service import question_commands
+from service.errors import UserError
+from service.install import Install, wall_ms
+from service.key_asking import Asker, Prepared, prepare, standing_words
+from service.key_history import Line, lines_of
+from service.query_commands import answer_of
+from service.request_commands import bootstrap_of, person, publish
+from service.setup_commands import connect, no_answer
+from storage.errors import StoreError
+from streams.errors import BrokerDown
+from streams.kafka import wait_for_broker
+from streams.keys import read_keys
+from streams.newest import newest
+from streams.topics import Topic
+
+_FIELDS: Final = (
+    "state", "kind", "provider", "provider_ref", "owner", "purpose", "team", "app", "env", "data_class", "scopes",
+    "networks", "countries", "origins", "backup", "protected", "created_ms", "expires_ms", "rotate_every_days",
+    "rotated_ms", "revalidated_ms", "quota_usd_per_day", "quota_requests_per_min", "approved_by", "request_id",
+    "replaces", "replaced_by", "valid_until_ms", "last4",
+)  # fmt: skip
+_OPTION: Final = {"networks": "network", "countries": "country", "origins": "origin", "scopes": "scope"}
+
+
+class Shown(NamedTuple):
+    """Where answers go: the key alone to `out`, so that it can be piped on; words to `err`."""
+
+    out: Console
+    err: Console
+    as_json: bool = False
+
+
+def request(config: Path, wish: Mapping[str, Any], *, by: str, request_id: str, wait_s: float, shown: Shown) -> int:
+    """Ask for a key and wait for the answer. The exit code: 1 when nobody answered."""
+    install, by, slips = Install.open(config), person(by), wish_of(wish)
+    if isinstance(slips, list):  # before anybody is asked
+        raise UserError(_all_wrong(slips))
+    registry = registry_of(install)
+    known = registry.asked_for(request_id) if request_id else None
+    if known is not None:
+        _tell(known, "", shown, "answered before, and its key was shown then")
+        return 0
+    prepared = prepare(install, registry, wish, Asker(by, "terminal", request_id), now_ms=wall_ms())
+    if isinstance(prepared, list):
+        raise UserError(_all_wrong(prepared))
+    key = asyncio.run(_ask(install, prepared.ask, wait_s))
+    if key is None:
+        return _unanswered(prepared, wait_s, shown)
+    if key.state == "refused":
+        raise UserError(f"{standing_words(key)}")
+    _tell(key, prepared.secret.get_secret_value(), shown, "shown once: put it where your application reads its secrets")
+    return 0
+
+
+def show(config: Path, name: str, *, as_json: bool, out: Console) -> None:
+    """All that is known of one key."""
+    key = _find(_open(config, name)[1], name)
+    if as_json:
+        out.print(key.model_dump_json(), markup=False)
+        return
+    fields = [(field, getattr(key, field)) for field in _FIELDS if getattr(key, field) not in (None, "", (), False)]
+    lines = [f"  {field.removesuffix('_ms'):<22} {clean(_value(field, value), 500)}" for field, value in fields]
+    last = f"  {'last change':<22} {rfc3339(key.at_ms)} by {clean(key.by)}: {clean(key.change, 500)}"
+    out.print("\n".join([clean(key.key_id), *lines, last]), markup=False)
+
+
+def history(config: Path, name: str, *, as_json: bool, out: Console) -> None:
+    """Each change, oldest first: who, when, what."""
+    install, registry = _open(config, name)
+    key = registry.entry(name) or registry.asked_for(name)
+    key_id = key.key_id if key is not None else name
+    told = answer_of(install, "key_history", {"key_id": key_id})
+    versions = [KeyRecord.model_validate(row) for row in told["records"]]
+    if key is not None and key.seq > (versions[-1].seq if versions else 0):
+        versions.append(key)  # the archive is a moment behind
+    found = sorted([*lines_of(versions), *(Line(**row) for row in told["written"])], key=lambda line: line.at_ms)
+    if not found:
+        raise UserError(_unknown(key_id))
+    for line in found:
+        if as_json:
+            out.print(json.dumps(line._asdict()), markup=False)
+        else:
+            out.print(f"{rfc3339(line.at_ms)[:19]}Z  {clean(line.by):<16} {clean(line.words, 1000)}", markup=False)
+
+
+def listed(config: Path, wanted: Mapping[str, str], *, as_json: bool, out: Console) -> None:
+    """Every key of keys.yaml and every one that was issued, by team and environment."""
+    registry = registry_of(Install.open(config))
+    found = [key for key in registry.entries().values() if all(getattr(key, n) == v for n, v in wanted.items() if v)]
+    for key in sorted(found, key=lambda key: (key.team, key.env, key.app, key.key_id)):
+        if as_json:
+            out.print(key.model_dump_json(), markup=False)
+        else:
+            ends = f"until {rfc3339(key.expires_ms)[:10]}" if key.expires_ms else ""
+            who = clean(f"{key.team}/{key.app}, {key.owner or 'no owner'}", 60)
+            out.print(f"{key.state:<10} {clean(key.env, 20):<10} {ends:<17} {clean(key.key_id)} ({who})", markup=False)
+    if not found and not as_json:
+        out.print("no such key; `keyfuse keys request --help` tells how to get one")
+
+
+def judge(config: Path, name: str, choice: Literal["approve", "refuse"], *, reason: str, by: str, out: Console) -> None:
+    """Answer the request for a key; tells what came of it."""
+    install, registry = _open(config, name)
+    key = _find(registry, name)
+    waits = [
+        each for each in question_commands.known(install).values()
+        if each.kind == "key_request" and each.about == key.key_id and each.state == "open"
+    ]  # fmt: skip
+    if not waits:
+        raise UserError(f"{key.key_id} waits for nobody: it is {standing_words(key)}")
+    chosen = APPROVE if choice == "approve" else REFUSE
+    question_commands.answer(config, waits[0].question_id, chosen, reason=reason, by=by, out=out)
+
+
+def registry_of(install: Install) -> Registry:
+    """keys.yaml and what the broker has; what the store has when nothing runs here."""
+    registry, topics = Registry(install.folder.keys), install.topics
+    try:
+        bootstrap = bootstrap_of(install)
+    except UserError:
+        return _stored(install, registry)
+
+    async def read() -> None:
+        await wait_for_broker(bootstrap, timeout_s=5)
+        await read_keys(bootstrap, topics.name(Topic.KEYS), topics.count(Topic.KEYS), take=registry.take)
+
+    try:
+        asyncio.run(read())
+    except BrokerDown as error:
+        raise UserError(str(error)) from error
+    return registry
+
+
+def _stored(install: Install, registry: Registry) -> Registry:
+    store = connect(install)
+    try:
+        for record in store.key_records():
+            registry.take(record)
+    except StoreError as error:
+        raise no_answer(error) from error
+    finally:
+        store.close()
+    return registry
+
+
+async def _ask(install: Install, ask: KeyAsk, wait_s: float) -> KeyRecord | None:
+    """What became of it; None when nobody said so in time."""
+    bootstrap, topics = bootstrap_of(install), install.topics
+    async with newest(bootstrap, topics.name(Topic.KEYS), topics.count(Topic.KEYS)) as reader:
+        await publish(install, bootstrap, Topic.KEY_ASKS, [(ask.request_id, ask)])
+        try:
+            async with asyncio.timeout(wait_s):
+                while True:
+                    for records in (await reader.getmany(timeout_ms=200)).values():
+                        for record in records:
+                            key = _key(record.value)
+                            if key is not None and key.request_id == ask.request_id:
+                                return key
+        except TimeoutError:
+            return None
+
+
+def _key(value: bytes | None) -> KeyRecord | None:
+    try:
+        return KeyRecord.from_bytes(value or b"")
+    except ValidationError:
+        return None
+
+
+def _unanswered(prepared: Prepared, wait_s: float, shown: Shown) -> int:
+    """The wish stands, so its key is shown: it works once somebody answers."""
+    words = f"nobody answered within {wait_s:g} s: does a worker with the role identity run? The request stands"
+    told = {"request_id": prepared.ask.request_id, "key_id": prepared.ask.key_id, "state": "asked", "detail": words}
+    secret = prepared.secret.get_secret_value()
+    if shown.as_json:
+        shown.out.print(json.dumps(told | {"key": secret}), markup=False)
+    else:
+        shown.out.print(secret, markup=False)
+        shown.err.print(f"{words}: `keyfuse keys show {prepared.ask.key_id}`", markup=False)
+    return 1
+
+
+def _tell(key: KeyRecord, secret: str, shown: Shown, words: str) -> None:
+    if shown.as_json:
+        told = {"key_id": key.key_id, "request_id": key.request_id, "state": key.state, "detail": standing_words(key)}
+        shown.out.print(json.dumps(told | ({"key": secret} if secret else {})), markup=False)
+        return
+    if secret:
+        shown.out.print(secret, markup=False)
+    shown.err.print(f"{words}\n{key.key_id}: {standing_words(key)}", markup=False)
+    if key.state == "pending":
+        shown.err.print(f"it is refused everywhere until then: `keyfuse keys show {key.key_id}`", markup=False)
+
+
+def _open(config: Path, name: str) -> tuple[Install, Registry]:
+    """Who asks about a key by its secret is told so before anybody else sees it."""
+    if looks_secret(name):
+        raise UserError("this looks like the secret itself; name the key as `keyfuse keys list` shows it")
+    install = Install.open(config)
+    return install, registry_of(install)
+
+
+def _find(registry: Registry, name: str) -> KeyRecord:
+    key = registry.entry(name) or registry.asked_for(name)
+    if key is None:
+        raise UserError(_unknown(name))
+    return key
+
+
+def _unknown(name: str) -> str:
+    return f"nothing is known of a key or request {name}; `keyfuse keys list` shows what there is"
+
+
+def _value(field: str, value: object) -> str:
+    if field.endswith("_ms") and isinstance(value, int):
+        return rfc3339(value)[:19].replace("T", " ") + " UTC"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _all_wrong(problems: list[Problem]) -> str:
+    """Each with the option that mends it, all at once."""
+    lines = [f"--{_OPTION.get(each.field, each.field).replace('_', '-')}: {each.words}" for each in problems]
+    return lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} things to mend", *lines])
