@@ -13,6 +13,7 @@ from detectors.limits import caps_of
 from detectors.population import Population
 from detectors.state import Array, Fields, KeyTable
 from schemas.config.detectors import DetectorsConfig
+from schemas.event import app_of
 from schemas.records import KeyFacts
 
 FactsOf = Callable[[str], KeyFacts | None]
@@ -107,7 +108,7 @@ class KeyBook:
 
     def facts_from_row(self, provider: str, team: str | None, app: str | None, env: str | None) -> KeyFacts:
         """Facts as an event states them; equal ones are one object, for there may be a million keys."""
-        named = (provider, team or "unknown", app or "unknown", env or "unknown")
+        named = (provider, team or "unknown", app_of(app or "unknown"), env or "unknown")
         known = self._shared.get(named)
         if known is None:
             known = self._shared[named] = KeyFacts(provider=named[0], team=named[1], app=named[2], env=named[3])

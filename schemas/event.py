@@ -48,6 +48,15 @@ def parse_ts_ms(value: object) -> int:
     return ts_ms
 
 
+def app_of(text: str) -> str:
+    """The app in what an event calls its app: what stands behind a slash is the feature of it that asked.
+
+    >>> app_of("web/search"), app_of("web")
+    ('web', 'web')
+    """
+    return text.split("/", 1)[0] or text
+
+
 def _ip(value: object) -> object:
     if value is None or value == "":
         return None

@@ -14,6 +14,7 @@ import typer
 
 from service.cli_budgets import budgeting
 from service.cli_contain import containing
+from service.cli_costs import spending
 from service.cli_evidence import evidence
 from service.cli_gate import gates
 from service.cli_keys import keys
@@ -42,6 +43,7 @@ app.add_typer(budgeting)
 app.add_typer(asking)
 app.add_typer(keys, name="keys")
 app.add_typer(gates)
+app.add_typer(spending)
 
 
 def _version(wanted: bool) -> None:

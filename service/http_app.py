@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from schemas.records import IncidentState
+from service.costs_answer import Asked
 from storage.errors import StoreError
 from streams.health import Health
 from streams.metrics import Metrics
@@ -37,6 +38,7 @@ class Answers(Protocol):
     def holds(self, incident_id: str = "") -> list[dict[str, Any]]: ...
 
     def key_history(self, key_id: str) -> dict[str, list[dict[str, Any]]]: ...
+    def costs(self, **asked: Any) -> dict[str, Any]: ...  # noqa: ANN401 - the fields of Asked
 
 
 def create_app(
@@ -111,6 +113,7 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
         return await asyncio.to_thread(answers.trial, from_ms, until_ms)
 
     _looking_back(router, answers)
+    _costs(router, answers)
     return router
 
 
@@ -132,3 +135,14 @@ def _looking_back(router: APIRouter, answers: Answers) -> None:
     @router.get("/key_history")
     async def key_history(key_id: str) -> dict[str, list[dict[str, Any]]]:
         return await asyncio.to_thread(answers.key_history, key_id)
+
+
+def _costs(router: APIRouter, answers: Answers) -> None:
+    """What it cost."""
+
+    @router.get("/costs")
+    async def costs(asked: Annotated[Asked, Query()]) -> dict[str, Any]:
+        try:
+            return await asyncio.to_thread(answers.costs, **asked.model_dump())
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import httpx
 from rich.console import Console
@@ -13,6 +13,7 @@ from rich.console import Console
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
 from controls.leaks import leaks_words
 from schemas.records import Incident, IncidentState, rfc3339
+from service.costs_answer import Asked, costs_answer
 from service.errors import UserError
 from service.evidence_answers import audit_answer, evidence_answer
 from service.hold_answers import holds_answer
@@ -25,8 +26,12 @@ from storage.store import Store
 from streams.shadow import TRIAL
 
 Question = Literal[
-    "keys", "incidents", "trial", "audit", "evidence", "holds", "cut_seconds", "key_history"
+    "keys", "incidents", "trial", "audit", "evidence", "holds", "cut_seconds", "key_history", "costs"
 ]  # fmt: skip
+
+
+_SLOW_S: Final = 600
+"""Costs are added up from each event of eight weeks."""
 
 
 class StoreAnswers:
@@ -71,6 +76,10 @@ class StoreAnswers:
     def holds(self, incident_id: str = "") -> list[dict[str, Any]]:
         """Legal holds and what each holds, newest first."""
         return [standing.model_dump(mode="json") for standing in holds_answer(self._store(), incident_id)]
+
+    def costs(self, **asked: Any) -> dict[str, Any]:  # noqa: ANN401 - the fields of Asked
+        """What was spent, as `Asked` says; ValueError for a span that ends before it begins."""
+        return costs_answer(self._store(), Asked(**asked), now_ms=wall_ms()).model_dump(mode="json")
 
 
 def keys(config: Path, *, hours: float, out: Console) -> None:
@@ -146,7 +155,8 @@ def answer_of(install: Install, what: Question, parameters: dict[str, Any]) -> A
 def _over_http(install: Install, running: Running, what: str, parameters: dict[str, Any]) -> Any:  # noqa: ANN401 - as above
     headers = {"authorization": f"Bearer {install.query_token().get_secret_value()}"}
     try:
-        answer = httpx.get(f"{running.url}/v1/{what}", params=parameters, headers=headers, timeout=30)
+        timeout_s = _SLOW_S if what == "costs" else 30
+        answer = httpx.get(f"{running.url}/v1/{what}", params=parameters, headers=headers, timeout=timeout_s)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             raise UserError(f"the worker runs, but {answer.json()['detail']}")
         answer.raise_for_status()

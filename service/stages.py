@@ -104,7 +104,10 @@ async def record_archive(edges: Edges, store: Callable[[], Store]) -> RecordArch
     reader = consumer(edges.bootstrap, list(names), group, timing=edges.timing)
     await reader.start()
     deps = replace(
-        _archive_deps(edges, store, group), sealing=edges.install.sealing(), order_keys=edges.install.order_keys()
+        _archive_deps(edges, store, group),
+        sealing=edges.install.sealing(),
+        order_keys=edges.install.order_keys(),
+        registry=lambda: edges.install.registry,
     )
     return RecordArchive(reader, names, deps)
 

@@ -14,6 +14,8 @@ from aiokafka.structs import OffsetAndMetadata
 from pydantic import ValidationError
 
 from containment.orders import Doubted, believe
+from controls.registry import Registry
+from schemas.config.keys import KeysConfig
 from schemas.evidence import Hold, KeyState, config_record
 from schemas.frame import decode_frame
 from schemas.key_record import KeyRecord
@@ -29,6 +31,7 @@ from streams.holds import HoldKeeper
 from streams.kafka import rewind
 from streams.metrics import Metrics
 from streams.outbox import Outbox
+from streams.owners import OwnerKeeper
 from streams.topics import Topic
 
 _PAUSES_S: Final = (0.2, 1.0, 5.0, 15.0)
@@ -46,6 +49,7 @@ _RECORDS: Final[dict[Topic, Callable[[bytes], StoredRecord]]] = {
     Topic.KEY_STATES: KeyState.from_bytes,
     Topic.KEYS: KeyRecord.from_bytes,
 }
+_NOBODY: Final = Registry(KeysConfig())
 _TABLES: Final = {Topic.SHADOW: "findings_shadow"}  # records of a kind whose table is another topic's
 RECORD_TOPICS: Final = tuple(_RECORDS)
 T = TypeVar("T")
@@ -68,6 +72,8 @@ class ArchiveDeps:
     sealing: Sealing = field(default_factory=Sealing)
     order_keys: frozenset[str] = frozenset()
     """Public keys that sign orders; empty: not known here, so every order is stored."""
+    registry: Callable[[], Registry] = field(default_factory=lambda: lambda: _NOBODY)
+    """Whose keys are whose: its owners are written down beside the events."""
 
 
 async def patiently(deps: ArchiveDeps, blocking: Callable[[], T]) -> T:
@@ -184,6 +190,7 @@ class RecordArchive:
         self._deps = deps
         self._audit = AuditKeeper(deps.sealing, now_s=deps.now_s, now_ms=deps.now_ms)
         self._holds = HoldKeeper(deps.metrics, now_s=deps.now_s, now_ms=deps.now_ms)
+        self._owners = OwnerKeeper(deps.registry, now_s=deps.now_s, now_ms=deps.now_ms)
         self._stopping = False
 
     def stop(self) -> None:
@@ -206,6 +213,8 @@ class RecordArchive:
                 await patiently(self._deps, lambda table=table, rows=rows: self._insert(table, rows))  # type: ignore[misc]
             if "holds" in tables or self._holds.due():
                 await self._keep_holds()
+            if self._owners.due():
+                await patiently(self._deps, lambda: self._owners.keep(self._deps.store()))
             if self._audit.due():
                 await patiently(self._deps, lambda: self._audit.seal(self._deps.store()))
             if fetched:

@@ -31,6 +31,9 @@ class Use:
     status: int = 200
     network: str | None = "198.51.100.0/24"
     team: str | None = "search"
+    app: str | None = None
+    user_id: str | None = None
+    model: str = "gpt-5"
 
     @property
     def coord(self) -> int:
@@ -49,7 +52,7 @@ def frame(uses: list[Use]) -> pa.RecordBatch:
             "ts_ms": use.ts_ms,
             "key_id": use.key_id,
             "provider": "openai",
-            "model": "gpt-5",
+            "model": use.model,
             "endpoint": None,
             "requests": use.requests,
             "input_tokens": 100,
@@ -67,9 +70,9 @@ def frame(uses: list[Use]) -> pa.RecordBatch:
             "country": "DE",
             "asn": None,
             "user_agent": None,
-            "user_id": None,
+            "user_id": use.user_id,
             "team": use.team,
-            "app": None,
+            "app": use.app,
             "env": "production",
         }
         for use in uses
