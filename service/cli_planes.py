@@ -1,4 +1,4 @@
-"""Commands on what the planes hold: how much a theft of each key could cost at worst."""
+"""Commands on what the planes hold: what a theft of each key could cost, and what is there against it."""
 
 from __future__ import annotations
 
@@ -50,3 +50,14 @@ def blast_radius(  # noqa: PLR0913, PLR0917 - each option of a command is an arg
         out=out,
     )  # fmt: skip
     raise typer.Exit(failed)
+
+
+@planes.command("threat-model", epilog="Example: `keyfuse threat-model --team search --out threats.md`")
+def threat_model(
+    team: Annotated[str, typer.Option(help="The keys of one team.", metavar="TEAM")] = "",
+    env: Annotated[str, typer.Option(help="The keys of one environment.", metavar="ENV")] = "",
+    to: Annotated[Path | None, typer.Option("--out", help="Write it into this file.", metavar="FILE")] = None,
+    config: ConfigDir = CONFIG,
+) -> None:
+    """The threat model of your own keys: which of them have nothing against which threat, and what that could cost."""
+    lazy("service.threat_command").threat_model(config, team=team, env=env, to=to, out=out)

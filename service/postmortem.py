@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from alerting.steps import CUTS
-from alerting.words import INCIDENT_WORDS, STATE_WORDS, STEP_WORDS, clean, span, usd
+from alerting.words import INCIDENT_WORDS, STATE_WORDS, STEP_WORDS, span, usd
 from schemas.records import Command, Outcome, StepState, rfc3339
 from service.evidence_facts import Evidence
 from service.evidence_story import normal_usd, pace, timeline
+from service.markdown import code, md
 from storage.holds import newest
 
 _LONG_WAIT_S: Final = 300
 _ROOM: Final = 2.0
 """A limit is proposed at so many times the most that is normal for the key."""
-_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 def draft(evidence: Evidence) -> str:
@@ -33,24 +32,6 @@ def draft(evidence: Evidence) -> str:
         *_section("Follow-ups", [f"- [ ] {words}" for words in follow_ups(evidence)]),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def md(text: str, limit: int = 500) -> str:
-    r"""Foreign text that Markdown leaves as it is.
-
-    >>> md("a *b* <c>\n# d")
-    'a \\*b\\* \\<c\\> \\# d'
-    """
-    return _SPECIAL.sub(r"\\\1", clean(text, limit))
-
-
-def code(text: str) -> str:
-    """Foreign text as code, to be copied as it is.
-
-    >>> code("keyfuse restore a_b")
-    '`keyfuse restore a_b`'
-    """
-    return f"`{clean(text).replace('`', '')}`"
 
 
 def _section(title: str, lines: list[str]) -> list[str]:
