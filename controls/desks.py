@@ -14,6 +14,7 @@ from controls.people import NOBODY, People
 from controls.registry import Registry
 from schemas.config.keys import KeysConfig
 from schemas.exception import PolicyException
+from schemas.follow_up import FollowUp
 from schemas.key_record import KeyRecord
 from schemas.question import Answer, Question, QuestionKind
 from schemas.records import AuditRow, Finding, Mark, Record, Request
@@ -30,6 +31,7 @@ class Told:
     requests: tuple[Request, ...] = ()
     findings: tuple[Finding, ...] = ()
     marks: tuple[Mark, ...] = ()
+    follow_ups: tuple[FollowUp, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, one.name) for one in fields(self))
@@ -57,6 +59,7 @@ class IdentityState:
     registry: Registry = field(default_factory=lambda: Registry(KeysConfig()))  # keys.yaml, and how each key went on
     exceptions: dict[str, PolicyException] = field(default_factory=dict)
     questions: dict[str, Question] = field(default_factory=dict)
+    follow_ups: dict[str, FollowUp] = field(default_factory=dict)
     people: People = NOBODY
 
     def take(self, told: Told) -> None:
@@ -65,6 +68,7 @@ class IdentityState:
             self.registry.take(record)
         self.exceptions |= {exception.exception_id: exception for exception in told.exceptions}
         self.questions |= {question.question_id: question for question in told.questions}
+        self.follow_ups |= {each.follow_up_id: each for each in told.follow_ups}
 
 
 class IdentityDesk(Protocol):

@@ -11,12 +11,14 @@ from rich.console import Console
 
 from alerting.words import clean
 from controls.blast_radius import missing, radius, together_usd
+from controls.registry import Registry
 from schemas.key_record import KeyRecord
 from service.blast_look import Seen, look
 from service.blast_missing import proposals
 from service.blast_text import Found, one_key, table
 from service.errors import UserError
 from service.install import Install, wall_ms
+from service.issued import open_all
 from service.query_commands import answer_of
 
 _MONTH_H: Final = 30 * 24
@@ -34,10 +36,10 @@ def blast_radius(
     config: Path, which: Which, *, proposed: Path | None, as_json: bool, picture: Path | None, check: bool, out: Console
 ) -> int:
     """Print it; with `check` 1 when a key passes the acceptable loss of its environment, else 0."""
-    install, at_ms = Install.open(config), wall_ms()
-    seen = seen_by(install)
+    known, at_ms = open_all(config), wall_ms()
+    install, seen = known.install, seen_by(known.install)
     found = every(install, which, seen, at_ms)
-    after = every(Install.open(proposed), which, seen, at_ms) if proposed else None
+    after = every(_as_proposed(proposed, install), which, seen, at_ms) if proposed else None
     if as_json:
         out.print(orjson.dumps(document(found, after), option=orjson.OPT_INDENT_2).decode(), markup=False)
     elif which.key_id:
@@ -49,6 +51,8 @@ def blast_radius(
 
         picture.write_bytes(draw([each.radius for each in found], [each.radius for each in after] if after else None))
         out.print(f"picture: {picture}", markup=False)
+    if known.said and not as_json:
+        out.print(f"\n{known.said}", markup=False)
     judged = after if after is not None else found
     over = [each.radius for each in judged if not each.radius.within]
     if check and over:
@@ -56,6 +60,13 @@ def blast_radius(
         words = f"{len(over)} of {len(judged)} keys pass the acceptable loss of their environment"
         out.print(f"{words}: {names}", markup=False)
     return int(check and bool(over))
+
+
+def _as_proposed(config: Path, now: Install) -> Install:
+    """Other settings, the same issued keys."""
+    install = Install.open(config)
+    install.registry = Registry(install.folder.keys, now.registry.records())
+    return install
 
 
 def every(install: Install, which: Which, seen: Seen, at_ms: int) -> list[Found]:
@@ -89,10 +100,10 @@ def seen_by(install: Install) -> Seen:
     """What the worker or the store knows; nothing when neither answers, for the settings alone say enough."""
     try:
         uses = answer_of(install, "keys", {"hours": _MONTH_H, "limit": 1_000_000})
-        cuts = answer_of(install, "cut_seconds", {})
+        cut_s = answer_of(install, "planes", {})["cut_seconds"]
     except UserError:
         return Seen()
-    return Seen({row["provider"]: row["seconds"] for row in cuts}, {row["key_id"]: float(row["usd"]) for row in uses})
+    return Seen(cut_s, {row["key_id"]: float(row["usd"]) for row in uses})
 
 
 def document(found: Sequence[Found], after: Sequence[Found] | None) -> dict[str, Any]:

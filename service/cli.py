@@ -16,6 +16,7 @@ from service.cli_budgets import budgeting
 from service.cli_contain import containing
 from service.cli_costs import spending
 from service.cli_evidence import evidence
+from service.cli_follow_up import following
 from service.cli_gate import gates
 from service.cli_keys import keys
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
@@ -40,6 +41,7 @@ app.add_typer(containing)
 app.add_typer(evidence)
 app.add_typer(planes)
 app.add_typer(budgeting)
+app.add_typer(following)
 app.add_typer(asking)
 app.add_typer(keys, name="keys")
 app.add_typer(gates)

@@ -25,7 +25,7 @@ class Answers(Protocol):
 
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]: ...
 
-    def cut_seconds(self) -> list[dict[str, Any]]: ...
+    def planes(self) -> dict[str, Any]: ...
 
     def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]: ...
 
@@ -102,9 +102,9 @@ def _queries(answers: Answers, token: SecretStr) -> APIRouter:
     ) -> list[dict[str, Any]]:
         return await asyncio.to_thread(answers.incidents, state, limit)
 
-    @router.get("/cut_seconds")
-    async def cut_seconds() -> list[dict[str, Any]]:
-        return await asyncio.to_thread(answers.cut_seconds)
+    @router.get("/planes")
+    async def planes() -> dict[str, Any]:
+        return await asyncio.to_thread(answers.planes)
 
     @router.get("/trial")
     async def trial(

@@ -7,6 +7,7 @@ from typing import Final
 
 from controls.budgets import Budgets
 from controls.desks import IdentityDesk
+from controls.follow_ups import FollowUpDesk
 from controls.issuing import Rules
 from controls.issuing_desk import IssuingDesk
 from controls.life_desk import LifeDesk
@@ -29,7 +30,7 @@ def _life(install: Install) -> IdentityDesk:
     return LifeDesk(install.folder.keys, install.folder.responses.mode_of)
 
 
-_DESKS: Final[tuple[Callable[[Install], IdentityDesk], ...]] = (_issuing, _life)
+_DESKS: Final[tuple[Callable[[Install], IdentityDesk], ...]] = (_issuing, _life, lambda _: FollowUpDesk())
 
 
 def desks_of(install: Install) -> tuple[IdentityDesk, ...]:

@@ -13,8 +13,9 @@ from service.evidence_story import normal_usd, pace, timeline
 from service.markdown import code, md
 from storage.holds import newest
 
+TODO: Final = "TODO: what else was learned"
 _LONG_WAIT_S: Final = 300
-_ROOM: Final = 2.0
+ROOM: Final = 2.0
 """A limit is proposed at so many times the most that is normal for the key."""
 
 
@@ -100,7 +101,7 @@ def _worked(evidence: Evidence) -> list[str]:
 def follow_ups(evidence: Evidence) -> list[str]:
     """What should be different next time, each with the command or the setting that does it."""
     found = [*_about_steps(evidence), *_about_limits(evidence), *_about_marks(evidence), *_about_holds(evidence)]
-    return [*found, "TODO: what else was learned"]
+    return [*found, TODO]
 
 
 def _about_steps(evidence: Evidence) -> Iterator[str]:
@@ -137,13 +138,13 @@ def _about_limits(evidence: Evidence) -> Iterator[str]:
             f"The loss passed what is acceptable ({usd(incident.lost_usd)} of {usd(incident.acceptable_loss_usd)}): "
             "tighten this key's limits, or change `acceptable_loss_usd` in budgets.yaml"
         )
-    limit = round(normal * _ROOM, 2)
+    limit = round(normal * ROOM, 2)
     over = [
         minute for minute in evidence.minutes if minute.usd > limit and minute.at_ms >= incident.opened_at_ms - 60_000
     ]
     if limit > 0 and over and incident.state != "false_positive":
         yield (
-            f"A limit of `usd_per_min: {limit:g}` for this key in detectors.yaml ({_ROOM:g} times the most that is "
+            f"A limit of `usd_per_min: {limit:g}` for this key in detectors.yaml ({ROOM:g} times the most that is "
             f"normal for it) would have been exceeded first at {rfc3339(over[0].at_ms)} ({len(over)} min in all)"
         )
 

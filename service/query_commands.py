@@ -12,6 +12,7 @@ from rich.console import Console
 
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
 from controls.leaks import leaks_words
+from schemas.life import ROTATION
 from schemas.records import Incident, IncidentState, rfc3339
 from service.costs_answer import Asked, costs_answer
 from service.errors import UserError
@@ -26,7 +27,7 @@ from storage.store import Store
 from streams.shadow import TRIAL
 
 Question = Literal[
-    "keys", "incidents", "trial", "audit", "evidence", "holds", "cut_seconds", "key_history", "costs"
+    "keys", "incidents", "trial", "audit", "evidence", "holds", "planes", "key_history", "costs"
 ]  # fmt: skip
 
 
@@ -46,9 +47,11 @@ class StoreAnswers:
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
         return [incident.model_dump(mode="json") for incident in self._store().incidents(state, limit=limit)]
 
-    def cut_seconds(self) -> list[dict[str, Any]]:
-        """By provider, how long its cuts took."""
-        return [{"provider": name, "seconds": seconds} for name, seconds in cut_seconds(self._store()).items()]
+    def planes(self) -> dict[str, Any]:
+        """What reports on the planes ask: seconds of cuts by provider, and the evidence of each rotation."""
+        store = self._store()
+        rows = [row.model_dump(mode="json") for row in acts(store, ROTATION)]
+        return {"cut_seconds": cut_seconds(store), "rotations": rows}
 
     def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]:
         """What the version in force and the candidate said in [from_ms, until_ms), and since when one is on trial."""

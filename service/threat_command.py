@@ -15,7 +15,8 @@ from controls.threats import THREATS, Open, open_threats
 from schemas.records import rfc3339
 from service.blast_command import seen_by
 from service.errors import UserError
-from service.install import Install, wall_ms
+from service.install import wall_ms
+from service.issued import open_all
 from service.markdown import code, md
 from service.postures import postures
 
@@ -24,13 +25,13 @@ _KEYS_SHOWN: Final = 10
 
 def threat_model(config: Path, *, team: str, env: str, to: Path | None, out: Console) -> None:
     """Write it to a file, else to the terminal. UserError when no key is registered."""
-    install, at_ms = Install.open(config), wall_ms()
-    found = postures(install, seen_by(install), at_ms=at_ms, team=team, env=env)
+    known, at_ms = open_all(config), wall_ms()
+    found = postures(known.install, seen_by(known.install), at_ms=at_ms, team=team, env=env)
     if not found:
         named = " and ".join(f"{name} {value}" for name, value in (("team", team), ("env", env)) if value)
         raise UserError(f"no registered key{f' of {named}' if named else ''}: keys.yaml is where keys are written down")
     whose = f"team {team}" if team else "all teams"
-    text = page(found, f"{whose}{f' in {env}' if env else ''}", at_ms)
+    text = page(found, f"{whose}{f' in {env}' if env else ''}", at_ms, known.said)
     if to is None:
         out.print(text, markup=False)
         return
@@ -41,14 +42,14 @@ def threat_model(config: Path, *, team: str, env: str, to: Path | None, out: Con
     out.print(f"wrote {to}: {len(found)} keys against {len(THREATS)} threats", markup=False)
 
 
-def page(found: Sequence[Posture], whose: str, at_ms: int) -> str:
+def page(found: Sequence[Posture], whose: str, at_ms: int, said: str = "") -> str:
     """The threat model of these keys."""
     hour_usd, day_usd = together_usd([each.radius for each in found])
     over = [each for each in found if not each.radius.within]
     lines = [
         f"# Threat model: {md(whose)}", "",
         f"{len(found)} keys as registered at {rfc3339(at_ms)}. All of them stolen at once: {usd(hour_usd)} in an hour, "
-        f"{usd(day_usd)} in a day at worst; {len(over)} pass what their environment may lose.", "",
+        f"{usd(day_usd)} in a day at worst; {len(over)} pass what their environment may lose. {md(said)}".rstrip(), "",
         "## The keys", "", "| key | owner | where | shows it | worst day | acceptable | missing |",
         "|---|---|---|---|---|---|---|",
         *(_key_row(each) for each in found),

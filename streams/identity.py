@@ -20,6 +20,7 @@ from controls.people import People
 from controls.registry import Registry
 from schemas.config.keys import KeysConfig
 from schemas.exception import PolicyException
+from schemas.follow_up import FollowUp
 from schemas.key_record import KeyRecord, LifeState
 from schemas.question import Answer, Question
 from schemas.records import AuditRow, DeadLetter, DeadReason, Finding, Mark, Record, Request, stable_id
@@ -61,9 +62,11 @@ LANES: Final = (
     Lane("requests", Topic.REQUESTS, Request, "key_id"),
     Lane("findings", Topic.FINDINGS, Finding, "key_id"),
     Lane("marks", Topic.MARKS, Mark, "mark_id"),
+    Lane("follow_ups", Topic.FOLLOW_UPS, FollowUp, "follow_up_id"),
     Lane("questions", Topic.QUESTIONS, Question, "question_id"),
 )
-HELD: Final = tuple(lane for lane in LANES if lane.topic in (Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS))
+_KEPT: Final = (Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.FOLLOW_UPS)
+HELD: Final = tuple(lane for lane in LANES if lane.topic in _KEPT)
 """What the state is made of at the start."""
 
 

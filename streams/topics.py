@@ -28,6 +28,7 @@ class Topic(StrEnum):
     KEY_STATES = "keyfuse.key-states"
     KEY_ASKS = "keyfuse.key-asks"
     KEYS = "keyfuse.keys"
+    FOLLOW_UPS = "keyfuse.follow-ups"
     EXCEPTIONS = "keyfuse.exceptions"
     QUESTIONS = "keyfuse.questions"
     SPEND = "keyfuse.spend"
@@ -53,11 +54,11 @@ class StateTopic(StrEnum):
 # One partition: one reader counts over all keys (the caps on automatic steps, budgets), or everybody reads all of it.
 _SINGLE: Final = frozenset({
     Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD, Topic.MARKS, Topic.HOLDS, Topic.CONFIG, Topic.KEY_STATES,
-    Topic.KEY_ASKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.SPEND, Topic.BUDGETS, Topic.LEASE_ASKS,
-    Topic.LEASES, Topic.GATES,
+    Topic.KEY_ASKS, Topic.KEYS, Topic.FOLLOW_UPS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.SPEND, Topic.BUDGETS,
+    Topic.LEASE_ASKS, Topic.LEASES, Topic.GATES,
 })  # fmt: skip
 _COMPACTED: Final = frozenset({
-    Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.BUDGETS,
+    Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.FOLLOW_UPS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.BUDGETS,
     Topic.LEASES, Topic.GATES,
 })  # fmt: skip
 

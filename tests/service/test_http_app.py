@@ -27,8 +27,8 @@ class Stored:
     def incidents(self, state: IncidentState | None = None, limit: int = 100) -> list[dict[str, Any]]:
         return [{"state": state, "limit": limit}]
 
-    def cut_seconds(self) -> list[dict[str, Any]]:
-        return []
+    def planes(self) -> dict[str, Any]:
+        return {}
 
     def trial(self, from_ms: int, until_ms: int) -> dict[str, list[dict[str, Any]]]:
         return {"live": [{"from_ms": from_ms}], "shadow": [{"until_ms": until_ms}], "started": []}
