@@ -118,10 +118,10 @@ def _html(made: Report) -> str:
     style = files("service").joinpath("templates", "governance.css").read_text(encoding="utf-8")
     rows = [_row(line) for line in made.lines]
     heads = [el("th", name) for name in ("line", "state", "share", "evidence", "to do")]
-    steps = [el("li", words) for words in made.next_steps] or [el("li", "nothing: every line is met")]
+    steps = [el("li", *_words(words)) for words in made.next_steps] or [el("li", "nothing: every line is met")]
     body = joined(
         el("h1", "Governance of LLM API keys"),
-        el("p", "Score ", el("strong", _score(made)), f", {rfc3339(made.at_ms)}. {made.said}"),
+        el("p", "Score ", el("strong", _score(made)), f", {rfc3339(made.at_ms)}. ", *_words(made.said)),
         el("table", el("thead", el("tr", *heads)), el("tbody", *rows)),
         el("h2", "Next, what gains most first"), el("ol", *steps),
     )  # fmt: skip
@@ -138,9 +138,15 @@ def _row(line: Line) -> str:
     share = "" if line.share is None else f"{line.met} of {line.of}"
     return el(
         "tr", el("td", line.title), el("td", line.state, style=f"color:{_COLOURS[line.state]}"),
-        el("td", share, bar), el("td", *(el("p", words) for words in line.evidence)),
-        el("td", *(el("p", words) for words in line.todo)),
+        el("td", share, bar), el("td", *(el("p", *_words(words)) for words in line.evidence)),
+        el("td", *(el("p", *_words(words)) for words in line.todo)),
     )  # fmt: skip
+
+
+def _words(text: str) -> Iterator[str]:
+    """What stands between backquotes is code."""
+    for number, part in enumerate(text.split("`")):
+        yield el("code", part) if number % 2 else part
 
 
 def _json(made: Report) -> str:
