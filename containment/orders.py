@@ -13,11 +13,12 @@ import orjson
 from pydantic import Field, TypeAdapter, ValidationError
 
 from schemas.audit_chain import canonical
+from schemas.minting import MintOrder
 from schemas.records import Command, Doubt, Request
 from schemas.signing import Signer, is_signed
 
-Order = Command | Request
-T = TypeVar("T", Command, Request, Command | Request)
+Order = Command | Request | MintOrder
+T = TypeVar("T", Command, Request, MintOrder, Command | Request)
 _ORDER: Final[TypeAdapter[Order]] = TypeAdapter(Annotated[Order, Field(discriminator="type")])
 FREEZES: Final = frozenset({"freeze", "unfreeze"})
 """The only requests that are orders themselves; all others become commands before they get here."""

@@ -16,6 +16,7 @@ from schemas.config.keys import KeysConfig
 from schemas.exception import PolicyException
 from schemas.follow_up import FollowUp
 from schemas.key_record import KeyRecord
+from schemas.minting import MintOrder
 from schemas.question import Answer, Question, QuestionKind
 from schemas.records import AuditRow, Finding, Mark, Record, Request
 
@@ -32,6 +33,7 @@ class Told:
     findings: tuple[Finding, ...] = ()
     marks: tuple[Mark, ...] = ()
     follow_ups: tuple[FollowUp, ...] = ()
+    orders: tuple[MintOrder, ...] = ()
 
     def __bool__(self) -> bool:
         return any(getattr(self, one.name) for one in fields(self))

@@ -141,7 +141,7 @@ def key_of(ask: KeyAsk, issuing: IssuingConfig, *, state: LifeState, change: str
         expires_ms=now_ms + round(days * DAY_MS) if days else None, rotated_ms=now_ms, revalidated_ms=now_ms,
         rotate_every_days=wish.rotate_every_days or rule.rotate_every_days, quota_usd_per_day=quota_of(wish, rule),
         quota_requests_per_min=wish.quota_requests_per_min or rule.quota_requests_per_min,
-        request_id=ask.request_id, last4=ask.last4,
+        request_id=ask.request_id, last4=ask.last4, seal_to=ask.seal_to,
     )  # fmt: skip
 
 

@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from controls.desks import NOTHING, IdentityState, Told
+from controls.issued_elsewhere import MAKING, life_row, minted, order_for, unmade
 from controls.issuing import DAY_MS, Rules, key_of, lines_of, problems, quota_of, why_a_person, why_no_room
 from controls.questions import answer_row, answered, next_step, reminded, why_not, withdrawn
 from schemas.config.budgets import BudgetConfig
 from schemas.key_ask import KeyAsk
 from schemas.key_record import SERVED, KeyRecord
+from schemas.minting import Minted
 from schemas.question import Answer, Choice, Question, QuestionKind, Unanswered
 from schemas.records import AuditRow, KeyFacts, Record, stable_id
 from schemas.spend import BudgetStatus
@@ -31,7 +33,7 @@ _CHOICES: Final = (
 class IssuingDesk:
     """One kind of business with keys: see `controls/desks.py`."""
 
-    takes: Mapping[str, type[Record]] = {"key_ask": KeyAsk}
+    takes: Mapping[str, type[Record]] = {"key_ask": KeyAsk, "minted": Minted}
     kinds: frozenset[QuestionKind] = frozenset({"key_request"})
 
     def __init__(
@@ -45,19 +47,26 @@ class IssuingDesk:
     def take(self, message: Record, state: IdentityState, now_ms: int) -> Told:
         if isinstance(message, Answer):
             return self._answer(message, state, now_ms)
+        if isinstance(message, Minted):
+            return minted(message, state.registry, now_ms)
         assert isinstance(message, KeyAsk)  # noqa: S101 - it takes nothing else
         known = state.registry.asked_for(message.request_id)
         if known is not None:
             words = "this request was answered before, with another key or for another purpose"
             return NOTHING if _same(message, known) else Told(audit=(_row(message, "refused", words, now_ms),))
-        if state.registry.entry(message.key_id) is not None or (message.wish.kind == "virtual" and not message.key_id):
+        if state.registry.entry(message.key_id) is not None or not (message.key_id or message.seal_to):
             return Told(audit=(_row(message, "refused", "it names no key of its own", now_ms),))
         return self._judge(message, state, now_ms)
 
     def due(self, state: IdentityState, now_ms: int) -> Told:
         """Keys whose time is over, and requests that nobody answered."""
         return Told.all_of(
-            [*self._expired(state, now_ms), *self._unanswered(state, now_ms), *self._unasked(state, now_ms)]
+            [
+                *self._expired(state, now_ms),
+                *self._unanswered(state, now_ms),
+                *self._unasked(state, now_ms),
+                *unmade(state.registry, now_ms),
+            ]
         )
 
     def _judge(self, ask: KeyAsk, state: IdentityState, now_ms: int) -> Told:
@@ -74,9 +83,13 @@ class IssuingDesk:
         why_asked += why_no_room(quota_of(ask.wish, rule), self._budgets(facts), self._standing, now_ms)
         if why_asked:
             return self._ask(ask, why_asked, now_ms)
-        key = key_of(
-            ask, self._issuing, state="active", change="issued at once, by the rule of its environment", now_ms=now_ms
-        )
+        at_once = "issued at once, by the rule of its environment"
+        if ask.wish.kind == "provider":
+            key = key_of(ask, self._issuing, state="pending", change=f"{at_once}; {MAKING}", now_ms=now_ms)
+            return Told(
+                keys=(key,), orders=(order_for(key, now_ms),), audit=(_row(ask, "ordered", at_once, now_ms, key),)
+            )
+        key = key_of(ask, self._issuing, state="active", change=at_once, now_ms=now_ms)
         return Told(keys=(key,), audit=(_row(ask, "issued", key.change, now_ms, key),))
 
     def _ask(self, ask: KeyAsk, why: list[str], now_ms: int) -> Told:
@@ -103,7 +116,7 @@ class IssuingDesk:
         question = state.questions[answer.question_id]
         key = state.registry.entry(question.about)
         stop = why_not(question, answer, state.people)
-        if not stop and (key is None or key.state != "pending"):
+        if not stop and (key is None or not waits(key)):
             stop = "the key does not wait for an answer any more"
         if stop or key is None:
             again = (question.answered_by, question.answer) == (answer.by, answer.choice)
@@ -116,13 +129,15 @@ class IssuingDesk:
         return Told(
             keys=(changed,), questions=(answered(question, answer, changed.change),),
             audit=(answer_row(question, answer, "taken", changed.change),),
+            orders=(order_for(changed, now_ms),) if changed.state == "pending" else (),
         )  # fmt: skip
 
     def _approved(self, key: KeyRecord, answer: Answer, now_ms: int, reason: str) -> KeyRecord:
         """Its time begins now: whoever waited does not lose any of it."""
-        waited_ms = now_ms - (key.created_ms or now_ms)
+        waited_ms, virtual = now_ms - (key.created_ms or now_ms), key.kind == "virtual"
         return key.next(
-            at_ms=now_ms, by=answer.by, change=f"approved by {answer.by}{reason}", state="active",
+            at_ms=now_ms, by=answer.by, change=f"approved by {answer.by}{reason}{'' if virtual else f'; {MAKING}'}",
+            state="active" if virtual else "pending",
             approved_by=answer.by, expires_ms=key.expires_ms and key.expires_ms + waited_ms, revalidated_ms=now_ms,
         )  # fmt: skip
 
@@ -130,7 +145,7 @@ class IssuingDesk:
         for key in state.registry.records():
             if key.request_id and key.state in SERVED and key.expires_ms is not None and now_ms >= key.expires_ms:
                 ended = key.next(at_ms=now_ms, by="keyfuse", change="its time is over", state="retired")
-                yield Told(keys=(ended,), audit=(_ended_row(ended),))
+                yield Told(keys=(ended,), audit=(life_row(ended),))
 
     def _unanswered(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
         for question in state.questions.values():
@@ -138,19 +153,19 @@ class IssuingDesk:
             if step is None:
                 continue
             key = state.registry.entry(question.about)
-            if key is None or key.state != "pending":
+            if key is None or not waits(key):
                 yield Told(questions=(withdrawn(question, "no answer is needed any more"),))
             elif step.name == _REMIND:
                 yield Told(questions=(reminded(question, f"still waits for an answer: {step.words}", now_ms),))
             else:
                 words = f"refused: nobody answered within {self._issuing.approval_days:g} days"
                 refused = key.next(at_ms=now_ms, by="keyfuse", change=words, state="refused")
-                yield Told(keys=(refused,), questions=(withdrawn(question, words),), audit=(_ended_row(refused),))
+                yield Told(keys=(refused,), questions=(withdrawn(question, words),), audit=(life_row(refused),))
 
     def _unasked(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
         """A key that waits for an answer to a question that was lost, with a broker that forgets."""
         for key in state.registry.records():
-            if key.state == "pending" and key.request_id and question_of(key) not in state.questions:
+            if waits(key) and question_of(key) not in state.questions:
                 yield Told(questions=(self._question(key, now_ms),))
 
     def _steps(self, now_ms: int) -> tuple[Unanswered, ...]:
@@ -167,6 +182,11 @@ def _same(ask: KeyAsk, known: KeyRecord) -> bool:
     return ask.key_id in ("", known.key_id) and asked == (known.team, known.app, known.env, known.purpose)
 
 
+def waits(key: KeyRecord) -> bool:
+    """Whether somebody has to approve it first."""
+    return key.state == "pending" and key.change.startswith(WAITS)
+
+
 def question_of(key: KeyRecord) -> str:
     """The question about a key that waits."""
     return f"key:{key.request_id}"
@@ -179,11 +199,4 @@ def _row(ask: KeyAsk, result: str, why: str, now_ms: int, key: KeyRecord | None 
         audit_id=stable_id("aud", "key_ask", ask.request_id, key_id, result), at_ms=now_ms, actor=ask.by,
         action="key_ask", key_id=key_id, incident_id="", command_id="", result=result,
         detail={"request_id": ask.request_id, "via": ask.via, "why": why, "wish": wish},
-    )  # fmt: skip
-
-
-def _ended_row(key: KeyRecord) -> AuditRow:
-    return AuditRow(
-        audit_id=stable_id("aud", "key", key.key_id, key.seq), at_ms=key.at_ms, actor=key.by, action=f"key_{key.state}",
-        key_id=key.key_id, incident_id="", command_id="", result="done", detail={"why": key.change},
     )  # fmt: skip

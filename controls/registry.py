@@ -57,7 +57,7 @@ class Registry:
         if known is not None and record.seq <= known.seq:
             return False
         self._records[record.key_id] = record
-        if record.request_id:
+        if record.request_id and (record.request_id not in self._asked or not record.replaced_by):
             self._asked[record.request_id] = record.key_id
         written = self._written.get(record.key_id)
         entry = self._entries[record.key_id] = _gone_on(written, record) if written else record

@@ -60,6 +60,7 @@ class KeyRecord(Record):
     rotated_by: str = ""  # of a replaced key: who had it replaced, and stands behind its end
     retire_asked_ms: int | None = None  # of a replaced key: when its refusal was last ordered
     last4: str = ""  # of the secret, so that its owner knows which one it is
+    seal_to: str = ""  # of a provider's credential that is not made yet: the public key that it is sealed to
 
     def facts(self) -> KeyFacts:
         return KeyFacts(

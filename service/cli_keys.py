@@ -54,6 +54,10 @@ def request(  # noqa: PLR0913, PLR0917 - the options of one command
         str, typer.Option(help="What it may be shown: public, internal, confidential, restricted.", metavar="CLASS")
     ] = "",
     backup: Annotated[str, typer.Option(help="Key that its users go on with when it is cut.", metavar="KEY_ID")] = "",
+    provider: Annotated[
+        str, typer.Option(help="A credential of this provider instead of Keyfuse's own key.", metavar="NAME")
+    ] = "",
+    place: Annotated[str, typer.Option(help="Where there: proj_... or an IAM user.", metavar="NAME")] = "",
     request_id: Annotated[str, typer.Option(help="The same id asks once, however often sent.", metavar="ID")] = "",
     wait: Annotated[float, typer.Option(help="So many seconds for an answer.", min=0, max=3600, metavar="S")] = 30,
     as_json: AsJson = False,
@@ -65,7 +69,8 @@ def request(  # noqa: PLR0913, PLR0917 - the options of one command
         "team": team, "env": env, "purpose": purpose, "app": app, "owner": owner, "expires_days": expires_days,
         "quota_usd_per_day": quota_usd_per_day, "quota_requests_per_min": quota_requests_per_min,
         "rotate_every_days": rotate_every_days, "networks": network, "countries": country, "origins": origin,
-        "scopes": scope, "data_class": data_class, "backup": backup,
+        "scopes": scope, "data_class": data_class, "backup": backup, "provider": provider, "place": place,
+        "kind": "provider" if provider else "",
     }  # fmt: skip
     given = {name: value for name, value in wish.items() if value not in ("", None, [])}
     command = _commands()
@@ -74,6 +79,14 @@ def request(  # noqa: PLR0913, PLR0917 - the options of one command
             config, given, by=by, request_id=request_id, wait_s=wait, shown=command.Shown(out, err, as_json)
         )
     )
+
+
+@keys.command(epilog="Example: `keyfuse keys collect 5f3a...`")
+def collect(
+    request: Annotated[str, typer.Argument(metavar="REQUEST", help="The request's id.")], config: ConfigDir = CONFIG
+) -> None:
+    """A provider's credential that was approved later: shown once, on the machine that asked for it."""
+    _commands().collect(config, request, out=out)
 
 
 @keys.command(epilog="Example: `keyfuse keys show fp1:5f3a...`")

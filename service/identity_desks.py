@@ -16,7 +16,7 @@ from service.install import Install
 
 def issuing_rules(install: Install) -> Rules:
     """What a wish for a key is judged by, wherever it is looked at."""
-    return Rules(install.folder.keys.issuing, install.people)
+    return Rules(install.folder.keys.issuing, install.people, install.minting())
 
 
 def _issuing(install: Install) -> IdentityDesk:

@@ -9,12 +9,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
 from pydantic import SecretStr
 
 from alerting.channels.base import Channel
 from alerting.channels.build import build_channel
+from containment.minters.base import Minter
+from containment.minters.build import KINDS as MINTED_BY
+from containment.minters.build import build_minter
 from containment.providers.base import Provider, StepsOf
 from containment.providers.build import build_provider, steps_by_key
+from containment.providers.errors import Reason, Refused
 from containment.switches.base import Switch
 from containment.switches.build import build_switch
 from controls.people import People
@@ -42,6 +47,8 @@ from streams.kafka import EMBEDDED, Timing
 from streams.newest_records import NewestRecords
 from streams.topics import Topics
 
+log = structlog.get_logger()
+
 
 def wall_ms() -> int:
     """The wall clock, read here and handed down as an argument."""
@@ -59,6 +66,8 @@ class Install:
     """Tells of changes since the folder was read; None for settings that come from no folder."""
     registry: Registry = field(default_factory=lambda: Registry(KeysConfig()))
     """keys.yaml, and what `keyfuse.keys` said since of keys that were issued or changed: see `streams/keys.py`."""
+    ordering: bool = True
+    """False: this process has no key to sign orders with, so it orders no credentials."""
     standing: NewestRecords[BudgetStatus] = field(default_factory=lambda: NewestRecords(BudgetStatus))
     """Where each budget stands, as far as this process follows it."""
 
@@ -160,6 +169,15 @@ class Install:
         assert signer is not None  # noqa: S101 - one of the two is named
         return signer
 
+    def order_signer_if_any(self) -> Signer | None:
+        """The same where it can be done without: who has no key orders no credentials."""
+        try:
+            return self.order_signer(make=False)
+        except UserError as error:
+            self.ordering = False
+            log.warning("no credentials of providers are issued from here", why=str(error))
+            return None
+
     def order_keys(self) -> frozenset[str]:
         """The public keys that sign orders, as far as this machine knows; empty where it does not."""
         try:
@@ -238,6 +256,23 @@ class Install:
             return with_probe(provider, config, lambda: self.folder.keys, environ=self.environ, timeout_s=timeout_s)
         except ValueError as error:
             raise UserError(str(error)) from error
+
+    def minting(self) -> dict[str, str]:
+        """Providers of keyfuse.yaml that can make credentials: name -> kind."""
+        providers = self.folder.wiring.providers.items() if self.ordering else ()
+        return {name: one.kind for name, one in providers if one.kind in MINTED_BY}
+
+    def minter(self, name: str) -> Minter:
+        """Who makes credentials there. Refused, in words for whoever asked, where nobody can."""
+        config = self.folder.wiring.providers.get(name)
+        if config is None or config.kind not in MINTED_BY:
+            raise Refused(Reason.NOT_SUPPORTED, f"{name} cannot make credentials")
+        try:
+            self.fingerprinter()  # before anything is made that could not be named
+            secret = self._admin_key(f"provider {name}", config)
+            return build_minter(config, secret, timeout_s=self.folder.responses.retry.timeout_s)
+        except (UserError, ValueError) as error:
+            raise Refused(Reason.BAD_CREDENTIALS, str(error)) from error
 
     def switches(self) -> dict[str, Switch]:
         """Built from keyfuse.yaml; each holds its own secret."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr, ValidationError
 
 from controls.issuing import problems
-from controls.issuing_desk import WAITS
+from controls.issuing_desk import WAITS, waits
 from controls.registry import Registry
 from schemas.key_ask import KeyAsk, Problem, wish_of
 from schemas.key_record import KeyRecord
@@ -21,10 +21,10 @@ from service.install import Install
 
 
 class Prepared(NamedTuple):
-    """A request that is fit to be sent, and what to show when it is granted."""
+    """A request that is fit to be sent, and what to show when it is granted; nothing of a provider's credential."""
 
     ask: KeyAsk
-    secret: SecretStr
+    secret: SecretStr | None
 
 
 class Asker(NamedTuple):
@@ -33,6 +33,7 @@ class Asker(NamedTuple):
     by: str
     via: Via
     request_id: str = ""
+    seal_to: str = ""  # of a provider's credential: the public key that it is sealed to
 
 
 def prepare(
@@ -45,16 +46,22 @@ def prepare(
     wrong = problems(asker.by, wish, registry, issuing_rules(install))
     if wrong:
         return wrong
-    secret = new_virtual_key(secrets.randbelow)
+    if wish.kind == "provider" and not asker.seal_to:
+        return [Problem("seal_to", "an X25519 public key, 64 hex digits, that the credential is sealed to")]
+    secret = new_virtual_key(secrets.randbelow) if wish.kind == "virtual" else None
+    named = {} if secret is None else {
+        "key_id": install.fingerprinter().of(secret.get_secret_value()), "last4": last4(secret)
+    }  # fmt: skip
     try:
         ask = KeyAsk(
-            request_id=asker.request_id or uuid.uuid4().hex, at_ms=now_ms, by=asker.by, via=asker.via,
-            key_id=install.fingerprinter().of(secret.get_secret_value()), last4=last4(secret), wish=wish,
+            request_id=asker.request_id or uuid.uuid4().hex, at_ms=now_ms, by=asker.by, via=asker.via, wish=wish,
+            seal_to=asker.seal_to if secret is None else "", **named,
         )  # fmt: skip
     except ValidationError as error:  # what is left to go wrong are names
         expected = {
             "by": "expected a name: letters, digits and . _ - @",
             "request_id": "expected 1 to 100 of A-Z a-z 0-9 . _ : -",
+            "seal_to": "expected an X25519 public key, 64 hex digits",
         }
         return [Problem(str(each["loc"][0]), expected.get(str(each["loc"][0]), each["msg"])) for each in error.errors()]
     return Prepared(ask, secret)
@@ -62,6 +69,8 @@ def prepare(
 
 def standing_words(key: KeyRecord) -> str:
     """How the key stands, in a sentence for whoever asked for it."""
+    if key.state == "pending" and not waits(key):
+        return key.change
     if key.state == "pending":
         return f"it waits for an approver ({key.change.removeprefix(WAITS)})"
     if key.state == "refused":

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 from rich.console import Console
 
 from alerting.words import clean
-from controls.issuing_desk import APPROVE, REFUSE
+from controls.issuing_desk import APPROVE, REFUSE, waits
 from controls.registry import Registry
 from schemas.key_ask import KeyAsk, Problem, wish_of
 from schemas.key_record import KeyRecord
@@ -23,6 +23,8 @@ from service.errors import UserError
 from service.install import Install, wall_ms
 from service.key_asking import Asker, Prepared, prepare, standing_words
 from service.key_history import Line, lines_of
+from service.minted import collect as open_sealed
+from service.minted import find_minted, keep_reader
 from service.query_commands import answer_of
 from service.request_commands import bootstrap_of, person, publish
 from service.setup_commands import connect, no_answer
@@ -39,7 +41,14 @@ _FIELDS: Final = (
     "rotated_ms", "revalidated_ms", "quota_usd_per_day", "quota_requests_per_min", "approved_by", "request_id",
     "replaces", "replaced_by", "valid_until_ms", "last4",
 )  # fmt: skip
-_OPTION: Final = {"networks": "network", "countries": "country", "origins": "origin", "scopes": "scope"}
+_LATER: Final = "0" * 64  # a key to seal to is made once nothing is wrong
+_OPTION: Final = {
+    "kind": "provider",
+    "networks": "network",
+    "countries": "country",
+    "origins": "origin",
+    "scopes": "scope",
+}
 
 
 class Shown(NamedTuple):
@@ -60,16 +69,37 @@ def request(config: Path, wish: Mapping[str, Any], *, by: str, request_id: str, 
     if known is not None:
         _tell(known, "", shown, "answered before, and its key was shown then")
         return 0
-    prepared = prepare(install, registry, wish, Asker(by, "terminal", request_id), now_ms=wall_ms())
+    prepared = prepare(install, registry, wish, Asker(by, "terminal", request_id, _LATER), now_ms=wall_ms())
     if isinstance(prepared, list):
         raise UserError(_all_wrong(prepared))
-    key = asyncio.run(_ask(install, prepared.ask, wait_s))
+    ask = prepared.ask
+    if prepared.secret is None:
+        ask = ask.model_copy(update={"seal_to": keep_reader(install, ask.request_id)})
+    key = asyncio.run(_ask(install, ask, wait_s))
     if key is None:
         return _unanswered(prepared, wait_s, shown)
     if key.state == "refused":
         raise UserError(f"{standing_words(key)}")
-    _tell(key, prepared.secret.get_secret_value(), shown, "shown once: put it where your application reads its secrets")
+    secret = prepared.secret or (collected(install, key) if key.state == "active" else SecretStr(""))
+    _tell(key, secret.get_secret_value(), shown, "shown once: put it where your application reads its secrets")
     return 0
+
+
+def collect(config: Path, request_id: str, *, out: Console) -> None:
+    """A provider's credential that was made after its request had ended: shown once, where it was asked for."""
+    install, registry = _open(config, request_id)
+    key = registry.asked_for(request_id) or _find(registry, request_id)
+    if key.state != "active" or key.kind != "provider":
+        raise UserError(f"{request_id}: there is nothing to collect, {standing_words(key)}")
+    out.print(collected(install, key).get_secret_value(), markup=False)
+
+
+def collected(install: Install, key: KeyRecord) -> SecretStr:
+    """Its secret, opened. UserError where it is not there any more, or was not asked for from here."""
+    minted = asyncio.run(find_minted(install, bootstrap_of(install), key.request_id))
+    if minted is None or not minted.sealed:
+        raise UserError(f"{key.key_id}: its secret is not in the topic any more; ask for another")
+    return open_sealed(install, minted)
 
 
 def show(config: Path, name: str, *, as_json: bool, out: Console) -> None:
@@ -174,10 +204,15 @@ async def _ask(install: Install, ask: KeyAsk, wait_s: float) -> KeyRecord | None
                     for records in (await reader.getmany(timeout_ms=200)).values():
                         for record in records:
                             key = _key(record.value)
-                            if key is not None and key.request_id == ask.request_id:
+                            if key is not None and key.request_id == ask.request_id and _is_decided(key):
                                 return key
         except TimeoutError:
             return None
+
+
+def _is_decided(key: KeyRecord) -> bool:
+    """Not the name that a provider's credential has until it is made."""
+    return waits(key) or (key.state != "pending" and not key.replaced_by)
 
 
 def _key(value: bytes | None) -> KeyRecord | None:
@@ -191,12 +226,13 @@ def _unanswered(prepared: Prepared, wait_s: float, shown: Shown) -> int:
     """The wish stands, so its key is shown: it works once somebody answers."""
     words = f"nobody answered within {wait_s:g} s: does a worker with the role identity run? The request stands"
     told = {"request_id": prepared.ask.request_id, "key_id": prepared.ask.key_id, "state": "asked", "detail": words}
-    secret = prepared.secret.get_secret_value()
+    secret = prepared.secret.get_secret_value() if prepared.secret else ""
     if shown.as_json:
-        shown.out.print(json.dumps(told | {"key": secret}), markup=False)
+        shown.out.print(json.dumps(told | ({"key": secret} if secret else {})), markup=False)
     else:
-        shown.out.print(secret, markup=False)
-        shown.err.print(f"{words}: `keyfuse keys show {prepared.ask.key_id}`", markup=False)
+        if secret:
+            shown.out.print(secret, markup=False)
+        shown.err.print(f"{words}: `keyfuse keys show {prepared.ask.request_id}`", markup=False)
     return 1
 
 
@@ -208,7 +244,9 @@ def _tell(key: KeyRecord, secret: str, shown: Shown, words: str) -> None:
     if secret:
         shown.out.print(secret, markup=False)
     shown.err.print(f"{words}\n{key.key_id}: {standing_words(key)}", markup=False)
-    if key.state == "pending":
+    if key.state == "pending" and key.kind == "provider":
+        shown.err.print(f"it is made then: `keyfuse keys collect {key.request_id}` shows it, here", markup=False)
+    elif key.state == "pending":
         shown.err.print(f"it is refused everywhere until then: `keyfuse keys show {key.key_id}`", markup=False)
 
 

@@ -14,10 +14,12 @@ from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
+from controls.issuing_desk import waits
 from schemas.key_ask import Problem
 from schemas.key_record import KeyRecord
 from service.install import Install, wall_ms
 from service.key_asking import Asker, Prepared, prepare, standing_words
+from service.minted import find_minted
 from service.stages import Edges
 from sources.http_answers import authorised, not_published, unauthorised
 from sources.http_body import BodyRefused, read_body
@@ -26,7 +28,7 @@ from streams.topics import Topic
 
 _MOST_BYTES: Final = 65_536
 _LOOK_S: Final = 0.02
-_OWN: Final = ("by", "request_id")
+_OWN: Final = ("by", "request_id", "seal_to")
 _STATUS: Final = {"active": 201, "pending": 202, "refused": 422}
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
@@ -34,8 +36,10 @@ _NO_STORE: Final = {"Cache-Control": "no-store"}
 class KeyCounter:
     """Takes requests for keys and waits for what becomes of them."""
 
-    def __init__(self, install: Install, publish: RecordPublisher, answered: Callable[[str], None]) -> None:
-        self._install, self._publish, self._answered = install, publish, answered
+    def __init__(
+        self, install: Install, bootstrap: str, publish: RecordPublisher, answered: Callable[[str], None]
+    ) -> None:
+        self._install, self._bootstrap, self._publish, self._answered = install, bootstrap, publish, answered
 
     async def ask(self, data: dict[str, Any], request_id: str) -> JSONResponse:
         """The answer for one body."""
@@ -47,7 +51,8 @@ class KeyCounter:
             return self._again(known, wish)
         if not by:
             return self._wrong([Problem("by", "say who asks, as in people.yaml")])
-        prepared = prepare(self._install, registry, wish, Asker(by, "api", request_id), now_ms=wall_ms())
+        asker = Asker(by, "api", request_id, str(data.get("seal_to") or ""))
+        prepared = prepare(self._install, registry, wish, asker, now_ms=wall_ms())
         if isinstance(prepared, list):
             return self._wrong(prepared)
         refused = await not_published(self._publish((Topic.KEY_ASKS, [(prepared.ask.request_id, prepared.ask)])))
@@ -56,29 +61,42 @@ class KeyCounter:
             return refused
         return await self._wait(prepared)
 
-    def state(self, name: str) -> JSONResponse:
-        """Of a key by its key_id, or of a request by its id."""
+    async def state(self, name: str) -> JSONResponse:
+        """Of a key by its key_id, or of a request by its id; of a provider's credential with the secret, sealed."""
         key = self._install.registry.entry(name) or self._install.registry.asked_for(name)
         if key is None:
             return JSONResponse({"detail": f"nothing is known of {name[:100]}"}, status_code=404)
-        return JSONResponse(_shown(key) | {"record": key.model_dump(mode="json")}, headers=_NO_STORE)
+        shown = _shown(key) | {"record": key.model_dump(mode="json")} | await self._sealed(key)
+        return JSONResponse(shown, headers=_NO_STORE)
 
     async def _wait(self, prepared: Prepared) -> JSONResponse:
         ask, secret = prepared
+        shown = {} if secret is None else {"key": secret.get_secret_value()}
         try:
             async with asyncio.timeout(self._install.folder.wiring.key_requests.wait_s):
-                while (key := self._install.registry.asked_for(ask.request_id)) is None:  # noqa: ASYNC110 - the registry is another one after a reload
+                while (key := self._decided(ask.request_id)) is None:  # noqa: ASYNC110 - the registry is another one after a reload
                     await asyncio.sleep(_LOOK_S)
         except TimeoutError:
             self._answered("slow")
-            words = "it is asked, and nobody has answered yet; is a worker with the role identity running?"
+            words = "it is asked, and nobody has answered yet; look it up by its request_id"
             told = {"request_id": ask.request_id, "key_id": ask.key_id, "state": "asked", "detail": words}
-            return JSONResponse(told | {"key": secret.get_secret_value()}, status_code=202, headers=_NO_STORE)
-        if key.key_id != ask.key_id:  # the same request came in twice at once
+            return JSONResponse(told | shown, status_code=202, headers=_NO_STORE)
+        if secret is not None and key.key_id != ask.key_id:  # the same request came in twice at once
             return self._again(key, {})
         self._answered(key.state)
-        shown = {} if key.state == "refused" else {"key": secret.get_secret_value()}
+        shown = {} if key.state == "refused" else shown | await self._sealed(key)
         return JSONResponse(_shown(key) | shown, status_code=_STATUS.get(key.state, 200), headers=_NO_STORE)
+
+    def _decided(self, request_id: str) -> KeyRecord | None:
+        """The key, once it is there, refused, or waits for a person."""
+        key = self._install.registry.asked_for(request_id)
+        return None if key is None or (key.state == "pending" and not waits(key)) else key
+
+    async def _sealed(self, key: KeyRecord) -> dict[str, str]:
+        if key.kind != "provider" or key.state != "active":
+            return {}
+        minted = await find_minted(self._install, self._bootstrap, key.request_id)
+        return {} if minted is None else {"sealed": minted.sealed}
 
     def _again(self, key: KeyRecord, wish: dict[str, Any]) -> JSONResponse:
         """The same request: how it stands. Another wish under the same id would be answered wrongly."""
@@ -131,7 +149,7 @@ def create_keys(counter: KeyCounter, token: SecretStr) -> APIRouter:
 
     @router.get("/keys/{name}")
     async def state(name: str, authorization: Annotated[str, Header()] = "") -> JSONResponse:
-        return counter.state(name) if authorised(authorization, expected) else unauthorised()
+        return await counter.state(name) if authorised(authorization, expected) else unauthorised()
 
     return router
 
@@ -142,5 +160,5 @@ def keys_router(edges: Edges) -> APIRouter:
     def answered(result: str) -> None:
         edges.metrics.inc("keyfuse_key_requests_total", result=result)
 
-    counter = KeyCounter(edges.install, RecordPublisher(edges.outbox), answered)
+    counter = KeyCounter(edges.install, edges.bootstrap, RecordPublisher(edges.outbox), answered)
     return create_keys(counter, edges.install.requests_token())

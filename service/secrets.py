@@ -58,12 +58,12 @@ def load_pepper(env: str, file: str, *, environ: Mapping[str, str]) -> SecretStr
 
 def create_pepper(path: Path) -> bool:
     """Make a pepper that only its owner can read; False when there is one, which is kept. Raises OSError."""
-    return _create(path, secrets.token_hex(_PEPPER_BYTES) + "\n")
+    return create_file(path, secrets.token_hex(_PEPPER_BYTES) + "\n")
 
 
 def create_signing_key(path: Path) -> bool:
     """Likewise an Ed25519 private key, in PEM form."""
-    return _create(path, private_key_from(secrets.token_bytes(_SEED_BYTES)).get_secret_value())
+    return create_file(path, private_key_from(secrets.token_bytes(_SEED_BYTES)).get_secret_value())
 
 
 def load_signer(env: str, file: str, *, environ: Mapping[str, str], what: str, section: str) -> Signer | None:
@@ -79,7 +79,8 @@ def load_signer(env: str, file: str, *, environ: Mapping[str, str], what: str, s
         raise UserError(f"{what}: {error}; see {section} in keyfuse.yaml") from error
 
 
-def _create(path: Path, text: str) -> bool:
+def create_file(path: Path, text: str) -> bool:
+    """A file that only its owner can read; False when there is one, which is kept. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -12,9 +12,11 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from alerting.channels.base import Asking, Channel
+from containment.orders import sign
 from containment.providers.base import Provider, StepsOf
 from containment.switches.base import Switch
 from controls.budgets import Budgets
+from schemas.minting import MintOrder
 from schemas.signing import Signer
 from service.backups import backup_of, users_of
 from service.identity_desks import desks_of
@@ -26,11 +28,12 @@ from streams.budget_stage import BudgetStage
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.contain_gate import Trust
+from streams.contain_mint import Minting
 from streams.decide import DecideStage
 from streams.decide_core import Decider, offers
 from streams.faust_apps import StageApp
 from streams.health import Health
-from streams.identity import IdentityStage
+from streams.identity import Books, IdentityStage
 from streams.ingest import IngestLoop
 from streams.kafka import Timing, consumer
 from streams.key_outcomes import cut_of
@@ -262,14 +265,18 @@ def questions(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, 
     return app, stage
 
 
-def identity(edges: Edges) -> tuple[StageApp, IdentityStage]:
-    """What is asked of keys → keys, questions to people, audit."""
+def identity(edges: Edges, signer: Signer | None = None) -> tuple[StageApp, IdentityStage]:
+    """What is asked of keys → keys, questions to people, audit. Orders to make a credential are signed by `signer`."""
     install, journal = edges.install, edges.changelog(StateTopic.IDENTITY)
+
+    def signing(order: MintOrder) -> MintOrder:  # without a signer no desk orders anything
+        return order if signer is None else sign(order, signer, now_ms=wall_ms())
+
     edges.health.stage("identity", time.monotonic())
     stage = IdentityStage(
         desks=lambda: desks_of(install), keys=lambda: install.folder.keys, people=lambda: install.people,
-        shelf=lambda topic: Changelog(edges.bootstrap, install.topics.name(topic), edges.producer),
-        journal=journal, outbox=edges.outbox, metrics=edges.metrics, now_ms=wall_ms,
+        books=Books(lambda topic: Changelog(edges.bootstrap, install.topics.name(topic), edges.producer), journal),
+        outbox=edges.outbox, metrics=edges.metrics, now_ms=wall_ms, sign=signing,
     )  # fmt: skip
 
     async def handle(record: Arrived) -> None:
@@ -325,6 +332,7 @@ def contain(
                 switches=switches,
                 open_incident=incidents.has,
             ),
+            minting=Minting(install.minter, lambda secret: install.fingerprinter().of(secret)),
         )
     )
 

@@ -176,7 +176,8 @@ class Worker:
             chosen.append(("decide", app))
             listeners.append(decide.on_stats)
         if "identity" in self.roles:
-            app, _ = stages.identity(edges)
+            orders = signer or (install.order_signer_if_any() if install.minting() else None)
+            app, _ = stages.identity(edges, orders)
             chosen += [("identity", app), ("identity-outcomes", stages.outcomes_of_keys(edges))]
         if "notify" in self.roles:
             channels = install.channels()

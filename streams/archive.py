@@ -238,6 +238,8 @@ class RecordArchive:
             return []
         if topic is Topic.COMMANDS and b'"type":"request"' in record.value:
             return []  # a freeze: the contain stage writes its audit row
+        if topic is Topic.COMMANDS and b'"type":"mint"' in record.value:
+            return []  # likewise; the key itself is a record of its own
         if topic is Topic.COMMANDS and self._is_forged(record.value):
             return []  # a forged order has no place beside the true ones; the contain stage writes what it claimed
         try:

@@ -7,7 +7,7 @@ again, and `execute` reads back before it touches anything.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,12 @@ from containment.limits import Verdict
 from containment.orders import Doubted, Order
 from containment.providers.base import Provider
 from schemas.config import ResponsesConfig
+from schemas.minting import MintOrder
 from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, Step, StepState
 from streams.around_cut import AroundCut, Held, cut_before
 from streams.contain_gate import Gate, Trust
 from streams.contain_ledger import LedgerKeeper
+from streams.contain_mint import Minting, MintRuns
 from streams.contain_words import outcome_row
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -50,6 +52,7 @@ class ContainDeps:
     """key_ids of keys.yaml."""
     trust: Trust
     backups: Backups = field(default_factory=Backups)
+    minting: Minting | None = None
 
 
 class ContainStage:
@@ -63,6 +66,10 @@ class ContainStage:
         self._limits = LedgerKeeper(
             store=deps.store, outbox=deps.outbox, metrics=deps.metrics, now_ms=deps.now_ms, responses=deps.responses,
             freeze_file=deps.freeze_file, registered=deps.registered,
+        )  # fmt: skip
+        self._mints = MintRuns(
+            deps.minting, store=deps.store, outbox=deps.outbox, now_ms=deps.now_ms, sleep=deps.sleep,
+            responses=deps.responses,
         )  # fmt: skip
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: dict[str, list[Callable[[], object]]] = {}  # order -> whom to tell that it has ended
@@ -79,6 +86,9 @@ class ContainStage:
         order = self._gate.admit(value, known=self._is_known)
         if isinstance(order, Command):
             await self._take(order, done)
+            return
+        if isinstance(order, MintOrder):
+            self._start(self._mints.run(order, done))
             return
         if isinstance(order, Doubted):
             await self._gate.refuse(order, value)
@@ -129,7 +139,10 @@ class ContainStage:
             done()
             return
         self._waiting[order] = [done]
-        task = asyncio.create_task(self._run(command, barred))
+        self._start(self._run(command, barred))
+
+    def _start(self, run: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(run)
         self._running.add(task)
         task.add_done_callback(self._ended)
 
@@ -141,6 +154,8 @@ class ContainStage:
     def _is_known(self, order: Order) -> bool:
         if isinstance(order, Request):
             return self._limits.has_heard(order)
+        if isinstance(order, MintOrder):
+            return self._mints.known(order)
         ended = self._last_word(_order(order)) is not None
         return ended or self._may_show(order) or self._around.begun_for(order)
 

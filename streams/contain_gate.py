@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from containment.orders import Doubted, Order, believe, expired
+from schemas.minting import Minted, MintOrder
 from schemas.records import Command, Outcome, Request, StepState
+from streams.contain_mint import tell
 from streams.contain_words import doubt_row, forgery, page
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -56,6 +58,8 @@ class Gate:
             await self._outbox.send(Topic.OUTCOMES, [(claim.key_id, _refused(claim, doubted, now_ms))])
         if doubted.rule != "expired":
             await self._page_now_and_then(forgery(doubted), now_ms)
+        elif isinstance(claim, MintOrder):  # whoever asked waits for an answer
+            await tell(self._outbox, claim, Minted(request_id=claim.request_id, at_ms=now_ms, error=doubted.words))
         elif isinstance(claim, Request):
             words = f"{claim.by} asked to {claim.action}, and it came too late: {doubted.words}"
             await self._outbox.send(Topic.INCIDENTS, [("keyfuse", page(words, now_ms=now_ms))])

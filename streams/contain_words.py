@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from containment.orders import Doubted
+from containment.orders import Doubted, Order
+from schemas.minting import MintOrder
 from schemas.records import AuditRow, Command, Incident, KeyFacts, Outcome, Request, StepState, stable_id
 from schemas.redact import redact
 
@@ -51,15 +52,19 @@ def doubt_row(doubted: Doubted, value: bytes, *, now_ms: int) -> AuditRow:
     """The record that was not believed, and what it claimed: in its own words, so redacted and cut short."""
     claim = doubted.claim
     command = claim if isinstance(claim, Command) else None
-    action = command.step if command else claim.action if isinstance(claim, Request) else "unreadable"
+    action = command.step if command else claim.action if isinstance(claim, Request) else _kind(claim)
     detail = {"rule": doubted.rule, "words": doubted.words, "signed_by": _short(claim.signed_by if claim else "")}
     return AuditRow(
         audit_id=stable_id("aud", "doubt", now_ms, value), at_ms=now_ms, actor=_short(claim.by if claim else "unknown"),
         action=action, key_id=_short(claim.key_id if claim else ""),
-        incident_id=_short(claim.incident_id if claim else ""),
+        incident_id=_short("" if claim is None or isinstance(claim, MintOrder) else claim.incident_id),
         command_id=_short(command.command_id if command else ""),
         result=StepState.REFUSED.value, detail=detail,
     )  # fmt: skip
+
+
+def _kind(claim: Order | None) -> str:
+    return claim.type if claim is not None else "unreadable"
 
 
 def _short(text: str) -> str:

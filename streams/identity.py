@@ -22,6 +22,7 @@ from schemas.config.keys import KeysConfig
 from schemas.exception import PolicyException
 from schemas.follow_up import FollowUp
 from schemas.key_record import KeyRecord, LifeState
+from schemas.minting import MintOrder
 from schemas.question import Answer, Question
 from schemas.records import AuditRow, DeadLetter, DeadReason, Finding, Mark, Record, Request, stable_id
 from streams.errors import Overtaken
@@ -46,6 +47,13 @@ class Shelf(Protocol):
     def items(self, partition: int) -> dict[bytes, bytes]: ...
 
 
+class Books(NamedTuple):
+    """What outlives the process: `shelf` opens a topic of HELD to be read; the journal has what is under way."""
+
+    shelf: Callable[[Topic], Shelf]
+    journal: ShardStore
+
+
 class Lane(NamedTuple):
     """Where the records of one field of `Told` go, and under which of their names."""
 
@@ -64,6 +72,7 @@ LANES: Final = (
     Lane("marks", Topic.MARKS, Mark, "mark_id"),
     Lane("follow_ups", Topic.FOLLOW_UPS, FollowUp, "follow_up_id"),
     Lane("questions", Topic.QUESTIONS, Question, "question_id"),
+    Lane("orders", Topic.COMMANDS, MintOrder, "key_id"),
 )
 _KEPT: Final = (Topic.KEYS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.FOLLOW_UPS)
 HELD: Final = tuple(lane for lane in LANES if lane.topic in _KEPT)
@@ -75,12 +84,13 @@ class IdentityStage:
 
     def __init__(
         self, *, desks: Callable[[], Sequence[IdentityDesk]], keys: Callable[[], KeysConfig],
-        people: Callable[[], People], shelf: Callable[[Topic], Shelf], journal: ShardStore, outbox: Outbox,
-        metrics: Metrics, now_ms: Callable[[], int],
+        people: Callable[[], People], books: Books, outbox: Outbox, metrics: Metrics, now_ms: Callable[[], int],
+        sign: Callable[[MintOrder], MintOrder] = lambda order: order,
     ) -> None:  # fmt: skip
-        """`desks`, `keys` and `people` tell what is in force; `shelf` opens a topic of HELD to be read."""
+        """`desks`, `keys` and `people` tell what is in force; `sign` makes the contain stage believe an order."""
+        self._sign = sign
         self._desks, self._keys, self._people = desks, keys, people
-        self._shelf, self._journal = shelf, journal
+        self._shelf, self._journal = books
         self._outbox, self._metrics, self._now_ms = outbox, metrics, now_ms
         self._state: IdentityState | None = None
         self._config: KeysConfig | None = None
@@ -148,6 +158,8 @@ class IdentityStage:
     async def _send(self, told: Told) -> None:
         for lane in LANES:
             records: Sequence[Record] = getattr(told, lane.field)
+            if lane.field == "orders":
+                records = [self._sign(order) for order in told.orders]
             if records:
                 await self._outbox.send(lane.topic, [(str(getattr(one, lane.key)), one) for one in records])
 

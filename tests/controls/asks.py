@@ -7,6 +7,7 @@ from typing import Any, Final
 from schemas.key_ask import KeyAsk, KeyWish
 
 T0: Final = 1_795_428_000_000
+SEAL_TO: Final = "ab" * 32
 WISH: Final = {"team": "search", "app": "ranker", "env": "dev", "purpose": "try new prompts"}
 
 
@@ -19,5 +20,5 @@ def ask(number: int = 1, *, by: str = "ann", **wish: Any) -> KeyAsk:
     virtual = fields.get("kind", "virtual") == "virtual"
     return KeyAsk(
         request_id=f"r{number}", at_ms=T0, by=by, key_id=fingerprint(number) if virtual else "",
-        last4="a1b2" if virtual else "", wish=KeyWish(**fields),
+        last4="a1b2" if virtual else "", seal_to="" if virtual else SEAL_TO, wish=KeyWish(**fields),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from containment.sealing import new_reader, unseal
 from schemas.config.people import PersonConfig
 from schemas.key_record import KeyRecord
 from schemas.question import Answer
@@ -24,7 +25,7 @@ from streams.topics import Topic
 from tests.brokers import Broker
 from tests.integration.world import World, running, until
 
-ROLES = ("identity", "archive", "http")
+ROLES = ("identity", "archive", "http", "decide", "contain")
 WISH = {"by": "ann", "team": "search", "app": "ranker", "env": "dev", "purpose": "try new prompts"}
 PEOPLE = {"ann": PersonConfig(role="viewer"), "bob": PersonConfig(role="approver")}
 
@@ -62,6 +63,7 @@ async def test_from_the_request_to_a_key_that_gates_know(tansu_broker: Broker, p
         await at_once(world, seen)
         waiting = await by_an_approver(world, seen)
         await kept(world, waiting)
+        await at_a_provider(world)
         await again_after_a_restart(world, waiting)
         await again_at_a_broker_that_forgot(world, waiting)
 
@@ -104,6 +106,26 @@ async def by_an_approver(world: World, seen: dict[str, KeyRecord]) -> str:
     assert (await world.stored("/v1/keys/r2")).json()["key_id"] == key_id
     assert (await world.stored("/v1/keys/nobody")).status_code == 404
     return key_id
+
+
+async def at_a_provider(world: World) -> None:
+    """A credential that the provider itself makes, sealed to whoever asked."""
+    private, public = new_reader()
+    wish = {"kind": "provider", "provider": "sandbox"}
+    assert [error["field"] for error in (await ask(world, **wish)).json()["errors"]] == ["seal_to"]
+    told = (await ask(world, "r4", seal_to=public, **wish)).json()
+    assert (told["state"], "key" in told) == ("pending", False)
+    await say(world, Answer(question_id="key:r4", by="bob", choice="approve", at_ms=3))
+
+    async def there() -> dict[str, Any]:
+        found: dict[str, Any] = (await world.stored("/v1/keys/r4")).json()
+        return found if "sealed" in found else {}
+
+    await until(there, "the credential")
+    state = await there()
+    secret = unseal(state["sealed"], private, "r4").get_secret_value()
+    assert state["key_id"] == world.worker.install.fingerprinter().of(secret)
+    assert world.sandbox.admit_credential(f"Bearer {secret}") == 200
 
 
 async def kept(world: World, key_id: str) -> None:

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from rich.console import Console
 
+from containment.sandbox_server import create_sandbox
 from schemas.virtual_key import is_virtual_key
 from service import key_commands
 from service.errors import UserError
 from service.install import Install, Running
 from service.key_commands import Shown
+from service.local_server import LocalServer
 from service.setup_commands import migrate
 from service.worker import Worker
 from storage.testing import fresh_dsn
@@ -58,22 +61,27 @@ class Terminal:
         return code, out.getvalue(), err.getvalue()
 
 
-async def test_from_the_wish_to_the_history(tansu_broker: Broker, prefix: str, config: Path, tmp_path: Path) -> None:
-    wiring = (
-        f"kafka: {{bootstrap: '{tansu_broker.bootstrap}', topic_prefix: {prefix}, partitions: 1, fetch_wait_ms: 20}}\n"
+async def test_from_the_wish_to_the_history(
+    tansu_broker: Broker, prefix: str, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANDBOX_ADMIN", "admin-of-the-sandbox")
+    sandbox = LocalServer(create_sandbox(SecretStr("admin-of-the-sandbox")))
+    kafka = f"{{bootstrap: '{tansu_broker.bootstrap}', topic_prefix: {prefix}, partitions: 1, fetch_wait_ms: 20}}"
+    provider = f"{{kind: sandbox, base_url: '{await sandbox.start()}', secret_env: SANDBOX_ADMIN}}"
+    (config / "keyfuse.yaml").write_text(
+        f"kafka: {kafka}\nstore: {{dsn: '{fresh_dsn()}'}}\nintake: {{port: 0}}\nproviders: {{sandbox: {provider}}}\n"
     )
-    (config / "keyfuse.yaml").write_text(f"{wiring}store: {{dsn: '{fresh_dsn()}'}}\nintake: {{port: 0}}\n")
-    worker, run = (
-        Worker(Install.open(config), tansu_broker.bootstrap, ("identity", "archive", "http")),
-        Terminal(config),
-    )
+    roles, run = ("identity", "archive", "http", "decide", "contain"), Terminal(config)
+    worker = Worker(Install.open(config), tansu_broker.bootstrap, roles)
     await worker.start()
     try:
         Running(tansu_broker.bootstrap, worker.url, os.getpid()).write(worker.install.data_dir)
         await a_key_at_once(run)
         await a_key_that_waits(run)
+        await a_credential_that_is_collected(run)
     finally:
         await worker.stop()
+        await sandbox.stop()
 
 
 async def a_key_at_once(run: Terminal) -> None:
@@ -115,6 +123,26 @@ async def a_key_that_waits(run: Terminal) -> None:
     assert out.split()[1:] == ["keys.yaml", "registered"]
     with pytest.raises(UserError, match="nothing is known of a key or request fp1:none"):
         await run(key_commands.history, "fp1:none", as_json=False)
+
+
+async def a_credential_that_is_collected(run: Terminal) -> None:
+    wish = {**WISH, "env": "prod", "kind": "provider", "provider": "sandbox"}
+    code, out, err = await run(key_commands.request, wish, request_id="r3")
+    assert (code, out) == (0, "")
+    assert "it is made then: `keyfuse keys collect r3` shows it, here" in err
+    with pytest.raises(UserError, match="r3: there is nothing to collect, it waits for an approver"):
+        await run(key_commands.collect, "r3")
+    await run(key_commands.judge, "r3", "approve", reason="", by="bob")
+
+    async def made() -> bool:
+        _, out, _ = await run(key_commands.show, "r3", as_json=True)
+        return bool(json.loads(out)["state"] == "active")
+
+    await until(made, "the credential")
+    _, out, _ = await run(key_commands.collect, "r3")
+    assert out.startswith("sk-sandbox-")
+    with pytest.raises(UserError, match="collect it where it was asked for, once"):
+        await run(key_commands.collect, "r3")
 
 
 @pytest.mark.parametrize(

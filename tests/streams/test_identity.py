@@ -13,7 +13,7 @@ from schemas.config.keys import KeyConfig, KeysConfig
 from schemas.key_record import KeyRecord
 from schemas.question import Answer, Choice, Question, QuestionKind
 from schemas.records import AuditRow, DeadLetter, Mark, Record
-from streams.identity import DUE_EVERY_MS, HELD, LANES, IdentityStage
+from streams.identity import DUE_EVERY_MS, HELD, LANES, Books, IdentityStage
 from streams.metrics import Metrics
 from streams.topics import Topic
 from tests.marks import false_positive
@@ -106,7 +106,7 @@ def stage(
 ) -> IdentityStage:
     config, desks = keys or KeysConfig(), (clerk or Clerk(),)
     made = IdentityStage(
-        desks=lambda: desks, keys=lambda: config, people=lambda: NOBODY, shelf=broker.shelf, journal=journal,
+        desks=lambda: desks, keys=lambda: config, people=lambda: NOBODY, books=Books(broker.shelf, journal),
         outbox=broker, metrics=Metrics(), now_ms=Clock(),
     )  # fmt: skip
     made.restored(0, {})
