@@ -158,11 +158,11 @@ def _sooner(entry: KeyRecord, until_ms: int) -> int:
 
 def _row(ask: LifeAsk, why: str, told: Told) -> AuditRow:
     """What was asked, also where it did not count."""
-    fields = ask.model_dump(mode="json", exclude={"type", "request_id", "by", "at_ms"})
-    kind = str(getattr(ask, "type", ""))
+    fields = ask.model_dump(mode="json", exclude={"type", "by", "at_ms"})
+    kind, result = str(getattr(ask, "type", "")), "refused" if why else "taken" if told else "no_effect"
     return AuditRow(
-        audit_id=stable_id("aud", kind, ask.request_id), at_ms=ask.at_ms, actor=ask.by, action=kind,
+        audit_id=stable_id("aud", kind, ask.request_id, result), at_ms=ask.at_ms, actor=ask.by, action=kind,
         key_id=str(getattr(ask, "key_id", "")), incident_id="", command_id="",
-        result="refused" if why else "taken" if told else "no_effect",
+        result=result,
         detail=fields | {"why": why, "keys": [record.key_id for record in told.keys]},
     )  # fmt: skip

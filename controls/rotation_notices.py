@@ -85,7 +85,7 @@ def _unproved(entry: KeyRecord, state: IdentityState, config: KeysConfig, now_ms
         "Key": entry.key_id, "Replaced by": entry.replaced_by, "Where": f"{entry.team}/{entry.app} in {entry.env}",
         "What is known": entry.change,
         "What to do": f"see to it that {entry.provider} refuses it; where Keyfuse cannot try that, say so: "
-        f"keyfuse keys refused {entry.key_id} --reason HOW",
+        f"keyfuse keys gone {entry.key_id} --reason HOW",
     }  # fmt: skip
     name = stable_id("ret", entry.key_id, entry.valid_until_ms)
     return Question(

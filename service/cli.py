@@ -18,6 +18,7 @@ from service.cli_costs import spending
 from service.cli_evidence import evidence
 from service.cli_follow_up import following
 from service.cli_gate import gates
+from service.cli_key_life import life
 from service.cli_keys import keys
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
 from service.cli_planes import planes
@@ -43,6 +44,7 @@ app.add_typer(planes)
 app.add_typer(budgeting)
 app.add_typer(following)
 app.add_typer(asking)
+keys.add_typer(life)
 app.add_typer(keys, name="keys")
 app.add_typer(gates)
 app.add_typer(spending)

@@ -37,6 +37,8 @@ class Answers(Protocol):
 
     def holds(self, incident_id: str = "") -> list[dict[str, Any]]: ...
 
+    def rotations(self) -> list[dict[str, Any]]: ...
+
     def key_history(self, key_id: str) -> dict[str, list[dict[str, Any]]]: ...
     def costs(self, **asked: Any) -> dict[str, Any]: ...  # noqa: ANN401 - the fields of Asked
 
@@ -131,6 +133,10 @@ def _looking_back(router: APIRouter, answers: Answers) -> None:
     @router.get("/holds")
     async def holds(incident_id: str = "") -> list[dict[str, Any]]:
         return await asyncio.to_thread(answers.holds, incident_id)
+
+    @router.get("/rotations")
+    async def rotations() -> list[dict[str, Any]]:
+        return await asyncio.to_thread(answers.rotations)
 
     @router.get("/key_history")
     async def key_history(key_id: str) -> dict[str, list[dict[str, Any]]]:

@@ -27,7 +27,7 @@ from storage.store import Store
 from streams.shadow import TRIAL
 
 Question = Literal[
-    "keys", "incidents", "trial", "audit", "evidence", "holds", "planes", "key_history", "costs"
+    "keys", "incidents", "trial", "audit", "evidence", "holds", "planes", "key_history", "costs", "rotations"
 ]  # fmt: skip
 
 
@@ -69,6 +69,10 @@ class StoreAnswers:
     def evidence(self, incident_id: str, before_ms: int) -> dict[str, Any] | None:
         """All that is stored of one incident; None when there is none of that name."""
         return evidence_answer(self._store(), incident_id, before_ms, now_ms=wall_ms())
+
+    def rotations(self) -> list[dict[str, Any]]:
+        """The evidence of each rotation that ended, oldest first."""
+        return [row.detail for row in acts(self._store(), ROTATION)]
 
     def key_history(self, key_id: str) -> dict[str, list[dict[str, Any]]]:
         """Every version of a key that commands made or changed, and what changed of it in keys.yaml; oldest first."""
