@@ -16,16 +16,14 @@ from gate.budgets import cheaper, tightened
 from gate.known import Known
 from gate.life import by_life
 from gate.ports import Amount, BudgetPlane, Ceiling, PolicyPlane, Prices, Rate, Rates, Reach, Slices
-from gate.reservations import Reservation, Reservations
-from gate.windows import DAY_S, NEVER, Window, Windows
+from gate.reservations import Reservations, Taken
+from gate.windows import NEVER, Account, Windows
 from schemas.call import ALLOW, Call, Ruling
 from schemas.config.budgets import BudgetConfig
 from schemas.config.wiring import GateConfig
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 from schemas.verdict import GateState, GateVerdict
-
-_UNITS: Final = {"requests": "requests", "tokens": "tokens", "nano_usd": "USD"}
 
 
 class Answer(NamedTuple):
@@ -77,50 +75,49 @@ class Decider:
         self.counts: Counter[str] = Counter()  # what is shown as metrics
         self._known, self._slices, self._reach, self._prices = known, slices, reach, prices
 
-    def authorize(self, call: Call, tick_ms: float) -> Answer:
+    def authorize(self, call: Call, tick_ms: int) -> Answer:
         key_id, known = call.key_id, self._known
         verdict, entry, facts = known.verdict(key_id), known.entry(key_id), known.facts(key_id)
         ruling = self._refusal(call, verdict, entry, facts)
-        if ruling.state == "deny":
+        if ruling.state != "allow":
             return self._refused(ruling, verdict, entry, key_id)
         budgets = self.planes.budgets.covering(key_id, facts)
-        slowed = _slowed(verdict, entry, self.planes.settings)
         degraded = self._degraded(call, facts, verdict, budgets)
         if degraded.model:
             call = call._replace(model=degraded.model)
             ruling = self.planes.policies.judge(call, facts, entry)
             if ruling.state != "allow":
                 return self._refused(ruling, verdict, entry, key_id)
-        elif verdict is not None and verdict.state == "degrade":
-            slowed = (_slow_rate("verdict", self.planes.settings), *slowed)  # nothing cheaper is approved
-        ceilings = self.planes.policies.ceilings(key_id, facts, entry, call.at_ms)
-        more = (*slowed, *self._reach.ceilings(facts, call.at_ms))
-        if more:
-            ceilings = lowest((*more, *ceilings))
+        slowed = _slowed(verdict, entry, self.planes.settings, degraded=bool(degraded.model))
+        account = self.windows.account(key_id, self._ceilings(call, facts, entry, slowed))
         amount, rates = self._amount(call, facts)
-        ruling = self._short(call, amount, ceilings, budgets, tick_ms)
+        ruling = self._short(account, amount, budgets, call.at_ms, tick_ms)
         if ruling.state != "allow":
             return self._refused(ruling, verdict, entry, key_id)
-        taken = self._reserve(call, amount, rates, ceilings, budgets, tick_ms)
+        account.add(amount)
+        names = tuple([budget.name for budget in budgets if budget.hard_stop])
+        for name in names:
+            self._slices.take(name, amount, call.at_ms)
+        taken = Taken(key_id, amount, rates, names, account, account.shape, call.at_ms, tick_ms)
+        reservation = self.reservations.open(taken)
         self.counts[degraded.state] += 1
-        use_instead = verdict.use_instead if verdict else ""
-        return Answer(
-            degraded.state, key_id, degraded.reason, degraded.rule, None, degraded.model, taken.reservation, use_instead
-        )
+        instead = verdict.use_instead if verdict is not None else ""
+        state, rule, reason, _, model = degraded
+        return Answer(state, key_id, reason, rule, None, model, reservation, instead)
 
     def settle(self, reservation: str, used: Used, at_ms: int) -> Settled:
         """Give back what was reserved and not used. Said twice it counts once; the first word holds."""
         ended = self.reservations.end(reservation)
         self.counts[f"settle_{ended.state}"] += 1
-        if ended.open is not None:
-            self._close(ended.open, _amount_of(used, ended.open), at_ms)
+        if ended.taken is not None:
+            self._close(ended.taken, _amount_of(used, ended.taken), at_ms)
         return Settled(ended.state, _SETTLE_WORDS[ended.state])
 
-    def expire(self, at_ms: int, tick_ms: float) -> int:
+    def expire(self, at_ms: int, tick_ms: int) -> int:
         """Calls that nobody settled in time are counted at what was reserved; how many."""
         late = self.reservations.expired(tick_ms)
-        for each in late:
-            self._close(each, each.reserved, at_ms)
+        for taken in late:
+            self._close(taken, taken.reserved, at_ms)
         self.counts["expired"] += len(late)
         return len(late)
 
@@ -155,45 +152,35 @@ class Decider:
         cost = 0 if rates is None else round(call.input_tokens * rates[0] + output * rates[1])
         return Amount(call.requests, call.input_tokens + output, cost), rates
 
+    def _ceilings(
+        self, call: Call, facts: KeyFacts, entry: KeyRecord | None, slowed: tuple[Ceiling, ...]
+    ) -> tuple[Ceiling, ...]:
+        """Those of the policies, and what holds besides for a while; one for each unit and window."""
+        ceilings = self.planes.policies.ceilings(call.key_id, facts, entry, call.at_ms)
+        more = slowed + self._reach.ceilings(facts, call.at_ms)
+        return lowest(more + ceilings) if more else ceilings
+
     def _short(
-        self, call: Call, amount: Amount, ceilings: Iterable[Ceiling], budgets: Iterable[BudgetConfig], tick_ms: float
+        self, account: Account, amount: Amount, budgets: Iterable[BudgetConfig], at_ms: int, tick_ms: int
     ) -> Ruling:
         """What lacks room for the amount: nothing is taken before everything has room."""
-        for ceiling in ceilings:
-            needed = amount.of(ceiling.unit)
-            wait_s = self.windows.wait_s(ceiling, call.key_id, needed, _time(ceiling, call, tick_ms))
-            if wait_s:
-                return _over(ceiling, needed, wait_s)
+        over = account.over(amount, at_ms, tick_ms)
+        if over is not None:
+            return _over(*over)
         for budget in budgets:
             if budget.hard_stop:
-                ruling = self._slices.ask(budget, amount, call.at_ms)
+                ruling = self._slices.ask(budget, amount, at_ms)
                 if ruling.state != "allow":
                     return ruling
         return ALLOW
 
-    def _reserve(
-        self, call: Call, amount: Amount, rates: Rates | None, ceilings: Iterable[Ceiling],
-        budgets: Iterable[BudgetConfig], tick_ms: float,
-    ) -> Reservation:  # fmt: skip
-        buckets = tuple(
-            ((each.unit, each.window_s),
-             self.windows.add(each, call.key_id, amount.of(each.unit), _time(each, call, tick_ms)))
-            for each in ceilings
-        )  # fmt: skip
-        names = tuple(budget.name for budget in budgets if budget.hard_stop)
-        for name in names:
-            self._slices.take(name, amount, call.at_ms)
-        return self.reservations.open(
-            call.key_id, amount, rates=rates, budgets=names, buckets=buckets, at_ms=tick_ms
-        )  # fmt: skip
-
-    def _close(self, taken: Reservation, used: Amount, at_ms: int) -> None:
+    def _close(self, taken: Taken, used: Amount, at_ms: int) -> None:
+        reserved = taken.reserved
         for name in taken.budgets:
-            self._slices.settle(name, taken.reserved, used, at_ms)
-        for window, bucket in taken.buckets:
-            difference = used.of(window[0]) - taken.reserved.of(window[0])
-            if difference:
-                self.windows.correct(window, taken.key_id, bucket, difference)
+            self._slices.settle(name, reserved, used, at_ms)
+        if used != reserved:
+            more = Amount(0, used.tokens - reserved.tokens, used.nano_usd - reserved.nano_usd)
+            taken.account.correct(taken.shape, more, taken.at_ms, taken.tick_ms)
 
     def _refused(self, ruling: Ruling, verdict: GateVerdict | None, entry: KeyRecord | None, key_id: str) -> Answer:
         self.counts[ruling.state] += 1
@@ -203,7 +190,7 @@ class Decider:
 
 def lowest(ceilings: Iterable[Ceiling]) -> tuple[Ceiling, ...]:
     """One for each unit and window: what a key used is counted once."""
-    found: dict[Window, Ceiling] = {}
+    found: dict[tuple[str, float], Ceiling] = {}
     for each in ceilings:
         window = (each.unit, each.window_s)
         if window not in found or each.limit < found[window].limit:
@@ -211,27 +198,22 @@ def lowest(ceilings: Iterable[Ceiling]) -> tuple[Ceiling, ...]:
     return tuple(found.values())
 
 
-def _slowed(verdict: GateVerdict | None, entry: KeyRecord | None, settings: GateConfig) -> tuple[Ceiling, ...]:
-    """A few requests a minute, for a key that is throttled by an incident or in its life."""
-    if verdict is not None and verdict.state == "throttle":
-        return (_slow_rate(f"verdict of incident {verdict.incident_id}", settings),)
-    if entry is not None and entry.state == "throttled":
-        return (_slow_rate("life of the key: its owner did not answer", settings),)
-    return ()
-
-
-def _slow_rate(why: str, settings: GateConfig) -> Ceiling:
-    return Rate(f"{why}: throttled", "requests", 60, settings.throttled_requests_per_min)
-
-
-def _time(ceiling: Ceiling, call: Call, tick_ms: float) -> float:
-    return call.at_ms if ceiling.window_s == DAY_S else tick_ms
+def _slowed(
+    verdict: GateVerdict | None, entry: KeyRecord | None, settings: GateConfig, *, degraded: bool
+) -> tuple[Ceiling, ...]:
+    """A few requests a minute: a key that is throttled by an incident or in its life, or has no cheaper model."""
+    why = ""
+    if verdict is not None and (verdict.state == "throttle" or (verdict.state == "degrade" and not degraded)):
+        why = f"verdict of incident {verdict.incident_id}"
+    elif entry is not None and entry.state == "throttled":
+        why = "life of the key"
+    return (Rate(f"{why}: throttled", "requests", 60, settings.throttled_requests_per_min),) if why else ()
 
 
 def _over(ceiling: Ceiling, needed: int, wait_s: float) -> Ruling:
     """Come back later; or never, when one call alone is too much."""
-    scale = 1e9 if ceiling.unit == "nano_usd" else 1
-    limit = f"{ceiling.limit / scale:,.10g} {_UNITS.get(ceiling.unit, ceiling.unit)} in {ceiling.window_s:,g} s"
+    scale, unit = (1e9, "USD") if ceiling.unit == "nano_usd" else (1, ceiling.unit)
+    limit = f"{ceiling.limit / scale:,.10g} {unit} in {ceiling.window_s:,g} s"
     if wait_s == NEVER:
         words = f"this call alone may take {needed / scale:,.10g}, and the ceiling is {limit}: ask for less"
         return Ruling("deny", ceiling.rule, words)
@@ -239,7 +221,7 @@ def _over(ceiling: Ceiling, needed: int, wait_s: float) -> Ruling:
     return Ruling("throttle", ceiling.rule, words, retry_after_s=round(wait_s, 3))
 
 
-def _amount_of(used: Used, taken: Reservation) -> Amount:
+def _amount_of(used: Used, taken: Taken) -> Amount:
     """What the call came to; by the price of its model where the gateway names no cost."""
     cost = used.cost_nano_usd
     if cost is None:

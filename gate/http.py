@@ -1,38 +1,146 @@
-"""What carries the bytes: an ASGI application for uvicorn."""
+"""What carries the bytes: HTTP/1.1 on asyncio, parsed by httptools. An answer is written before the next is read.
+
+Nothing is awaited for an answer, so a call costs one turn of the loop and no task. What a gateway can do to it is
+bounded: bodies, what is received for one request, and idle connections.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import asyncio
+from typing import Final, cast
+
+import httptools
 
 from gate.server import MAX_BODY_BYTES, Asked, GateServer, Reply, problem
 
-_Message = MutableMapping[str, Any]
+_MOST_BYTES: Final = MAX_BODY_BYTES + 16_384  # of one request with its headers
+_IDLE_S: Final = 120.0
+_TOO_MUCH: Final = f"more than {MAX_BODY_BYTES} bytes: the gate needs no prompts, only their size"
+_LINE: Final = {
+    200: b"200 OK", 400: b"400 Bad Request", 401: b"401 Unauthorized", 403: b"403 Forbidden", 404: b"404 Not Found",
+    413: b"413 Content Too Large", 429: b"429 Too Many Requests", 503: b"503 Service Unavailable",
+}  # fmt: skip
 
 
-def asgi(server: GateServer) -> Callable[..., Awaitable[None]]:
-    """The server as an ASGI application."""
+class _Connection(asyncio.Protocol):
+    """One client."""
 
-    async def app(
-        scope: _Message, receive: Callable[[], Awaitable[_Message]], send: Callable[[_Message], Awaitable[None]]
-    ) -> None:
-        body, more = b"", True
-        while more and len(body) <= MAX_BODY_BYTES:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        reply = _answer(server, scope, body)
-        size = str(len(reply.body)).encode()
-        headers = [(b"content-type", reply.content_type), (b"content-length", size), *reply.headers]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+    def __init__(self, server: GateServer, connections: set[_Connection]) -> None:
+        self._server, self._connections = server, connections
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._body = b""
+        self._received = 0
+        self.heard = True  # since the listener last looked
 
-    return app
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # of a stream; uvloop's has no such base
+        self._connections.add(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._connections.discard(self)
+
+    def pause_writing(self) -> None:
+        """Who does not read its answers is not asked for more questions."""
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard = True
+        self._received += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:  # answered as it stands; another protocol there is none
+            self._transport.close()
+        except httptools.HttpParserError:
+            self._end(problem(400, "this is not HTTP"))
+        else:
+            if self._received > _MOST_BYTES:
+                self._end(problem(413, _TOO_MUCH))
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def on_message_begin(self) -> None:
+        self._url, self._headers, self._body = b"", {}, b""
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        if self._headers.get(b"expect", b"").lower() == b"100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        self._received = 0
+        if self._transport.is_closing():
+            return
+        if len(self._body) > MAX_BODY_BYTES:
+            reply = problem(413, _TOO_MUCH)
+        else:
+            asked = Asked(self._headers, self._body)
+            reply = self._server.answer(self._parser.get_method(), self._url.partition(b"?")[0], asked)
+        if self._parser.should_keep_alive():
+            self._transport.write(_bytes(reply))
+        else:
+            self._end(reply)
+
+    def _end(self, reply: Reply) -> None:
+        if not self._transport.is_closing():
+            self._transport.write(_bytes(reply, b"connection: close\r\n"))
+            self._transport.close()
 
 
-def _answer(server: GateServer, scope: _Message, body: bytes) -> Reply:
-    if len(body) > MAX_BODY_BYTES:
-        return problem(413, f"more than {MAX_BODY_BYTES} bytes: the gate needs no prompts, only their size")
-    return server.answer(scope["method"].encode(), scope["raw_path"], Asked(dict(scope["headers"]), body))
+class Listener:
+    """A gate's address. `start` returns its URL; `stop` once what had come was answered."""
+
+    def __init__(self, server: GateServer, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._server, self._host, self._port = server, host, port
+        self._connections: set[_Connection] = set()
+        self._listening: asyncio.Server | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def start(self) -> str:
+        """OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(
+            lambda: _Connection(self._server, self._connections), self._host, self._port, backlog=1024
+        )
+        self._looking = asyncio.create_task(self._hang_up_idle(), name="idle connections")
+        return f"http://{self._host}:{self._listening.sockets[0].getsockname()[1]}"
+
+    async def stop(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        if self._listening is not None:
+            self._listening.close()
+        for connection in [*self._connections]:
+            connection.close()
+        await asyncio.sleep(0)
+
+    async def _hang_up_idle(self) -> None:
+        """Who says nothing for that long, in the middle of a request too, is gone."""
+        while True:
+            await asyncio.sleep(_IDLE_S)
+            for connection in [*self._connections]:
+                if not connection.heard:
+                    connection.close()
+                connection.heard = False
+
+
+def _bytes(reply: Reply, more: bytes = b"") -> bytes:
+    for name, value in reply.headers:
+        more += b"%b: %b\r\n" % (name, value)
+    return b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
+        _LINE[reply.status], reply.content_type, len(reply.body), more, reply.body,
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from schemas.call import ALLOW, Call, Ruling
 from schemas.config.budgets import BudgetConfig
@@ -18,9 +18,9 @@ class Amount(NamedTuple):
     tokens: int = 0
     nano_usd: int = 0
 
-    def of(self, unit: str) -> int:
-        """In the unit of a ceiling."""
-        return self.tokens if unit == "tokens" else self.requests if unit == "requests" else self.nano_usd
+
+UNITS: Final = Amount._fields
+"""Of ceilings."""
 
 
 class Ceiling(Protocol):
@@ -50,7 +50,8 @@ class PolicyPlane(Protocol):
 
     def judge(self, call: Call, facts: KeyFacts, entry: KeyRecord | None) -> Ruling: ...
 
-    def ceilings(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> Sequence[Ceiling]: ...
+    def ceilings(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> tuple[Ceiling, ...]:
+        """The same object for as long as the same holds. One for each unit and window."""
 
 
 class BudgetPlane(Protocol):
@@ -78,7 +79,7 @@ class Reach(Protocol):
 
     def judge(self, facts: KeyFacts, at_ms: int) -> Ruling: ...
 
-    def ceilings(self, facts: KeyFacts, at_ms: int) -> Sequence[Ceiling]: ...
+    def ceilings(self, facts: KeyFacts, at_ms: int) -> tuple[Ceiling, ...]: ...
 
 
 class Reached:
@@ -87,7 +88,7 @@ class Reached:
     def judge(self, facts: KeyFacts, at_ms: int) -> Ruling:
         return ALLOW
 
-    def ceilings(self, facts: KeyFacts, at_ms: int) -> Sequence[Ceiling]:
+    def ceilings(self, facts: KeyFacts, at_ms: int) -> tuple[Ceiling, ...]:
         return ()
 
 

@@ -46,7 +46,7 @@ class Edge:
     decider: Decider
     fingerprint: Callable[[str], str]
     now_ms: Callable[[], int]
-    tick_ms: Callable[[], float]  # a clock that never jumps
+    tick_ms: Callable[[], int]  # a clock that never jumps
     token: SecretStr | None
     problems: Callable[[], list[str]]  # why it is not ready, or should not be trusted; empty: all is well
     metrics: Callable[[], bytes]

@@ -11,114 +11,176 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, NamedTuple
 
-from gate.ports import Ceiling
+from gate.ports import UNITS, Amount, Ceiling
 
 PARTS: Final = 10
 DAY_S: Final = 86_400
-_HEAD, _TOTAL, _RING = 0, 1, 2  # newest bucket's number, sum over the ring, then the ring
 NEVER: Final = math.inf
-Window = tuple[str, float]
-"""Unit and seconds: what a key used is one number, whichever rule limits it."""
+_TOTAL, _RING = 1, 2  # of a ring's cells: the newest bucket's number, the sum over the ring, then the buckets
+_MOST: Final = 300_000
 
 
-class _Rings:
-    """The rings of one window: those touched lately, and those touched in the span before, dropped together if idle."""
+class _Row(NamedTuple):
+    """Where one ceiling's ring lies in the cells of an account, and how it turns."""
 
-    __slots__ = ("old", "parts", "turn_at", "width_ms", "young")
+    ceiling: Ceiling
+    unit: int  # of `Amount`
+    limit: float
+    daily: bool  # by the calendar of UTC
+    width_ms: int  # of a bucket
+    parts: int
+    at: int  # first cell
 
-    def __init__(self, window_s: float) -> None:
-        self.parts = 1 if window_s == DAY_S else PARTS + 1
-        self.width_ms = max(1.0, window_s * 1000 / (1 if window_s == DAY_S else PARTS))
-        self.young: dict[str, array[int]] = {}
-        self.old: dict[str, array[int]] = {}
-        self.turn_at = 0
 
-    def bucket(self, at_ms: float) -> int:
-        return int(at_ms // self.width_ms)
+class Shape:
+    """The rings of all keys with the same ceilings."""
 
-    def ring(self, key_id: str, bucket: int) -> array[int]:
-        """The key's ring, up to the bucket. Time that goes back is taken as standing still."""
-        if bucket >= self.turn_at:
-            self.turn_at, self.old, self.young = bucket + self.parts, self.young if self.turn_at else {}, {}
-        ring = self.young.get(key_id)
-        if ring is None:
-            ring = self.old.pop(key_id, None)
-            if ring is None:
-                ring = array("q", [bucket, 0] + [0] * self.parts)
-            self.young[key_id] = ring
-        if bucket > ring[_HEAD]:
-            self._advance(ring, bucket)
-        return ring
+    __slots__ = ("ceilings", "rows", "size")
 
-    def _advance(self, ring: array[int], bucket: int) -> None:
-        for number in range(max(ring[_HEAD] + 1, bucket - self.parts + 1), bucket + 1):
-            at = _RING + number % self.parts
-            ring[_TOTAL] -= ring[at]
-            ring[at] = 0
-        ring[_HEAD] = bucket
+    def __init__(self, ceilings: tuple[Ceiling, ...]) -> None:
+        self.ceilings = ceilings
+        rows, at = list[_Row](), 0
+        for ceiling in ceilings:
+            daily = ceiling.window_s == DAY_S
+            parts = 1 if daily else PARTS + 1
+            width_ms = DAY_S * 1000 if daily else max(1, math.ceil(ceiling.window_s * 1000 / PARTS))
+            rows.append(_Row(ceiling, UNITS.index(ceiling.unit), ceiling.limit, daily, width_ms, parts, at))
+            at += _RING + parts
+        self.rows, self.size = tuple(rows), at
+
+
+class Over(NamedTuple):
+    """A ceiling that has no room."""
+
+    ceiling: Ceiling
+    needed: int
+    wait_s: float  # until there is room, if nothing else comes; NEVER: one call alone is too much
+
+
+class Account:
+    """What one key used. Times: `wall_ms` for ceilings of a day, `tick_ms`, which never jumps, for all others."""
+
+    __slots__ = ("cells", "shape")
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        self.cells = array("q", bytes(8 * shape.size))
+
+    def over(self, amount: Amount, wall_ms: int, tick_ms: int) -> Over | None:
+        """The first ceiling that the amount would pass. Time that goes back is taken as standing still."""
+        cells = self.cells
+        for ceiling, unit, limit, daily, width_ms, parts, at in self.shape.rows:
+            now_ms = wall_ms if daily else tick_ms
+            bucket = now_ms // width_ms
+            if bucket > cells[at]:
+                _advance(cells, at, parts, bucket)
+            needed = amount[unit]
+            if cells[at + _TOTAL] + needed > limit:
+                row = _Row(ceiling, unit, limit, daily, width_ms, parts, at)
+                return Over(ceiling, needed, _wait_s(cells, row, needed, now_ms))
+        return None
+
+    def add(self, amount: Amount) -> None:
+        """Count it now: in the buckets that `over` came to."""
+        cells = self.cells
+        for _, unit, _, _, _, parts, at in self.shape.rows:
+            added = amount[unit]
+            cells[at + _RING + cells[at] % parts] += added
+            cells[at + _TOTAL] += added
+
+    def correct(self, shape: Shape, more: Amount, wall_ms: int, tick_ms: int) -> None:
+        """What was added at that time, under that shape, turns out to be more or less. Nothing of what is forgotten."""
+        cells, same = self.cells, shape is self.shape
+        for row in shape.rows:
+            mine = row if same else _same_window(self.shape.rows, row)
+            if mine is None:
+                continue
+            bucket, head = (wall_ms if mine.daily else tick_ms) // mine.width_ms, cells[mine.at]
+            if head - mine.parts < bucket <= head:
+                at = mine.at + _RING + bucket % mine.parts
+                difference = max(more[mine.unit], -cells[at])
+                cells[at] += difference
+                cells[mine.at + _TOTAL] += difference
+
+    def reshaped(self, shape: Shape) -> Account:
+        """The same use under other ceilings: what was counted for a unit and window stays."""
+        other = Account(shape)
+        for row in shape.rows:
+            mine = _same_window(self.shape.rows, row)
+            if mine is not None:
+                size = _RING + row.parts
+                other.cells[row.at : row.at + size] = self.cells[mine.at : mine.at + size]
+        return other
 
 
 class Windows:
-    """All keys and windows of one gate.
-
-    Times: a clock that never jumps, but for ceilings of a day, which go by the calendar of UTC.
+    """The accounts of one gate. Of more keys than `most` those that were not used lately are forgotten.
 
     >>> from gate.ports import Rate
-    >>> windows, rate = Windows(), Rate("slow", "requests", 60, 2)
-    >>> windows.wait_s(rate, "k1", 1, 0), windows.add(rate, "k1", 2, 0), windows.wait_s(rate, "k1", 1, 6_000)
-    (0.0, 0, 60.0)
-    >>> windows.wait_s(rate, "k1", 1, 66_000), windows.wait_s(rate, "k1", 3, 66_000)
-    (0.0, inf)
+    >>> account = Windows().account("k1", (Rate("slow", "requests", 60, 2),))
+    >>> account.over(Amount(2), 0, 0), account.add(Amount(2))
+    (None, None)
+    >>> account.over(Amount(1), 0, 6_000).wait_s, account.over(Amount(1), 0, 66_000)
+    (60.0, None)
+    >>> account.over(Amount(3), 0, 66_000).wait_s
+    inf
     """
 
-    def __init__(self) -> None:
-        self._rules: dict[Window, _Rings] = {}
-
-    def wait_s(self, ceiling: Ceiling, key_id: str, amount: int, at_ms: float) -> float:
-        """0 when the amount fits now, else in how many seconds, if nothing else comes; `NEVER`: it is too much."""
-        if amount > ceiling.limit:
-            return NEVER
-        rule = self._rule(ceiling)
-        bucket = rule.bucket(at_ms)
-        ring = rule.ring(key_id, bucket)
-        over = ring[_TOTAL] + amount - ceiling.limit
-        if over <= 0:
-            return 0.0
-        head = ring[_HEAD]
-        for oldest in range(head - rule.parts + 1, head + 1):
-            over -= ring[_RING + oldest % rule.parts]
-            if over <= 0:
-                return ((oldest + rule.parts) * rule.width_ms - at_ms) / 1000
-        return NEVER  # corrections took the ring below what was added: it cannot be
-
-    def add(self, ceiling: Ceiling, key_id: str, amount: int, at_ms: float) -> int:
-        """Count it; returns the bucket it went to."""
-        rule = self._rule(ceiling)
-        ring = rule.ring(key_id, rule.bucket(at_ms))
-        head = ring[_HEAD]
-        ring[_RING + head % rule.parts] += amount
-        ring[_TOTAL] += amount
-        return head
-
-    def correct(self, window: Window, key_id: str, bucket: int, difference: int) -> None:
-        """What was added to a bucket turns out to be more or less. Nothing, if it is past and forgotten."""
-        rule = self._rules.get(window)
-        ring = rule and (rule.young.get(key_id) or rule.old.get(key_id))
-        if rule and ring and ring[_HEAD] - rule.parts < bucket <= ring[_HEAD]:
-            at = _RING + bucket % rule.parts
-            difference = max(difference, -ring[at])
-            ring[at] += difference
-            ring[_TOTAL] += difference
+    def __init__(self, *, most: int = _MOST) -> None:
+        self._most = most
+        self._shapes: dict[tuple[Ceiling, ...], Shape] = {}
+        self._young: dict[str, Account] = {}
+        self._old: dict[str, Account] = {}
 
     def __len__(self) -> int:
-        """Rings that are kept."""
-        return sum(len(rule.young) + len(rule.old) for rule in self._rules.values())
+        return len(self._young) + len(self._old)
 
-    def _rule(self, ceiling: Ceiling) -> _Rings:
-        window = (ceiling.unit, ceiling.window_s)
-        found = self._rules.get(window)
+    def account(self, key_id: str, ceilings: tuple[Ceiling, ...]) -> Account:
+        found = self._young.get(key_id)
         if found is None:
-            found = self._rules[window] = _Rings(ceiling.window_s)
+            if len(self._young) >= self._most:
+                self._young, self._old = {}, self._young
+            found = self._old.pop(key_id, None) or Account(self._shape(ceilings))
+            self._young[key_id] = found
+        if found.shape.ceilings is not ceilings:
+            shape = self._shape(ceilings)
+            if found.shape is not shape:
+                found = self._young[key_id] = found.reshaped(shape)
         return found
+
+    def _shape(self, ceilings: tuple[Ceiling, ...]) -> Shape:
+        shape = self._shapes.get(ceilings)
+        if shape is None:
+            if len(self._shapes) >= self._most:
+                self._shapes.clear()
+            shape = self._shapes[ceilings] = Shape(ceilings)
+        return shape
+
+
+def _advance(cells: array[int], at: int, parts: int, bucket: int) -> None:
+    """Up to the bucket; what leaves the ring is free again."""
+    for number in range(max(cells[at] + 1, bucket - parts + 1), bucket + 1):
+        cell = at + _RING + number % parts
+        cells[at + _TOTAL] -= cells[cell]
+        cells[cell] = 0
+    cells[at] = bucket
+
+
+def _wait_s(cells: array[int], row: _Row, needed: int, now_ms: int) -> float:
+    if needed > row.limit:
+        return NEVER
+    over, head = cells[row.at + _TOTAL] + needed - row.limit, cells[row.at]
+    for oldest in range(head - row.parts + 1, head + 1):
+        over -= cells[row.at + _RING + oldest % row.parts]
+        if over <= 0:
+            return ((oldest + row.parts) * row.width_ms - now_ms) / 1000
+    return NEVER  # cannot be: the buckets are all there is
+
+
+def _same_window(rows: Iterable[_Row], row: _Row) -> _Row | None:
+    return next(
+        (each for each in rows if each.unit == row.unit and each.ceiling.window_s == row.ceiling.window_s), None
+    )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -16,7 +18,7 @@ from pydantic import ValidationError
 
 from gate.budgets import AloneSlices
 from gate.decide import Decider
-from gate.http import asgi
+from gate.http import Listener
 from gate.known import Known
 from gate.ports import Reached
 from gate.reservations import Reservations
@@ -32,7 +34,6 @@ from service.gate_feed import GateFeed, Take
 from service.gate_metrics import show
 from service.gate_planes import planes_of
 from service.install import Install, wall_ms
-from service.local_server import LocalServer
 from service.reload import follow_folder
 from service.secrets import resolve
 from sources.pricing import PriceBook
@@ -43,13 +44,14 @@ from streams.topics import Topic
 
 REPORT_EVERY_S: Final = 1.0
 _EXPIRE_EVERY_S: Final = 0.5
+_TURNS_PER_HOUR: Final = 7200
 _R = TypeVar("_R", bound=Record)
 log = structlog.get_logger()
 
 
-def tick_ms() -> float:
+def tick_ms() -> int:
     """A clock that never jumps: for windows and reservations."""
-    return time.monotonic_ns() / 1e6
+    return time.monotonic_ns() // 1_000_000
 
 
 class GateService:
@@ -81,7 +83,7 @@ class GateService:
                 self._details,
             )
         )  # fmt: skip
-        self._http = LocalServer(asgi(self.server), host=gate.host, port=port)
+        self._http = Listener(self.server, host=gate.host, port=port)
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
         self.url = ""
@@ -176,8 +178,11 @@ class GateService:
         await self._outbox.send(Topic.GATES, [(self.replica, report)])
 
     async def _expire(self) -> None:
-        while True:
+        """And once an hour a whole garbage collection, which nothing else begins."""
+        for turn in count(1):
             self.decider.expire(wall_ms(), tick_ms())
+            if turn % _TURNS_PER_HOUR == 0:
+                gc.collect()
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
     def _problems(self) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
@@ -29,6 +28,7 @@ from service.local_server import LocalServer
 from service.people_left import people_left_routes
 from service.query_commands import StoreAnswers
 from service.reload import follow_folder
+from service.settled_memory import settle_memory
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
 from streams.budget_stage import BudgetStage
@@ -121,7 +121,7 @@ class Worker:
             ))  # fmt: skip
         self._run("config", lambda: self._config.follow(teller))
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
-        _settle_memory()
+        settle_memory(100_000, 50, 100)  # a fifth of the hot path was garbage collection
         self.health.ready = True
 
     async def stop(self) -> None:
@@ -295,10 +295,3 @@ class Worker:
         except OSError as error:
             raise UserError(f"{error}: is another `keyfuse` running there? Set another port in keyfuse.yaml") from error
         self._closers.append(server.stop)
-
-
-def _settle_memory() -> None:
-    """What lives as long as the process is not looked at again: a fifth of the hot path was garbage collection."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, 50, 100)

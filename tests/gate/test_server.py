@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 from pydantic import SecretStr
 
-from gate.http import asgi
+from gate.http import Listener
 from gate.server import MAX_BODY_BYTES, Edge, GateServer
 from schemas.fingerprint import Fingerprinter
 from tests.gate.world import NOW_MS, Gate
@@ -18,12 +20,20 @@ SECRET = "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t"
 FINGERPRINT = Fingerprinter(SecretStr("pepper"))
 
 
-def client(gate: Gate, *, token: str = "", problems: list[str] | None = None) -> httpx.AsyncClient:
+def server(gate: Gate, *, token: str = "", problems: list[str] | None = None) -> GateServer:
     edge = Edge(
-        gate.decider, FINGERPRINT.of, lambda: NOW_MS, lambda: 0.0, SecretStr(token) if token else None,
+        gate.decider, FINGERPRINT.of, lambda: NOW_MS, lambda: 0, SecretStr(token) if token else None,
         lambda: problems or [], lambda: b"keyfuse_gate_answers_total 1\n",
     )  # fmt: skip
-    return httpx.AsyncClient(transport=httpx.ASGITransport(asgi(GateServer(edge))), base_url="http://gate")
+    return GateServer(edge)
+
+
+@asynccontextmanager
+async def client(gate: Gate, *, token: str = "", problems: list[str] | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    listener = Listener(server(gate, token=token, problems=problems))
+    async with httpx.AsyncClient(base_url=await listener.start(), trust_env=False) as http:
+        yield http
+    await listener.stop()
 
 
 async def post(body: Any, path: str = "/v1/authorize", gate: Gate | None = None) -> httpx.Response:

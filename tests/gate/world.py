@@ -29,14 +29,14 @@ class Rules:
     """A policy plane that says what it is told to."""
 
     denied_models: frozenset[str] = frozenset()
-    limits: Sequence[Ceiling] = ()
+    limits: tuple[Ceiling, ...] = ()
 
     def judge(self, call: Call, facts: KeyFacts, entry: KeyRecord | None) -> Ruling:
         if call.model in self.denied_models:
             return Ruling("deny", "policy small: allowed_models", f"{call.model} is not allowed")
         return ALLOW
 
-    def ceilings(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> Sequence[Ceiling]:
+    def ceilings(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> tuple[Ceiling, ...]:
         return self.limits
 
 
@@ -77,7 +77,7 @@ class Gate:
         self, key_id: str = "k1", *, model: str = "dear", tokens: int = 100, output: int | None = 0, requests: int = 1
     ) -> Answer:
         call = Call(key_id, NOW_MS + self.at_ms, model, "", tokens, output, requests)
-        return self.decider.authorize(call, float(self.at_ms))
+        return self.decider.authorize(call, self.at_ms)
 
     def settle(self, answer: Answer, *, tokens: int = 0, output: int = 0, cost: int | None = None) -> Settled:
         return self.decider.settle(answer.reservation, Used(tokens, output, cost), NOW_MS + self.at_ms)
