@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple, Protocol
 
-from controls.rules import Ceiling, Rule, Rules, rules_of_key, rules_of_policy
-from schemas.call import Call, Ruling
+from controls.refusals import REFUSING, refusal
+from controls.rules import Ceiling, Families, Rule, Rules, Unseen, rules_of_key, rules_of_policy
+from schemas.call import ALLOW, Call, Ruling
 from schemas.config.policies import PoliciesConfig
-from schemas.exception import OF_BUDGETS, PolicyException
+from schemas.exception import PolicyException
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 
 _CACHE_LIMIT: Final = 200_000
-_FOREVER: Final = (-1 << 62, 1 << 62)
 
 
 class _Scoped(Protocol):
@@ -31,14 +31,42 @@ class _Scoped(Protocol):
     def envs(self) -> tuple[str, ...]: ...
 
 
+class Covering:
+    """The rules written for a key, and the exceptions that lift some of them in their time. Shared by keys alike."""
+
+    __slots__ = ("_families", "_held", "_moments", "_unseen", "_written", "kinds", "lifting")
+
+    def __init__(
+        self, written: tuple[Rule, ...], lifting: tuple[PolicyException, ...], *, families: Families, unseen: Unseen
+    ) -> None:
+        self._written, self._families, self._unseen = written, families, unseen
+        self.lifting: Final = lifting
+        self.kinds: Final[frozenset[str]] = frozenset(rule.kind for rule in written)
+        self._moments = sorted({moment for one in lifting for moment in (one.from_ms, one.until_ms)})
+        self._held: dict[int, Rules] = {}
+
+    @property
+    def steady(self) -> bool:
+        """Whether the rules are the same at every moment."""
+        return not self._moments
+
+    def at(self, at_ms: int) -> Rules:
+        """The rules as they hold at this moment."""
+        since = bisect_right(self._moments, at_ms) if self._moments else 0
+        rules = self._held.get(since)
+        if rules is None:
+            holding = [one for one in self.lifting if one.holds(at_ms)]
+            lifted = [_lifted(rule, holding) for rule in self._written]
+            rules = self._held[since] = Rules(lifted, families=self._families, unseen=self._unseen)
+        return rules
+
+
 class _Known(NamedTuple):
-    """What holds for a key, and until when."""
+    """What was found for a key, and what for."""
 
     group: tuple[str, str, str]
     entry: KeyRecord | None
-    from_ms: int
-    until_ms: int  # an exception begins or ends then
-    rules: Rules
+    covering: Covering
 
 
 class Policies:
@@ -58,27 +86,32 @@ class Policies:
         self.exceptions = tuple(one for one in PolicyException.newest(exceptions) if one.state == "active")
         self._written = tuple(rules_of_policy(policy, at) for at, policy in enumerate(config.policies))
         self._keys: dict[str, _Known] = {}
-        self._shared: dict[tuple[object, ...], Rules] = {}
+        self._shared: dict[tuple[object, ...], Covering] = {}
         self._groups: dict[tuple[str, str, str], tuple[int, ...]] = {}
         self._models: dict[tuple[str, ...], str | None] = {}
 
-    def rules_of(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> Rules:
-        """All rules that hold for the key at this moment."""
-        known = self._keys.get(key_id)
-        group = (facts.team, facts.app, facts.env)
-        if (
-            known is not None and known.entry is entry and known.group == group
-            and known.from_ms <= at_ms < known.until_ms
-        ):  # fmt: skip
-            return known.rules
+    def covering(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None) -> Covering:
+        """All that was written for the key, with what lifts it and when."""
+        known, group = self._keys.get(key_id), (facts.team, facts.app, facts.env)
+        if known is not None and known.entry is entry and known.group == group:
+            return known.covering
         if len(self._keys) >= _CACHE_LIMIT:
             self._keys.clear()
-        known = self._keys[key_id] = self._look_up(key_id, facts, entry, at_ms)
-        return known.rules
+        written = (*self._of_policies(key_id, facts), *rules_of_key(entry))
+        kinds = {rule.kind for rule in written}
+        lifting = tuple(one for one in self.exceptions if one.rule in kinds and covers(one, key_id, facts))
+        found = self._same(written, lifting)
+        self._keys[key_id] = _Known(group, entry, found)
+        return found
+
+    def rules_of(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> Rules:
+        """All rules that hold for the key at this moment."""
+        return self.covering(key_id, facts, entry).at(at_ms)
 
     def judge(self, call: Call, facts: KeyFacts, entry: KeyRecord | None = None) -> Ruling:
         """Whether the call may be made as far as lists, lengths and hours go."""
-        return self.rules_of(call.key_id, facts, entry, call.at_ms).judge(call)
+        rule = self.rules_of(call.key_id, facts, entry, call.at_ms).broken(call)
+        return ALLOW if rule is None else Ruling("deny", rule.label, refusal(rule, call, self.config.families))
 
     def ceilings(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> tuple[Ceiling, ...]:
         """How much the key may do within which time; the quotas of its own entry too. One for each unit and window."""
@@ -100,28 +133,21 @@ class Policies:
             self._models[question] = refused.policy if refused else None
         return self._models[question]
 
-    def _look_up(self, key_id: str, facts: KeyFacts, entry: KeyRecord | None, at_ms: int) -> _Known:
-        written = (*self._of_policies(key_id, facts), *rules_of_key(entry))
-        mine = [one for one in self.exceptions if one.rule not in OF_BUDGETS and covers(one, key_id, facts)]
-        moments = sorted({moment for one in mine for moment in (one.from_ms, one.until_ms)})
-        at = bisect_right(moments, at_ms)
-        from_ms = moments[at - 1] if at else _FOREVER[0]
-        until_ms = moments[at] if at < len(moments) else _FOREVER[1]
-        rules = self._rules(written, [one for one in mine if one.holds(at_ms)])
-        return _Known((facts.team, facts.app, facts.env), entry, from_ms, until_ms, rules)
+    def refusing(self) -> tuple[Rule, ...]:
+        """Every rule of every policy that refuses single calls, in the order written."""
+        return tuple(rule for rules in self._written for rule in rules if rule.kind in REFUSING)
 
-    def _rules(self, written: Sequence[Rule], lifting: Sequence[PolicyException]) -> Rules:
+    def _same(self, written: tuple[Rule, ...], lifting: tuple[PolicyException, ...]) -> Covering:
         """The same rules and exceptions are worked out once, for however many keys."""
         same = (*((rule.number, rule.name, rule.value if rule.number < 0 else None) for rule in written),
                 *(one.exception_id for one in lifting))  # fmt: skip
-        rules = self._shared.get(same)
-        if rules is None:
+        found = self._shared.get(same)
+        if found is None:
             if len(self._shared) >= _CACHE_LIMIT:
                 self._shared.clear()
-            holding = [_lifted(rule, lifting) for rule in written]
-            rules = Rules(holding, families=self.config.families, unseen=self.config.unseen)
-            self._shared[same] = rules
-        return rules
+            families, unseen = self.config.families, self.config.unseen
+            found = self._shared[same] = Covering(written, lifting, families=families, unseen=unseen)
+        return found
 
     def _of_policies(self, key_id: str, facts: KeyFacts) -> tuple[Rule, ...]:
         """The rules of all policies that cover the key, in the order written."""
@@ -140,6 +166,17 @@ class Policies:
 def covers(scoped: _Scoped, key_id: str, facts: KeyFacts) -> bool:
     """Whether a policy or an exception is for this key."""
     return (not scoped.keys or key_id in scoped.keys) and _covers_group(scoped, facts)
+
+
+def scope_words(scoped: _Scoped) -> str:
+    """Whom a policy is for.
+
+    >>> from schemas.config.policies import PolicyConfig
+    >>> scope_words(PolicyConfig(name="p", teams=("search", "ads"), envs=("dev",))), scope_words(PolicyConfig(name="q"))
+    ('team search or ads, env dev', 'every key')
+    """
+    named = (("key", scoped.keys), ("team", scoped.teams), ("app", scoped.apps), ("env", scoped.envs))
+    return ", ".join(f"{name} {' or '.join(values)}" for name, values in named if values) or "every key"
 
 
 def _covers_group(scoped: _Scoped, facts: KeyFacts) -> bool:

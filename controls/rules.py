@@ -1,4 +1,4 @@
-"""The rules that hold for one key, each with where it was written, and what a call is told that breaks one. Pure.
+"""The rules that hold for one key, each with where it was written, and whether a call breaks one. Pure.
 
 All rules hold at once: a call must pass each of them, and of two ceilings the lower one counts. Nothing but an
 exception lifts a rule, and only the rule that it names.
@@ -6,7 +6,7 @@ exception lifts a rule, and only the rule that it names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Final, Literal, NamedTuple
 
 from controls.hours import hours_words, is_open
-from schemas.call import ALLOW, Call, Ruling
+from schemas.call import Call
 from schemas.config.policies import HoursConfig, PolicyConfig
 from schemas.exception import PolicyException, RuleKind
 from schemas.key_record import KeyRecord
@@ -43,16 +43,12 @@ _CEILINGS: Final[Mapping[RuleKind, tuple[Unit, int]]] = {
     "usd_per_day": ("nano_usd", 86_400),
 }  # fmt: skip
 _FIELD: Final = Call._fields.index
-_SEEN_IN: Final[Mapping[RuleKind, int]] = {
+SEEN_IN: Final[Mapping[str, int]] = {
     "models": _FIELD("model"), "endpoints": _FIELD("endpoint"), "networks": _FIELD("ip"),
     "countries": _FIELD("country"), "origins": _FIELD("origin"),
 }  # fmt: skip
 """Where a call says what a list is about."""
-_NOUN: Final = {
-    "models": "model", "endpoints": "endpoint", "networks": "address", "countries": "country", "origins": "origin",
-}  # fmt: skip
 _REMEMBERED: Final = 256
-_SHOWN: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +65,11 @@ class Rule:
     @property
     def source(self) -> str:
         return f"policy {self.policy}" if self.number >= 0 else "key"
+
+    @property
+    def owner(self) -> str:
+        """Whose rule it is, in a sentence."""
+        return self.source if self.number >= 0 else "the key's own entry"
 
     @property
     def label(self) -> str:
@@ -171,7 +172,7 @@ class Rules:
         self.ceilings: Final = _lowest(self.rules)
         self._families, self._unseen = families, unseen
         self._listed: tuple[tuple[int, dict[str, int], tuple[int, ...]], ...] = tuple(
-            (field, {}, mine) for kind, field in _SEEN_IN.items() if (mine := self._of(kind))
+            (field, {}, mine) for kind, field in SEEN_IN.items() if (mine := self._of(kind))
         )
         self._hours = tuple(at for at in self._of("hours") if not self.rules[at].lifted)
         self._minute, self._open = -1, len(self.rules)
@@ -179,34 +180,43 @@ class Rules:
 
     def broken(self, call: Call) -> Rule | None:
         """The first rule, in their order, that the call breaks. Ceilings count calls and are asked elsewhere."""
-        first = none = len(self.rules)
+        first = len(self.rules)
         for field, known, mine in self._listed:
-            text: str = call[field]  # type: ignore[assignment]  # _SEEN_IN names texts
+            text: str = call[field]  # type: ignore[assignment]  # SEEN_IN names texts
             found = known.get(text)
             first = min(first, self._ask(text, known, mine) if found is None else found)
         if self._hours:
             first = min(first, self._closed(call.at_ms))
         if self._input or self._output:
             first = min(first, self._too_long(call))
-        return self.rules[first] if first < none else None
+        return self._rule(first)
 
-    def judge(self, call: Call) -> Ruling:
-        """What these rules say of the call, in words."""
-        rule = self.broken(call)
-        return ALLOW if rule is None else Ruling("deny", rule.label, refusal(rule, call))
-
-    def refuses(self, kind: RuleKind, text: str) -> Rule | None:
+    def refuses(self, kind: str, text: str) -> Rule | None:
         """The first rule of this kind that this model, endpoint, address, country or origin breaks."""
-        mine = (self.rules[at] for at in self._of(kind))
-        return next((rule for rule in mine if not permits(rule, text, self._families)), None)
+        for field, known, mine in self._listed:
+            if field == SEEN_IN.get(kind):
+                found = known.get(text)
+                return self._rule(self._ask(text, known, mine) if found is None else found)
+        return None
 
-    def of_kind(self, kind: RuleKind) -> tuple[Rule, ...]:
+    def closed(self, at_ms: int) -> Rule | None:
+        """The first hours that do not include the moment."""
+        return self._rule(self._closed(at_ms)) if self._hours else None
+
+    def longest(self, kind: str) -> float:
+        """The lowest limit of this kind on one request; infinite without one."""
+        return min((rule.limit for rule in self.rules if rule.kind == kind), default=float("inf"))
+
+    def of_kind(self, kind: str) -> tuple[Rule, ...]:
         return tuple(self.rules[at] for at in self._of(kind))
 
-    def _of(self, kind: RuleKind) -> tuple[int, ...]:
+    def _rule(self, at: int) -> Rule | None:
+        return self.rules[at] if at < len(self.rules) else None
+
+    def _of(self, kind: str) -> tuple[int, ...]:
         return tuple(at for at, rule in enumerate(self.rules) if rule.kind == kind)
 
-    def _least(self, kind: RuleKind) -> tuple[tuple[float, int], ...]:
+    def _least(self, kind: str) -> tuple[tuple[float, int], ...]:
         return tuple((self.rules[at].limit, at) for at in self._of(kind))
 
     def _ask(self, text: str, known: dict[str, int], mine: tuple[int, ...]) -> int:
@@ -250,43 +260,3 @@ def _lowest(rules: Sequence[Rule]) -> tuple[Ceiling, ...]:
             if same is None or ceiling.limit / ceiling.window_s < same.limit / same.window_s:
                 found[unit, window_s] = ceiling
     return tuple(found.values())
-
-
-def refusal(rule: Rule, call: Call) -> str:
-    """One sentence for whoever is refused: what is allowed, what was asked for, what to do."""
-    return f"{rule.source} {_REFUSALS[rule.kind](rule, call)}; ask for an exception with `keyfuse policy except`"
-
-
-def _listed(rule: Rule, call: Call) -> str:
-    noun = _NOUN[rule.kind]
-    text = str(call[_SEEN_IN[rule.kind]])
-    allowed = f"refuses {rule.words}" if rule.name == "denied_models" else f"allows {_nouns(noun)} {rule.words}"
-    if not text:
-        return f"{allowed}, and the call does not say its {noun}: send it, or set `unseen: pass` in policies.yaml"
-    return f"{allowed}, and the call has {noun} {text[:_SHOWN]}"
-
-
-def _nouns(noun: str) -> str:
-    return {"address": "addresses", "country": "countries"}.get(noun, f"{noun}s")
-
-
-def _hours_told(rule: Rule, _call: Call) -> str:
-    return f"allows calls {rule.words} only"
-
-
-def _input_told(rule: Rule, call: Call) -> str:
-    length = -(-call.input_tokens // max(call.requests, 1))
-    return f"allows {rule.limit:,.0f} input tokens a request, and the call has {length:,}: send less"
-
-
-def _output_told(rule: Rule, call: Call) -> str:
-    most = f"allows {rule.limit:,.0f} output tokens a request"
-    if call.max_output_tokens is None:
-        return f"{most}, and the call sets no limit: set max_tokens"
-    return f"{most}, and the call asks for {call.max_output_tokens:,}: set max_tokens lower"
-
-
-_REFUSALS: Final[Mapping[RuleKind, Callable[[Rule, Call], str]]] = {
-    "models": _listed, "endpoints": _listed, "networks": _listed, "countries": _listed, "origins": _listed,
-    "hours": _hours_told, "max_input_tokens": _input_told, "max_output_tokens": _output_told,
-}  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from detectors import drift
+from detectors.breaches import SETTING
 from detectors.close import Close, Told
 from detectors.ensemble import BY_FAMILY, MODULES
 from detectors.explain import number, percent
@@ -32,6 +33,9 @@ _SETTINGS_OF: Final = {module.FAMILY: name for name, module in MODULES.items()}
 _LEAST_DAYS: Final = {"drift": ("drift_days", drift.LEARNING_DAYS), "rhythm": ("rhy_days", 2)}
 """Completed active days before which a family's raw score is 0 by itself, and the state that counts them."""
 _CAPS_OF: Final = {"policy": ("limit", slice(0, 3)), "budget": ("budget", slice(3, 5))}
+
+_YES_OR_NO: Final = frozenset(SETTING.values())
+"""Detectors of what policies do not allow, whatever is used of the limits."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Accountant:
         wave = judge.allowing(wave)
         found = {each.family: each for each in scored(wave, judge.shared(wave, population), population, judge.settings)}
         return [
-            _forbidden(told) if (told := fired.get(family)) and told.detector == "allowed_models"
+            _forbidden(told) if (told := fired.get(family)) and told.detector in _YES_OR_NO
             else self._opinion(family, wave, at, found.get(family), fired=told is not None)
             for family in _SETTINGS_OF
         ]  # fmt: skip
@@ -165,7 +169,7 @@ class Accountant:
 
 
 def _forbidden(told: Finding) -> FamilyAccount:
-    """A model that no policy allows: a matter of yes or no, whatever is used of the limits."""
+    """What a policy does not allow: a matter of yes or no, whatever is used of the limits."""
     return FamilyAccount(
         family=told.family, at_s=told.at_ms // 1000, raw=told.score, score=told.score, threshold=1.0, fired=True,
         said=told.reason, why="fired",

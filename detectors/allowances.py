@@ -1,4 +1,4 @@
-"""What people allow, key by key: marks on alarms and announced times, as thresholds in event time.
+"""What people allow, key by key: marks on alarms, announced times and exceptions, as thresholds in event time.
 
 An allowance never reaches what is learned or what is stored. A certain limit moves only where an announcement in
 `detectors.yaml`, the file that sets it, says so. `detectors/grants.py` has the bounds.
@@ -95,15 +95,17 @@ class Allowed:
 
 
 class Marked:
-    """The marks that all judges of a core go by."""
+    """The marks that all judges of a core go by, and what exceptions from policies let them expect."""
 
     def __init__(self) -> None:
         self.marks: tuple[Mark, ...] = ()
         self.for_good: tuple[Mark, ...] = ()
+        self.expected: tuple[AnnouncedConfig, ...] = ()
         self.version = 0
 
-    def replace(self, marks: Iterable[Mark]) -> None:
+    def replace(self, marks: Iterable[Mark], expected: Iterable[AnnouncedConfig]) -> None:
         """These and no others. Of several versions of one mark the newest counts."""
+        self.expected = tuple(expected)
         self.marks = tuple(Mark.newest(marks))
         self.for_good = tuple(mark for mark in self.marks if mark.for_good and not mark.withdrawn)
         self.version += 1
@@ -145,7 +147,9 @@ class Allowances:
 
     def _compile(self) -> None:
         self._version = self.marked.version
-        sources: list[tuple[Grant, AnnouncedConfig | Mark]] = [(announced(each), each) for each in self._windows]
+        sources: list[tuple[Grant, AnnouncedConfig | Mark]] = [
+            (announced(each), each) for each in (*self._windows, *self.marked.expected)
+        ]
         sources += [(grant, mark) for mark in self.marked.marks if (grant := granted(mark))]
         sources.sort(key=lambda source: order_of(source[0]))
         self._grants = Grants(grant for grant, _ in sources)

@@ -157,5 +157,6 @@ def fork(core: ScoreCore, blank: ScoreCore) -> ScoreCore:
     for shard in range(core.shards):
         blank.import_shard(shard, snapshots.export_shard(core, shard))
     blank.clock_s = core.clock_s
-    blank.allow(core.judge.allowances.marked.marks)
+    known = core.judge.allowances.marked
+    blank.allow(known.marks, known.expected)
     return blank

@@ -15,13 +15,14 @@ import pyarrow as pa
 
 from detectors import intake, rings, snapshots
 from detectors import rows as r
+from detectors.breaches import Watch
 from detectors.fold import FIELDS, Folder
 from detectors.judge import Judge
 from detectors.keys import KeyBook, Names
 from detectors.population import Population
 from detectors.retries import RetryFilter
 from detectors.state import Array, KeyTable
-from schemas.config.detectors import DetectorsConfig
+from schemas.config.detectors import AnnouncedConfig, DetectorsConfig
 from schemas.records import Finding, KeyFacts, Mark
 
 if TYPE_CHECKING:
@@ -51,17 +52,23 @@ def _allowed(_key_id: str, _facts: KeyFacts, _model: str) -> str | None:
     return None
 
 
+def _unwatched(_key_id: str, _facts: KeyFacts) -> Watch | None:
+    return None
+
+
 class ScoreCore:
     """Windows, detectors and state of the keys of one partition.
 
     `facts_of` asks the registry for a key (None: unknown there, its rows are believed); `forbidden` names the policy
-    that keeps a key from a model. Both are asked once per key (and model) until `reconfigure`.
+    that keeps a key from a model, `watch_of` gives what else policies forbid it. All are asked once per key (and model)
+    until `reconfigure`.
     """
 
     def __init__(
         self, settings: DetectorsConfig, *, partition: int, shards: int = 16,
         facts_of: Callable[[str], KeyFacts | None] = _unregistered,
         forbidden: Callable[[str, KeyFacts, str], str | None] = _allowed,
+        watch_of: Callable[[str, KeyFacts], Watch | None] = _unwatched,
     ) -> None:  # fmt: skip
         self.partition, self.shards = partition, shards
         self.clock_s = 0
@@ -69,7 +76,9 @@ class ScoreCore:
         self.models, self.places = Names(), Names()
         self.table = KeyTable(FIELDS)
         self.population = Population(settings)
-        self.book = KeyBook(settings, self.population, shards=shards, facts_of=facts_of, forbidden=forbidden)
+        self.book = KeyBook(
+            settings, self.population, shards=shards, facts_of=facts_of, forbidden=forbidden, watch_of=watch_of
+        )
         self.judge = Judge(settings, self.book, models=self.models, places=self.places)
         self.retries = [RetryFilter(settings.time.dedup_s) for _ in range(shards)]
         self.covered = np.full((shards, 1), -1, np.int64)
@@ -235,9 +244,9 @@ class ScoreCore:
             retries.dedup_s = settings.time.dedup_s
         self._folder.reconfigure(settings)
 
-    def allow(self, marks: Iterable[Mark]) -> None:
-        """What people said of keys: these marks and no others from now on, each in its own time of event time."""
-        self.judge.allowances.marked.replace(marks)
+    def allow(self, marks: Iterable[Mark], expected: Iterable[AnnouncedConfig] = ()) -> None:
+        """What people said of keys, in marks and by exceptions: these and no others from now on, in event time."""
+        self.judge.allowances.marked.replace(marks, expected)
 
     def windows(self, key_id: str) -> dict[str, float] | None:
         """Current window sums by name (`usd_1m`, ...), rows of the open second included; None for an unknown key."""

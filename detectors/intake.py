@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from detectors import breaches
 from detectors import rows as r
 from detectors.keys import KeyBook, Names, shard_of
 from detectors.state import Array
@@ -117,6 +118,11 @@ class Intake:
         at, texts = codes(frame, "model")
         matrix[r.MODEL] = _hashes(self._models, texts)[at]
         matrix[r.FORBIDDEN] = self._book.forbidden(slots, at.astype(np.int64), texts)
+        if len(self._book.watches) > 1:
+            ts_ms, numbers = column(frame, "ts_ms"), self._book.columns["watch"][slots]
+            seen = breaches.Seen(numbers, ts_ms, matrix, lambda name: codes(frame, name))
+            breaches.mark(seen, self._book.watches)
+        breaches.served(matrix)
         for name, place in _TEXTS:
             at, texts = codes(frame, name)
             if place == r.AGENT:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 import numpy as np
 
 from detectors.allowances import Allowances, Marked
+from detectors.breaches import BITS, Breach, explain, times_the_limit
 from detectors.close import Shared, Told, usd
 from detectors.ensemble import BY_FAMILY
 from detectors.explain import rarity, rounded
@@ -29,9 +30,9 @@ _WORSE_RATIO: Final = 10.0
 _WORSE_USD_RATIO: Final = 3.0
 _WORSE_USD_PER_MIN: Final = 0.3  # below this a growing spend waits for its turn
 _QUIET_LIMIT: Final = 50_000
-Statement = Literal["models"] | Family
+Statement = Breach | Family
 _BROKEN: Final[tuple[Statement, ...]] = ("policy", "budget")  # raw score: how many times the limit is used up
-_CERTAIN: Final = (*_BROKEN, "models")
+_CERTAIN: Final = (*_BROKEN, *BITS)
 
 
 class _Told(NamedTuple):
@@ -104,8 +105,18 @@ class Judge:
                     told += self._say(what, wave, shared, at=at, score=float(used[at]))
         banned = (wave.close.rows[FORBIDDEN] > 0) & due[wave.close.rows[SLOT]]
         if banned.any():
-            for at in np.unique(wave.close.rows[SLOT, banned]).tolist():
-                told += self._say("models", wave, shared, at=at, score=1.0)
+            told += self._breaches(wave, shared, wave.close.rows[:, banned])
+        return told
+
+    def _breaches(self, wave: Wave, shared: Shared, rows: Array) -> list[Finding]:
+        """What is to be said of these rows, each of which breaks a rule."""
+        told = []
+        for what, bit in BITS.items():
+            mine = rows[:, rows[FORBIDDEN] & bit > 0]
+            for at in np.unique(mine[SLOT]).tolist():
+                watch = self._book.watch(int(wave.slots[at]))
+                score = times_the_limit(what, mine[:, mine[SLOT] == at], watch)
+                told += self._say(what, wave, shared, at=at, score=score)
         return told
 
     def _say(
@@ -123,23 +134,26 @@ class Judge:
         return [self._finding(what, wave, told, shared, at=at, score=score)]
 
     def _explain(self, what: Statement, wave: Wave, shared: Shared, *, at: int, raw: float) -> Told:
-        if what == "models":
-            return self._explain_model(wave, at)
+        if what in BITS:
+            return self._explain_breach(cast(Breach, what), wave, at)
         told: Told = BY_FAMILY[what].explain(wave.states[what], wave.close, shared, self.settings, at=at, raw=raw)
         return told
 
-    def _explain_model(self, wave: Wave, at: int) -> Told:
-        rows = wave.close.rows
-        hashed = int(rows[MODEL, (rows[SLOT] == at) & (rows[FORBIDDEN] > 0)].min())
+    def _explain_breach(self, what: Breach, wave: Wave, at: int) -> Told:
+        rows, slot = wave.close.rows, int(wave.slots[at])
+        rows = rows[:, (rows[SLOT] == at) & (rows[FORBIDDEN] & BITS[what] > 0)]
+        if what != "models":
+            return explain(what, rows, self._book.watch(slot), self._places.text_of)
+        hashed = int(rows[MODEL].min())
         model = self._models.text_of(hashed) or "a model"
-        policy = self._book.policy_against(int(wave.slots[at]), model) or "no longer in force"
+        policy = self._book.policy_against(slot, model) or "no longer in force"
         return Told("allowed_models", f"uses {model}, which policy {policy} does not allow",
                     {"observed": 1.0, "model": model, "policy": policy})  # fmt: skip
 
     def _finding(self, what: Statement, wave: Wave, told: Told, shared: Shared, *, at: int, score: float) -> Finding:
         slot, second = int(wave.slots[at]), int(wave.close.second[at])
         key_id, certain = self._book.ids[slot], what in _CERTAIN
-        family: Family = "policy" if what == "models" else what
+        family: Family = "policy" if what in BITS else cast(Family, what)
         now = float(usd(wave.close, "1m")[at])
         usual = float(wave.states["velocity"]["vel_mean"][at]) if "velocity" in wave.states else 0.0
         ending = "this limit is certain" if certain else rarity(score)
@@ -157,9 +171,9 @@ class Judge:
     def _severity(self, what: Statement, wave: Wave, score: float, excess_usd_per_min: float, *, at: int) -> Severity:
         """Critical: a breached limit, a score ten times rarer than its threshold, or much money at once.
 
-        Cohort findings only inform; drift and models warn.
+        Cohort findings only inform; drift and what a policy does not allow warn.
         """
-        if what in {"cohort", "drift", "models"}:
+        if what in {"cohort", "drift", *BITS}:
             return "info" if what == "cohort" else "warning"
         if what in _BROKEN or excess_usd_per_min >= _CRITICAL_USD_PER_MIN:
             return "critical"

@@ -9,6 +9,7 @@ from zlib import crc32
 
 import numpy as np
 
+from detectors.breaches import WATCHED, Watch
 from detectors.limits import caps_of
 from detectors.population import Population
 from detectors.state import Array, Fields, KeyTable
@@ -18,8 +19,9 @@ from schemas.records import KeyFacts
 
 FactsOf = Callable[[str], KeyFacts | None]
 Forbidden = Callable[[str, KeyFacts, str], str | None]
+WatchOf = Callable[[str, KeyFacts], Watch | None]
 
-_MODELS: Final = 64  # models whose verdict is remembered per key; further ones are asked about each time
+_MODELS: Final = 60  # models whose verdict is remembered per key; further ones are asked about each time
 _FIELDS: Final[Fields] = {
     "shard": ("i2", ()),
     "cohort": ("i4", ()),
@@ -28,6 +30,7 @@ _FIELDS: Final[Fields] = {
     "caps": ("f4", (5,)),
     "score": ("f4", ()),  # of the last close, for screens
     "verdict": ("i1", (_MODELS,)),  # by model: 0 not asked, 1 allowed, 2 forbidden
+    "watch": ("i4", ()),  # place in `watches`; 0: no rule but of models holds for the key
 }
 
 
@@ -72,11 +75,15 @@ class KeyBook:
     """One slot per key seen. Slots are private to this process; what leaves it goes by key_id."""
 
     def __init__(
-        self, settings: DetectorsConfig, population: Population, *, shards: int, facts_of: FactsOf, forbidden: Forbidden
-    ) -> None:
+        self, settings: DetectorsConfig, population: Population, *, shards: int, facts_of: FactsOf,
+        forbidden: Forbidden, watch_of: WatchOf,
+    ) -> None:  # fmt: skip
         self._settings, self._population = settings, population
         self.shards = shards
-        self._facts_of, self._forbidden = facts_of, forbidden
+        self._facts_of, self._forbidden, self._watch_of = facts_of, forbidden, watch_of
+        self.watches: list[Watch | None] = [None]
+        """The rules of keys that have others than of models, each once."""
+        self._watch_places: dict[Watch, int] = {}
         self.slot_of: dict[str, int] = {}
         self.ids: list[str] = []
         self.row_facts: list[KeyFacts] = []
@@ -118,6 +125,7 @@ class KeyBook:
         """New limits, and every answer of registry and policies asked afresh."""
         self._settings = settings
         self.columns["verdict"][:] = 0
+        self.watches[1:], self._watch_places = [], {}
         for slot in range(len(self.ids)):
             self._settle(slot)
 
@@ -127,6 +135,12 @@ class KeyBook:
         if slot is not None:
             self.columns["verdict"][slot] = 0
             self._settle(slot)
+
+    def settle_where(self, concerns: Callable[[str, KeyFacts], bool]) -> None:
+        """Policies say something else of these keys from now on."""
+        for slot, key_id in enumerate(self.ids):
+            if concerns(key_id, self.facts[slot]):
+                self._settle(slot)
 
     def reassign(self) -> None:
         """Look every key's cohort up again, after the cohorts were replaced."""
@@ -140,6 +154,20 @@ class KeyBook:
         facts = self.facts[slot] = known or self.row_facts[slot]
         self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
         self.columns["caps"][slot] = caps_of(self._settings, env=facts.env, key_id=key_id)
+        self.columns["watch"][slot] = self._watch_place(key_id, facts)
+
+    def _watch_place(self, key_id: str, facts: KeyFacts) -> int:
+        watch = self._watch_of(key_id, facts)
+        if watch is None or (watch.steady and watch.kinds.isdisjoint(WATCHED)):
+            return 0
+        place = self._watch_places.setdefault(watch, len(self.watches))
+        if place == len(self.watches):
+            self.watches.append(watch)
+        return place
+
+    def watch(self, slot: int) -> Watch | None:
+        """The rules of the key, if it has others than of models."""
+        return self.watches[int(self.columns["watch"][slot])]
 
     def policy_against(self, slot: int, model: str) -> str | None:
         """Name of the policy that forbids the model to the key."""

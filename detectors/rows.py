@@ -16,7 +16,8 @@ from detectors.state import Array
     SLOT, SECOND, TS, REQUESTS, TOKENS, COST, INPUT, CACHED, REFUSED, FAILED,
     MODEL, ENDPOINT, NETWORK, COUNTRY, AGENT, FORBIDDEN,
 ) = range(16)  # fmt: skip
-"""TOKENS are input and output; INPUT and CACHED are parts of them. REFUSED are requests answered 4xx, FAILED 5xx."""
+"""TOKENS are input and output; INPUT and CACHED are parts of them. REFUSED are requests answered 4xx, FAILED 5xx.
+FORBIDDEN is the sum of `breaches.BITS`, what policies do not allow of the row."""
 WIDTH: Final = 16
 BLOCK_S: Final = 600
 _SUMMED: Final = (REQUESTS, TOKENS, COST, INPUT, CACHED, REFUSED, FAILED)

@@ -59,7 +59,7 @@ class PolicyException(Record):
             raise ValueError("it ends before it begins")
         if self.until_ms - self.from_ms > LONGEST_MS:
             raise ValueError(f"a rule is lifted for at most {LONGEST_MS // 86_400_000} days at once")
-        if self.state == "active" and self.approved_by in {"", self.by}:
+        if self.state == "active" and self.approved_by.lower() in {"", self.by.lower()}:
             raise ValueError("a second person must have approved it")
         if self.rule in LISTED and not self.allows:
             raise ValueError(f"an exception of {self.rule} says which it allows")

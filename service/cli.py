@@ -22,6 +22,7 @@ from service.cli_key_life import life
 from service.cli_keys import keys
 from service.cli_options import CONFIG, By, ConfigDir, KeyId, NewConfigDir, Reason, err, out
 from service.cli_planes import planes
+from service.cli_policy import policy
 from service.cli_questions import asking
 from service.cli_tuning import tuning
 from service.errors import UserError, for_people
@@ -43,6 +44,7 @@ app.add_typer(evidence)
 app.add_typer(planes)
 app.add_typer(budgeting)
 app.add_typer(following)
+app.add_typer(policy, name="policy")
 app.add_typer(asking)
 keys.add_typer(life)
 app.add_typer(keys, name="keys")

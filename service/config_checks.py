@@ -223,6 +223,17 @@ def _policies(folder: Folder, sources: Sources) -> Errors:
         first.setdefault(policy.name, sources["policies"].line(loc))
 
 
+def _families(folder: Folder, sources: Sources) -> Errors:
+    """A family that nobody wrote down would allow nothing, or deny nothing."""
+    known = folder.policies.families
+    for number, policy in enumerate(folder.policies.policies):
+        for name in ("allowed_models", "denied_models"):
+            for index, pattern in enumerate(getattr(policy, name) or ()):
+                if pattern[:1] == "@" and pattern[1:] not in known:
+                    expected = f"a name from `families`; {did_you_mean(pattern[1:], known, otherwise='there are:')}"
+                    yield sources["policies"].error(("policies", number, name, index), shown(pattern), expected)
+
+
 def _responses(folder: Folder, sources: Sources) -> Errors:
     responses: ResponsesConfig = folder.responses
     if responses.retry.wait_initial_s > responses.retry.wait_max_s:
@@ -272,6 +283,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]]
     (("routes",), _routes),
     (("keys",), _keys),
     (("policies",), _policies),
+    (("policies",), _families),
     (("people",), one_person_each),
     (("keys", "people"), approvers_are_people),
     (("responses",), _responses),

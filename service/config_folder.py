@@ -71,6 +71,21 @@ def load_detectors(path: Path) -> DetectorsConfig:
     raise ConfigErrors(path.parent, sorted(_first_of_each(errors), key=lambda e: e.line))
 
 
+def load_file(path: Path, file: ConfigFile) -> tuple[BaseModel, Source]:
+    """One file of a kind of its own, with where each value stands.
+
+    Raises:
+        ConfigErrors: it is missing, or with every mistake in it.
+    """
+    if not path.is_file():
+        raise ConfigErrors(path.parent, [ConfigError(path.name, 0, "", "nothing", f"a file: {file.purpose}")])
+    source = read_source(path)
+    errors, config = _parse(file, source)
+    if errors or config is None:
+        raise ConfigErrors(path.parent, sorted(_first_of_each(errors), key=lambda e: e.line))
+    return config, source
+
+
 class FolderWatch:
     """Hot reload: ask `poll` now and then. What is invalid is told once and changes nothing.
 

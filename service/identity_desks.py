@@ -7,6 +7,7 @@ from typing import Final
 
 from controls.budgets import Budgets
 from controls.desks import IdentityDesk
+from controls.exceptions import ExceptionDesk, ExceptionRules
 from controls.follow_ups import FollowUpDesk
 from controls.issuing import Rules
 from controls.issuing_desk import IssuingDesk
@@ -30,7 +31,14 @@ def _life(install: Install) -> IdentityDesk:
     return LifeDesk(install.folder.keys, install.folder.responses.mode_of)
 
 
-_DESKS: Final[tuple[Callable[[Install], IdentityDesk], ...]] = (_issuing, _life, lambda _: FollowUpDesk())
+def _exceptions(install: Install) -> IdentityDesk:
+    folder = install.folder
+    return ExceptionDesk(ExceptionRules(folder.policies, folder.budgets, folder.keys))
+
+
+_DESKS: Final[tuple[Callable[[Install], IdentityDesk], ...]] = (
+    _issuing, _life, _exceptions, lambda _: FollowUpDesk(),
+)  # fmt: skip
 
 
 def desks_of(install: Install) -> tuple[IdentityDesk, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +25,11 @@ from containment.switches.build import build_switch
 from controls.people import People
 from controls.policies import Policies
 from controls.registry import Registry
+from detectors.breaches import Watch
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig, KeysConfig
 from schemas.config.wiring import ProviderConfig
+from schemas.exception import PolicyException
 from schemas.fingerprint import Fingerprinter
 from schemas.records import KeyFacts
 from schemas.signing import Signer
@@ -70,9 +72,16 @@ class Install:
     """False: this process has no key to sign orders with, so it orders no credentials."""
     standing: NewestRecords[BudgetStatus] = field(default_factory=lambda: NewestRecords(BudgetStatus))
     """Where each budget stands, as far as this process follows it."""
+    exceptions: tuple[PolicyException, ...] = ()
+    """The newest version of each, as `keyfuse.exceptions` has them."""
 
     def __post_init__(self) -> None:
         self._read(self.folder)
+
+    def except_for(self, exceptions: Iterable[PolicyException]) -> None:
+        """These exceptions and no others from now on."""
+        self.exceptions = tuple(exceptions)
+        self.policies = Policies(self.folder.policies, self.exceptions)
 
     def reload(self, folder: Folder) -> None:
         """Take a new, valid folder. What is wired at the start (broker, store, channels, providers) stays."""
@@ -81,7 +90,7 @@ class Install:
 
     def _read(self, folder: Folder) -> None:
         self.registry = Registry(folder.keys, self.registry.records())
-        self.policies = Policies(folder.policies)
+        self.policies = Policies(folder.policies, self.exceptions)
         self.people = People(folder.people)
 
     @classmethod
@@ -215,7 +224,7 @@ class Install:
         """A core with other detectors than those in force."""
         return ScoreCore(
             settings, partition=partition, shards=self.folder.wiring.state.shards,
-            facts_of=self.facts_of, forbidden=self.forbidden,
+            facts_of=self.facts_of, forbidden=self.forbidden, watch_of=self.watch_of,
         )  # fmt: skip
 
     def offered(self) -> dict[str, StepsOf]:
@@ -227,6 +236,10 @@ class Install:
 
     def forbidden(self, key_id: str, facts: KeyFacts, model: str) -> str | None:
         return self.policies.forbidden(key_id, facts, model)
+
+    def watch_of(self, key_id: str, facts: KeyFacts) -> Watch:
+        """What policies forbid the key besides models, and the networks and countries of its own entry."""
+        return self.policies.covering(key_id, facts, self.registry.entry(key_id))
 
     def registered(self) -> Collection[str]:
         """key_ids of keys.yaml."""

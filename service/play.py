@@ -17,9 +17,11 @@ from sources.routing import split_by_partition
 
 def new_core(folder: Folder, partition: int, *, settings: DetectorsConfig | None = None) -> ScoreCore:
     """A core as the worker makes it; `settings` instead of the folder's own."""
+    registry, policies = Registry(folder.keys), Policies(folder.policies)
     return ScoreCore(
         settings or folder.detectors, partition=partition, shards=folder.wiring.state.shards,
-        facts_of=Registry(folder.keys).facts_of, forbidden=Policies(folder.policies).forbidden,
+        facts_of=registry.facts_of, forbidden=policies.forbidden,
+        watch_of=lambda key_id, facts: policies.covering(key_id, facts, registry.entry(key_id)),
     )  # fmt: skip
 
 

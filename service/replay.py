@@ -103,6 +103,7 @@ class Replay:
             ScoreCore(
                 folder.detectors, partition=p, shards=folder.wiring.state.shards,
                 facts_of=registry.facts_of, forbidden=policies.forbidden,
+                watch_of=lambda key_id, facts: policies.covering(key_id, facts, registry.entry(key_id)),
             )
             for p in range(self._partitions)
         ]  # fmt: skip

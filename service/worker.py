@@ -11,14 +11,16 @@ from typing import Any, Final
 import structlog
 from fastapi import APIRouter
 
+from schemas.exception import PolicyException
 from schemas.key_record import KeyRecord
 from service import stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
-from service.begin_keys import begin_keys
+from service.begin_keys import begin_exceptions, begin_keys
 from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
 from service.errors import UserError
+from service.exception_news import ExceptionNews
 from service.http_app import create_app
 from service.install import Install, wall_ms
 from service.key_http import keys_router
@@ -40,7 +42,7 @@ from streams.kafka import create_topics, producer, wait_for_broker
 from streams.keys import follow_keys, read_keys
 from streams.marks import follow_marks, read_marks
 from streams.metrics import Metrics
-from streams.newest_records import follow_newest
+from streams.newest_records import follow_newest, read_newest
 from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
 from streams.publish import Publisher
@@ -98,6 +100,10 @@ class Worker:
             await asyncio.to_thread(self.store.try_now)
             if "identity" in self.roles:
                 await begin_keys(install.registry, self.store, edges.outbox)
+                await begin_exceptions(
+                    lambda: read_newest(self.bootstrap, *self._topic(Topic.EXCEPTIONS), PolicyException),
+                    self.store, edges.outbox,
+                )  # fmt: skip
         await self._start_apps(edges)
         await self._start_loops(edges)
         ways = ways_back(edges, self.store, self.roles, self._ending)
@@ -163,6 +169,8 @@ class Worker:
         if "score" in self.roles:
             app, self.score = stages.score(edges)
             self.score.allow(await read_marks(self.bootstrap, *self._topic(Topic.MARKS)))
+            excepted = ExceptionNews(install, self.score, self.bootstrap)
+            await excepted.follow(lambda: True)
             chosen.append(("score", app))
         if "budget" in self.roles:
             app, _ = stages.uses(edges)
@@ -198,6 +206,7 @@ class Worker:
         self._apps = [self._keeper(name, app) for name, app in chosen]
         await asyncio.gather(*(app.start() for app in self._apps))
         if self.score is not None:
+            self._run("exceptions", lambda: excepted.follow(self._ending))
             self._run("marks", lambda: follow_marks(
                 self.bootstrap, *self._topic(Topic.MARKS), changed=self.score.allow, stopping=self._ending
             ))  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.exception import PolicyException
 from schemas.frame import FRAME_SCHEMA
 from schemas.records import AuditRow, Finding
 from storage.store import Store
@@ -139,6 +140,12 @@ def acts(store: Store, action: str) -> list[AuditRow]:
         "SELECT record FROM audit FINAL WHERE action = {action:String} ORDER BY at, audit_id", {"action": action}
     )
     return [AuditRow.from_bytes(row[0].encode()) for row in rows]
+
+
+def exceptions(store: Store) -> list[PolicyException]:
+    """The newest version of each exception from policies."""
+    rows = store.connection.rows("SELECT record FROM policy_exceptions FINAL ORDER BY exception_id, seq")
+    return PolicyException.newest(PolicyException.from_bytes(row[0].encode()) for row in rows)
 
 
 def findings(store: Store, table: str, from_ms: int, until_ms: int) -> list[Finding]:

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 
 from schemas.audit_chain import Head
 from schemas.evidence import ConfigInForce, ConfigText, Hold, KeyState
+from schemas.exception import PolicyException
 from schemas.frame import INDEX_BITS
 from schemas.key_record import KeyRecord
 from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, Mark, Outcome
 
-Kept = Hold | ConfigText | ConfigInForce | KeyState | KeyRecord
+Kept = Hold | ConfigText | ConfigInForce | KeyState | KeyRecord | PolicyException
 StoredRecord = Finding | Incident | Command | Outcome | Mark | AuditRow | DeadLetter | Kept
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -132,6 +133,11 @@ def _kept(record: Kept) -> tuple[str, dict[str, Any]]:
             found = "config_in_force", _picked(record, "worker", "version") | {"at": time_of(record.at_ms)}
         case KeyState():
             found = "key_states", _picked(record, "key_id", "finding_id") | {"at": time_of(record.at_ms)}
+        case PolicyException():
+            row = _picked(record, "exception_id", "seq", "state", "rule", "by", "approved_by")
+            times = {"from_time": time_of(record.from_ms), "until_time": time_of(record.until_ms)}
+            row |= {"rule_of": record.of}
+            found = "policy_exceptions", row | times | {"at": time_of(record.at_ms)}
         case KeyRecord():
             row = _picked(record, "key_id", "seq", "by", "state", "kind", "owner", "team", "env", "request_id")
             found = "key_records", row | {"at": time_of(record.at_ms)}

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
+from schemas.config.detectors import AnnouncedConfig
 from schemas.config.wiring import StateConfig
 from schemas.frame import decode_frame
-from schemas.records import DeadLetter, DeadReason, Finding, Mark, PartitionStats
+from schemas.records import DeadLetter, DeadReason, Finding, KeyFacts, Mark, PartitionStats
 from streams.acks import Arrived
 from streams.checkpoint import Checkpoint
 from streams.health import StageProgress
@@ -82,6 +83,7 @@ class ScoreStage:
         self._partitions: dict[int, _Partition] = {}
         self._key_states = KeyStates(outbox)
         self._marks: Sequence[Mark] = ()
+        self._expected: Sequence[AnnouncedConfig] = ()
         self._last_tick_s: float | None = None
         self._busy_s = 0.0  # with frames, since the last tick
         self._turn = asyncio.Lock()  # what is told of a second must be out before the clock is said to be past it
@@ -101,10 +103,18 @@ class ScoreStage:
     def allow(self, marks: Sequence[Mark]) -> None:
         """All marks that people have given; to be called before the first frame, and whenever they change."""
         self._marks = tuple(marks)
+        self._allow()
+
+    def expect(self, windows: Sequence[AnnouncedConfig]) -> None:
+        """All that exceptions from policies let keys do; called like `allow`."""
+        self._expected = tuple(windows)
+        self._allow()
+
+    def _allow(self) -> None:
         for core in self.cores():
-            core.allow(self._marks)
+            core.allow(self._marks, self._expected)
         if self._shadow is not None:
-            self._shadow.allow(self._marks)
+            self._shadow.allow(self._marks, self._expected)
 
     def reconfigure(self, settings: DetectorsConfig) -> None:
         """New settings from now on, and whatever candidate is on trial now."""
@@ -117,6 +127,11 @@ class ScoreStage:
         """The registry says something else of this key from now on."""
         for core in self.cores():
             core.book.settle(key_id)
+
+    def settle_where(self, concerns: Callable[[str, KeyFacts], bool]) -> None:
+        """Policies say something else of these keys from now on."""
+        for core in self.cores():
+            core.book.settle_where(concerns)
 
     async def on_frame(self, frame: Arrived, *, now_s: float, now_ms: int) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
@@ -174,7 +189,7 @@ class ScoreStage:
 
     def _restore(self, partition: int, now_s: float) -> _Partition:
         core = self._new_core(partition)
-        core.allow(self._marks)
+        core.allow(self._marks, self._expected)
         clock = self._store.get(_key(partition, "clock"))
         cohorts = self._store.get(_key(partition, "cohorts"))
         if clock is not None and cohorts is not None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from detectors.beside import Beside, SecondJudge, beside, differences
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
+from schemas.config.detectors import AnnouncedConfig
 from schemas.records import AuditRow, Finding, Mark, stable_id
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -70,11 +71,11 @@ class Shadow:
         self._beside.clear()
         self._since_s.clear()
 
-    def allow(self, marks: Sequence[Mark]) -> None:
+    def allow(self, marks: Sequence[Mark], expected: Sequence[AnnouncedConfig]) -> None:
         """What people have said counts for the candidate too."""
         for _, second in self._beside.values():
             if isinstance(second, ScoreCore):
-                second.allow(marks)
+                second.allow(marks, expected)
 
     async def process(self, partition: int, frame: pa.RecordBatch) -> None:
         """After the core has taken the frame."""

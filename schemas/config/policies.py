@@ -112,5 +112,8 @@ class PoliciesConfig(Config):
     or most output tokens. nginx, for one, does not see the model: with `pass` such a call goes on, and is judged by its
     event."""
 
+    exceptions_max_days: Annotated[float, Field(gt=0, le=31)] = 30
+    """An exception lasts so long at most. Each ends by itself, and who still needs it asks again."""
+
     policies: tuple[PolicyConfig, ...] = ()
     """All policies."""

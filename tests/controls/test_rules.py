@@ -61,7 +61,7 @@ CALL = Call("k1", BEGIN_MS, "gpt-4.1", "/v1/chat/completions", 900, 100, 1, "10.
     [
         ({"allowed_models": ("gpt-5*",)}, {}, "allows models gpt-5*, and the call has model gpt-4.1"),
         ({"denied_models": ("gpt-4*",)}, {}, "refuses gpt-4*, and the call has model gpt-4.1"),
-        ({"denied_models": ("@old",)}, {}, "refuses @old, and the call has model gpt-4.1"),
+        ({"denied_models": ("@old",)}, {}, "refuses @old (gpt-4*), and the call has model gpt-4.1"),
         ({"allowed_models": ("gpt-*",)}, {"model": ""}, "the call does not say its model: send it, or set `unseen:"),
         ({"allowed_endpoints": ("/v1/emb*",)}, {}, "allows endpoints /v1/emb*, and the call has endpoint /v1/chat/"),
         ({"networks": ("10.2.0.0/16",)}, {}, "allows addresses 10.2.0.0/16, and the call has address 10.1.2.3"),

@@ -122,6 +122,22 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
         "detectors.yaml:1 announced[0].owner: nothing -> text, not empty (required)",
     ),
     (
+        "a family of models that nobody wrote down",
+        {"policies": "families: {small: [x]}\npolicies:\n- name: p\n  allowed_models: ['@smal']\n"},
+        'policies.yaml:4 policies[0].allowed_models[0]: "@smal" -> a name from `families`; did you mean "small"?',
+    ),
+    (
+        "hours that end when they begin",
+        {"policies": "policies:\n- name: p\n  hours: {from: '08:00', until: '08:00'}\n"},
+        "policies.yaml:3 policies[0].hours: what cannot be -> hours that end when they begin; leave out from and until"
+        " for the whole day",
+    ),
+    (
+        "an exception that could last for ever",
+        {"policies": "exceptions_max_days: 365\n"},
+        "policies.yaml:1 exceptions_max_days: 365 -> a number above 0 up to 31, in days",
+    ),
+    (
         "unknown setting",
         {"keyfuse": "kafka:\n  bootstap: x\n"},
         'keyfuse.yaml:2 kafka.bootstap: unknown setting "bootstap" -> did you mean "bootstrap"?',
