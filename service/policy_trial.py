@@ -11,6 +11,7 @@ import pyarrow as pa
 from controls.policies import Policies
 from controls.refusals import ASK
 from controls.registry import Registry
+from gate.ports import Amount
 from gate.windows import Windows
 from schemas.call import Call
 from schemas.exception import PolicyException
@@ -51,13 +52,15 @@ class Side:
         if ruling.rule:
             return Said(ruling.rule, ruling.reason.removesuffix(ASK))
         tokens = call.input_tokens + (call.max_output_tokens or 0) * call.requests
-        amounts = {"requests": call.requests, "tokens": tokens, "nano_usd": cost_nano_usd}
-        ceilings = self._policies.ceilings(call.key_id, facts, entry, call.at_ms)
-        for each in ceilings:
-            if self._windows.wait_s(each, call.key_id, amounts[each.unit], call.at_ms):
-                return Said(each.rule, f"the ceiling of {each.limit:,.10g} in {each.window_s:g} s is reached")
-        for each in ceilings:
-            self._windows.add(each, call.key_id, amounts[each.unit], call.at_ms)
+        amount = Amount(call.requests, tokens, cost_nano_usd)
+        account = self._windows.account(
+            call.key_id, self._policies.ceilings(call.key_id, facts, entry, call.at_ms)
+        )  # fmt: skip
+        over = account.over(amount, call.at_ms, call.at_ms)
+        if over is not None:
+            limit = f"{over.ceiling.limit:,.10g} {over.ceiling.unit} in {over.ceiling.window_s:g} s"
+            return Said(over.ceiling.rule, f"the ceiling of {limit} is reached")
+        account.add(amount)
         return PASSES
 
 
