@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,26 @@ def seen(
 
 def _commands() -> Any:  # noqa: ANN401 - a module
     return lazy("service.key_commands")
+
+
+@keys.command(
+    "import",
+    epilog="Examples: `keyfuse keys import --from openai` or `keyfuse keys import --from litellm --patch new.patch`",
+)
+def take_in(
+    source: Annotated[
+        str, typer.Option("--from", help="A provider of keyfuse.yaml, by its name or kind.", metavar="PROVIDER")
+    ],
+    config: ConfigDir = CONFIG,
+    patch: Annotated[Path | None, typer.Option(help="Write the patch of keys.yaml there.", metavar="FILE")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which keys a provider has that keys.yaml does not know, which are gone, which changed. Changes nothing itself.
+
+    Run it where the provider's admin key is: openai, anthropic, litellm, aws and openrouter have a list of keys.
+    """
+    command = lazy("service.key_import")
+    command.main(config, command.Said(source, patch, as_json), out=out)
 
 
 @keys.command(

@@ -299,6 +299,10 @@ class Install:
                 raise UserError(str(error)) from error
         return built
 
+    def admin_key(self, name: str) -> SecretStr | None:
+        """Of one provider; None where none is set. UserError when what is set is not here."""
+        return self._admin_key(f"provider {name}", self.folder.wiring.providers[name])
+
     def _admin_key(self, what: str, config: ProviderConfig) -> SecretStr | None:
         if not config.secret_vault:
             return resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
