@@ -13,6 +13,7 @@ from typing import Final
 from controls.desks import NOTHING, IdentityState, Told
 from controls.owners import Approvers, approvers_of, asked_for, is_known
 from controls.questions import answer_row, answered, next_step, reminded, why_not, withdrawn
+from controls.slices import slice_of
 from schemas.config.keys import KeysConfig
 from schemas.key_record import KeyRecord
 from schemas.question import Answer, Choice, Question, Unanswered
@@ -42,7 +43,7 @@ def due_ms(entry: KeyRecord, config: KeysConfig) -> int | None:
     """When its owner is to be asked; None where nobody is: it is not in use, or has just been replaced."""
     if entry.state not in LIVE:
         return None
-    since_ms = max(filter(None, (entry.revalidated_ms, entry.created_ms)), default=0)
+    since_ms = max(entry.revalidated_ms or 0, entry.created_ms or 0)
     return since_ms + round(config.revalidation.every_days * DAY_MS) if since_ms else 0
 
 
@@ -97,7 +98,7 @@ def _asked(
     if room <= 0:
         return
     waiting = [
-        (when, entry.key_id) for entry in state.registry.entries().values()
+        (when, entry.key_id) for entry in slice_of(state.registry.entries(), now_ms)
         if entry.key_id not in open_about and (when := due_ms(entry, config)) is not None and when <= now_ms
     ]  # fmt: skip
     for when, key_id in sorted(waiting)[:room]:

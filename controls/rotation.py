@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from controls.desks import NOTHING, IdentityState, Told
 from controls.owners import may_act
+from controls.slices import slice_of
 from schemas.config.keys import KeysConfig
 from schemas.key_record import KeyRecord, LifeState
 from schemas.life import RefusedByHand, RotateKey, RotationEvidence
@@ -29,23 +30,28 @@ class Due(NamedTuple):
     why: str
 
 
+def due_ms(entry: KeyRecord) -> int | None:
+    """When its secret must have been changed; 0 where nobody knows when it was last, None where it need not be."""
+    by_ms, days = entry.rotate_by_ms, entry.rotate_every_days
+    if (by_ms is None and days is None) or entry.state not in LIVE:
+        return None
+    if days is None:
+        return by_ms
+    since_ms = entry.rotated_ms or entry.created_ms
+    every_ms = since_ms + round(days * DAY_MS) if since_ms is not None else 0
+    return every_ms if by_ms is None else min(by_ms, every_ms)
+
+
 def due_of(entry: KeyRecord) -> Due | None:
     """None where it has no schedule, and nobody who should not know its secret does."""
-    if entry.state not in LIVE:
+    at_ms = due_ms(entry)
+    if at_ms is None:
         return None
-    dues = []
-    if entry.rotate_every_days is not None:
-        since_ms = entry.rotated_ms or entry.created_ms
-        every = f"every {entry.rotate_every_days:g} days"
-        if since_ms is None:
-            dues.append(
-                Due(0, f"due {every}, and nobody knows when it was changed last: say so in keys.yaml (`rotated`)")
-            )
-        else:
-            dues.append(Due(since_ms + round(entry.rotate_every_days * DAY_MS), f"due {every}"))
-    if entry.rotate_by_ms is not None:
-        dues.append(Due(entry.rotate_by_ms, "somebody who does not answer for it any more knows its secret"))
-    return min(dues, default=None)
+    if at_ms == entry.rotate_by_ms:
+        return Due(at_ms, "somebody who does not answer for it any more knows its secret")
+    every = f"due every {entry.rotate_every_days:g} days"
+    unknown = "" if at_ms else ", and nobody knows when it was changed last: keys.yaml says so by `rotated`"
+    return Due(at_ms, f"{every}{unknown}")
 
 
 def why_no_rotation(ask: RotateKey, state: IdentityState) -> str:
@@ -98,7 +104,7 @@ def retirements(state: IdentityState, now_ms: int) -> Told:
     It is the order of whoever had the key replaced: no mode and no cap holds it up.
     """
     return Told.all_of(
-        _order_refusal(entry, now_ms) for entry in state.registry.entries().values()
+        _order_refusal(entry, now_ms) for entry in slice_of(state.registry.entries(), now_ms)
         if entry.state == "retiring" and entry.valid_until_ms is not None and entry.valid_until_ms <= now_ms
         and (entry.retire_asked_ms is None or now_ms - entry.retire_asked_ms >= AGAIN_MS)
     )  # fmt: skip

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from controls.desks import IdentityState, Told
 from controls.owners import Approvers, approvers_of, asked_for
 from controls.questions import next_step, reminded, withdrawn
-from controls.rotation import AGAIN_MS, DAY_MS, Due, due_of
+from controls.rotation import AGAIN_MS, DAY_MS, Due, due_ms, due_of
+from controls.slices import slice_of
 from schemas.config.keys import KeysConfig
 from schemas.key_record import KeyRecord
 from schemas.question import Question, Unanswered
@@ -21,40 +22,52 @@ def reminders(state: IdentityState, config: KeysConfig, now_ms: int) -> Told:
 
 def _notices(state: IdentityState, config: KeysConfig, now_ms: int) -> Iterator[Question]:
     open_ones = {each.question_id: each for each in state.questions.values() if _is_open(each)}
-    early_ms, room = round(config.rotation.remind_before_days * DAY_MS), _room(state, config, now_ms)
-    new: list[tuple[bool, int, Question]] = []
-    for entry in state.registry.entries().values():
-        due = due_of(entry)
-        if due is not None and now_ms >= due.at_ms - early_ms:
-            fresh, forced = _notice(entry, due, state, config, now_ms), due.at_ms == entry.rotate_by_ms
-        elif entry.state == "retiring" and now_ms - (entry.valid_until_ms or now_ms) >= AGAIN_MS:
-            fresh, forced = _unproved(entry, state, config, now_ms), True
-        else:
+    yield from _kept_up(open_ones, state, config, now_ms)
+    new = []
+    for entry in slice_of(state.registry.entries(), now_ms):
+        fresh = _wanted(entry, state, config, now_ms)
+        if fresh is None or fresh.question_id in open_ones:
             continue
-        known = open_ones.pop(fresh.question_id, None)
-        if known is not None:
-            yield from _kept_up(known, fresh.to, entry, config, state, now_ms)
-        elif forced:  # somebody knows a secret who should not: that waits for no room
-            yield fresh
+        if entry.state == "retiring" or entry.rotate_by_ms is not None:  # somebody knows a secret who should not:
+            yield fresh  # that waits for no room
         else:
             new.append((fresh.deadline_ms is None, fresh.deadline_ms or 0, fresh))
-    yield from (fresh for *_, fresh in sorted(new, key=lambda each: each[:2])[:room])
-    for question in open_ones.values():  # what is left of them is not due any more
-        yield withdrawn(question, _became(state.registry.entry(question.about)))
+    if new:
+        room = _room(state, config, now_ms)
+        yield from (fresh for *_, fresh in sorted(new, key=lambda each: each[:2])[:room])
+
+
+def _wanted(entry: KeyRecord, state: IdentityState, config: KeysConfig, now_ms: int) -> Question | None:
+    """The notice of this key as it would be made now; None where there is nothing to tell."""
+    at_ms = due_ms(entry)
+    if at_ms is not None and now_ms >= at_ms - round(config.rotation.remind_before_days * DAY_MS):
+        due = due_of(entry)
+        return _notice(entry, due, state, config, now_ms) if due is not None else None
+    if entry.state == "retiring" and now_ms - (entry.valid_until_ms or now_ms) >= AGAIN_MS:
+        return _unproved(entry, state, config, now_ms)
+    return None
+
+
+def _kept_up(
+    open_ones: dict[str, Question], state: IdentityState, config: KeysConfig, now_ms: int
+) -> Iterator[Question]:
+    """Each open notice as it is to be now: withdrawn where it is seen to, to whoever answers for the key, reminded."""
+    for known in open_ones.values():
+        entry = state.registry.entry(known.about)
+        fresh = _wanted(entry, state, config, now_ms) if entry is not None else None
+        if entry is None or fresh is None or fresh.question_id != known.question_id:
+            yield withdrawn(known, _became(entry))
+            continue
+        newest = known
+        if not set(fresh.to) <= set(known.to):  # somebody else answers for it since
+            newest = known.model_copy(update={"to": tuple(dict.fromkeys((*known.to, *fresh.to)))})
+            yield newest
+        yield from _reminder(newest, entry, config.issuing.approvers, state, now_ms)
 
 
 def _room(state: IdentityState, config: KeysConfig, now_ms: int) -> int:
     recent = sum(each.kind == "rotation" and each.asked_at_ms > now_ms - DAY_MS for each in state.questions.values())
     return max(0, config.rotation.most_per_day - recent)
-
-
-def _kept_up(
-    known: Question, to: tuple[str, ...], entry: KeyRecord, config: KeysConfig, state: IdentityState, now_ms: int
-) -> Iterator[Question]:
-    if not set(to) <= set(known.to):  # somebody else answers for it since
-        known = known.model_copy(update={"to": tuple(dict.fromkeys((*known.to, *to)))})
-        yield known
-    yield from _reminder(known, entry, config.issuing.approvers, state, now_ms)
 
 
 def _is_open(question: Question) -> bool:
