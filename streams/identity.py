@@ -32,6 +32,8 @@ from streams.score import ShardStore
 from streams.topics import Topic
 
 DUE_EVERY_MS: Final = 5_000
+FORGET_MS: Final = 180 * 86_400_000
+_FORGET_MOST: Final = 500
 _JOURNAL: Final = b"journal"
 _REMEMBERED: Final = 256  # messages; more than come between two commits of the reader
 log = structlog.get_logger()
@@ -127,6 +129,7 @@ class IdentityStage:
             self._due_ms, state = now_ms, await self._current()
             told = Told.all_of(desk.due(state, now_ms) for desk in self._desks())
             await self._carry_out(state, told)
+            await self._forget(state, now_ms)
             self._show(state)
 
     async def _take(self, state: IdentityState, name: str, offset: int, value: bytes) -> None:
@@ -150,6 +153,17 @@ class IdentityStage:
             await self._send(told)
             state.take(told)
             await self._write_down(Told())
+
+    async def _forget(self, state: IdentityState, now_ms: int) -> None:
+        """Questions that nobody has to answer any more, after a while; the audit keeps who answered what."""
+        over = [
+            name for name, question in state.questions.items()
+            if question.state != "open" and now_ms - question.asked_at_ms > FORGET_MS
+        ][:_FORGET_MOST]  # fmt: skip
+        if over:
+            await self._outbox.forget(Topic.QUESTIONS, over)
+            for name in over:
+                del state.questions[name]
 
     async def _write_down(self, told: Told) -> None:
         rows = {lane.field: [one.model_dump(mode="json") for one in getattr(told, lane.field)] for lane in LANES}

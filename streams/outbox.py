@@ -28,3 +28,11 @@ class Outbox:
             for key, record in records
         ]
         return {done.partition: done.offset + 1 for done in await asyncio.gather(*acks)}
+
+    async def forget(self, topic: Topic, keys: Iterable[str]) -> None:
+        """Nothing is under these keys of a compacted topic any more."""
+        count, name = self._topics.count(topic), self._topics.name(topic)
+        acks = [
+            await self._producer.send(name, None, key=key.encode(), partition=partition_of(key, count)) for key in keys
+        ]
+        await asyncio.gather(*acks)

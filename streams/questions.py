@@ -73,8 +73,11 @@ class QuestionStage:
         """A rebalance: what is not acknowledged comes again, here or elsewhere."""
         self._jobs.clear()
 
-    def on_question(self, value: bytes, *, done: Callable[[], object]) -> None:
+    def on_question(self, value: bytes | None, *, done: Callable[[], object]) -> None:
         """Show this version wherever it belongs; `done` when it is shown, or a newer one is."""
+        if not value:  # it was closed long ago and is forgotten
+            done()
+            return
         try:
             question = Question.from_bytes(value)
         except ValidationError:

@@ -13,7 +13,7 @@ from schemas.config.keys import KeyConfig, KeysConfig
 from schemas.key_record import KeyRecord
 from schemas.question import Answer, Choice, Question, QuestionKind
 from schemas.records import AuditRow, DeadLetter, Mark, Record
-from streams.identity import DUE_EVERY_MS, HELD, LANES, Books, IdentityStage
+from streams.identity import DUE_EVERY_MS, FORGET_MS, HELD, LANES, Books, IdentityStage
 from streams.metrics import Metrics
 from streams.topics import Topic
 from tests.marks import false_positive
@@ -183,6 +183,25 @@ async def test_only_the_owner_looks_at_the_hour_and_only_every_few_seconds() -> 
     Clock.now_ms += DUE_EVERY_MS
     await one.tick()
     assert len(asked) == 2
+
+
+async def test_a_question_that_was_closed_long_ago_is_forgotten() -> None:
+    closed = question(7).model_copy(update={"state": "answered", "asked_at_ms": T0 - FORGET_MS})
+    waits = question(8).model_copy(update={"asked_at_ms": T0 - FORGET_MS})
+    fresh = question(9).model_copy(update={"state": "withdrawn"})
+    seen: list[IdentityState] = []
+
+    def due(state: IdentityState, now_ms: int) -> Told:
+        seen.append(state)
+        return Told(questions=(closed, waits, fresh)) if len(seen) == 1 else Told()
+
+    broker = Broker()
+    one = stage(broker, MemoryShards(), clerk=Clerk(due=due))
+    for _ in range(2):
+        await one.tick()
+        Clock.now_ms += DUE_EVERY_MS
+    assert broker.forgotten == [(Topic.QUESTIONS, "q7")]
+    assert set(seen[-1].questions) == {"q8", "q9"}
 
 
 async def test_what_no_desk_takes_is_buried_and_the_next_is_heard() -> None:

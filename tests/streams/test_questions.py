@@ -148,5 +148,7 @@ async def test_what_is_no_question_stops_nothing(world: World) -> None:
     done = asyncio.Event()
     world.stage.on_question(b"{}", done=done.set)
     await done.wait()
+    world.stage.on_question(None, done=done.clear)  # forgotten
+    assert not done.is_set()
     await world.ask(question())
     assert len(world.chat.said) == 1

@@ -58,10 +58,14 @@ class MemoryOutbox(Outbox):
 
     def __init__(self) -> None:
         self.sent: dict[Topic, list[Record]] = defaultdict(list)
+        self.forgotten: list[tuple[Topic, str]] = []
 
     async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> dict[int, int]:
         self.sent[topic].extend(record for _, record in records)
         return {0: len(self.sent[topic])}
+
+    async def forget(self, topic: Topic, keys: Iterable[str]) -> None:
+        self.forgotten += [(topic, key) for key in keys]
 
     def of(self, topic: Topic) -> list[Record]:
         return self.sent[topic]
