@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -32,6 +32,7 @@ from streams.contain_mint import Minting
 from streams.decide import DecideStage
 from streams.decide_core import Decider, offers
 from streams.faust_apps import StageApp
+from streams.gates_heard import Gates
 from streams.health import Health
 from streams.identity import Books, IdentityStage
 from streams.ingest import IngestLoop
@@ -304,11 +305,18 @@ def outcomes_of_keys(edges: Edges) -> StageApp:
     return StageApp(edges.group("identity-outcomes"), [name], handle, lambda: None)
 
 
+class Around(NamedTuple):
+    """What the contain stage looks at besides its orders."""
+
+    incidents: OpenIncidents
+    gates: Gates
+
+
 def contain(
     edges: Edges,
     providers: Mapping[str, Provider],
     switches: Mapping[str, Switch],
-    incidents: OpenIncidents,
+    around: Around,
     trust: Trust,
 ) -> tuple[StageApp, ContainStage]:
     """Commands → providers."""
@@ -330,8 +338,9 @@ def contain(
                 of=lambda key_id: backup_of(install, key_id),
                 users=lambda backup: users_of(install, backup),
                 switches=switches,
-                open_incident=incidents.has,
+                open_incident=around.incidents.has,
             ),
+            gates=around.gates,
             minting=Minting(install.minter, lambda secret: install.fingerprinter().of(secret)),
         )
     )

@@ -36,7 +36,8 @@ from sources.http_intake import create_intake
 from streams.budget_stage import BudgetStage
 from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
-from streams.follow import follow
+from streams.follow import Take, follow
+from streams.gates_heard import GatesHeard
 from streams.health import Health
 from streams.kafka import create_topics, producer, wait_for_broker
 from streams.keys import follow_keys, read_keys
@@ -198,7 +199,10 @@ class Worker:
         if "contain" in self.roles:
             trust = install.trust(own=signer.public_key if signer else "")
             providers, switches = install.providers(), install.switches()
-            app, contain = stages.contain(edges, providers, switches, await self._open_incidents(), trust)
+            incidents, gates = OpenIncidents(), GatesHeard(now_ms=wall_ms, tick_s=time.monotonic)
+            await self._read_and_follow(Topic.INCIDENTS, incidents.take)
+            await self._read_and_follow(Topic.GATES, gates.take, caught_up=gates.caught_up)
+            app, contain = stages.contain(edges, providers, switches, stages.Around(incidents, gates), trust)
             chosen.append(("contain", app))
             listeners.append(contain.on_stats)
             self._closers += [provider.close for provider in providers.values()]
@@ -214,17 +218,18 @@ class Worker:
             name = install.topics.name(Topic.STATS)
             self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, self._ending))
 
-    async def _open_incidents(self) -> OpenIncidents:
+    async def _read_and_follow(self, topic: Topic, take: Take, *, caught_up: Callable[[], None] = lambda: None) -> None:
         """Read up to now, and followed from then on."""
-        found, topics = OpenIncidents(), self.install.topics
-        name, count = topics.name(Topic.INCIDENTS), topics.count(Topic.INCIDENTS)
+        name, count = self._topic(topic)
+        wait_ms = self.install.timing.fetch_wait_ms
 
         async def read(stopping: Callable[[], bool]) -> None:
-            await follow(self.bootstrap, name, count, take=found.take, changed=lambda: None, stopping=stopping)
+            await follow(
+                self.bootstrap, name, count, take=take, changed=caught_up, stopping=stopping, fetch_wait_ms=wait_ms
+            )
 
         await read(lambda: True)
-        self._run("incidents", lambda: read(self._ending))
-        return found
+        self._run(topic.value, lambda: read(self._ending))
 
     def _topic(self, topic: Topic) -> tuple[str, int]:
         topics = self.install.topics

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from containment.backup import Backup, Begun, why_not
 from containment.execute import ALREADY
 from containment.ladder import CUTS, RUNGS
 from schemas.records import Command, Outcome, Step, StepState
+from streams.gates_heard import Reached
 from streams.notices import Notices
 from streams.switch_runs import Lent, SwitchRuns, TooSlowError, order_of
 
 if TYPE_CHECKING:
     from streams.contain import ContainDeps
+
+
+_AT_GATES: Final[Mapping[Step, str]] = {
+    "throttle": "slowed down", "degrade": "degraded", "restore": "served again",
+}  # fmt: skip
 
 
 class _Failed(NamedTuple):
@@ -66,25 +72,40 @@ class AroundCut:
             held: What holds on the key.
             under_way: What comes before the step is decided: a run before a restart has begun with it, or it is barred.
         """
-        was_done, cuts = self._runs.begun(command.key_id).done, held.cuts
+        was_done, cuts, written = self._runs.begun(command.key_id).done, held.cuts, dict[int, int]()
         switches = command.step in CUTS and not under_way and not command.alone
         refused = await self._switch(command, cuts) if switches else None
         if refused is None and command.step in RUNGS:
             begun = self._runs.begun(command.key_id)
             use = begun.backup if begun.live else ""
             await self._deps.store.put(0, _told_key(command), order_of(command).encode())
-            await self._notices.tell_gates(command, {*cuts, command.step}, use_instead=use)
+            written = await self._notices.tell_gates(command, {*cuts, command.step}, use_instead=use)
             if begun.done and not was_done:
                 await self._deps.sleep(self._deps.responses().backup.head_start_s)
-        return refused or await self._after(command, await step(), held)
+        holding = asyncio.create_task(self._deps.gates.hold(written)) if written else None
+        try:
+            outcome = refused or await self._after(command, await step(), held)
+            return outcome if holding is None else self._at_gates(outcome, await holding)
+        finally:
+            if holding is not None:
+                holding.cancel()
+
+    def _at_gates(self, outcome: Outcome, reached: Reached | None) -> Outcome:
+        """People read where the verdict is in force, and after how long."""
+        if reached is None or outcome.state not in (StepState.CONFIRMED, StepState.IRREVOCABLE):
+            return outcome
+        self._deps.metrics.observe("keyfuse_verdict_seconds", reached.seconds)
+        words = f"{outcome.detail}; {reached.words(_AT_GATES.get(outcome.step, 'refused'))}"
+        return outcome.model_copy(update={"detail": words})
 
     async def _after(self, command: Command, outcome: Outcome, held: Held) -> Outcome:
         """What the end of a step means for backup and gates; the outcome, with what people should know of it."""
         begun, cuts = self._runs.begun(command.key_id), held.cuts
         if command.step == "restore":
             if await self._works_again(command, outcome, held):
-                await self._notices.tell_gates(command, ())
+                written = await self._notices.tell_gates(command, ())
                 await self._send_back(command, begun)
+                return self._at_gates(outcome, await self._deps.gates.hold(written))
             elif outcome.state is StepState.CONFIRMED and begun.live:
                 words = f"{outcome.detail}; its users stay on the backup {begun.backup}"
                 return outcome.model_copy(update={"detail": words})

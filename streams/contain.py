@@ -28,6 +28,7 @@ from streams.contain_gate import Gate, Trust
 from streams.contain_ledger import LedgerKeeper
 from streams.contain_mint import Minting, MintRuns
 from streams.contain_words import outcome_row
+from streams.gates_heard import Gates, NoGates
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.score import ShardStore
@@ -52,6 +53,7 @@ class ContainDeps:
     """key_ids of keys.yaml."""
     trust: Trust
     backups: Backups = field(default_factory=Backups)
+    gates: Gates = field(default_factory=NoGates)
     minting: Minting | None = None
 
 

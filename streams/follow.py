@@ -14,13 +14,15 @@ Take = Callable[[bytes | None, bytes | None], bool]
 
 async def follow(
     bootstrap: str, topic: str, partitions: int, *, take: Take, changed: Callable[[], None],
-    stopping: Callable[[], bool],
+    stopping: Callable[[], bool], fetch_wait_ms: int = 500,
 ) -> None:  # fmt: skip
     """Hand on every record; say `changed` at the topic's end, and there again after what changed something.
 
     Never in between: a part of what is known can be worse than nothing. Ends at the end, once `stopping`.
     """
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
+        fetch_max_wait_ms=fetch_wait_ms,
+    )  # fmt: skip
     await consumer.start()
     news = True
     try:

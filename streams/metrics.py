@@ -67,7 +67,7 @@ GaugeName = Literal[
     "keyfuse_budget_used_ratio",
     "keyfuse_gate_reservations",
 ]
-HistogramName = Literal["keyfuse_command_seconds", "keyfuse_event_to_finding_seconds"]
+HistogramName = Literal["keyfuse_command_seconds", "keyfuse_verdict_seconds", "keyfuse_event_to_finding_seconds"]
 MetricName = CounterName | GaugeName | HistogramName
 
 _FINDING_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -316,6 +316,12 @@ HISTOGRAMS: Final[dict[HistogramName, Def]] = {
         "seconds",
         "From the order until the provider really refused (or took) the key.",
         "A provider answers slowly; loss goes on meanwhile.",
+        buckets=_COMMAND_BUCKETS,
+    ),
+    "keyfuse_verdict_seconds": Def(
+        "seconds",
+        "From a verdict until every gate has reported that it holds to it, or was waited for in vain (5 s).",
+        "A gate is slow, or gone without saying so: the incident names it. It may still let the key pass.",
         buckets=_COMMAND_BUCKETS,
     ),
     "keyfuse_event_to_finding_seconds": Def(

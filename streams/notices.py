@@ -26,8 +26,8 @@ class Notices:
         self._deps = deps
         self._conclude = conclude
 
-    async def tell_gates(self, command: Command, steps: Iterable[Step], *, use_instead: str = "") -> None:
-        """The verdict for the hardest of the steps in effect; `allow` where there is none."""
+    async def tell_gates(self, command: Command, steps: Iterable[Step], *, use_instead: str = "") -> dict[int, int]:
+        """The verdict for the hardest of the steps in effect; `allow` where there is none. Where it was written."""
         held = [step for step in RUNGS if step in set(steps)]
         words = f"stopped by Keyfuse, incident {command.incident_id}: ask team {command.facts.team}"
         verdict = GateVerdict(
@@ -35,7 +35,7 @@ class Notices:
             reason=words if held else "", incident_id=command.incident_id, at_ms=self._deps.now_ms(),
             use_instead=use_instead if held else "",
         )  # fmt: skip
-        await self._deps.outbox.send(Topic.VERDICTS, [(verdict.key_id, verdict)])
+        return await self._deps.outbox.send(Topic.VERDICTS, [(verdict.key_id, verdict)])
 
     async def expect(self, key_id: str, backup: str, order: str, *, withdrawn: bool = False) -> None:
         """The backup does from now on what the key did: without a word about it, it would look stolen itself."""

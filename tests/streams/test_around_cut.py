@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from schemas.config import ResponsesConfig
 from schemas.records import AuditRow, Command, Mark, Outcome, Step, StepState
 from schemas.verdict import GateVerdict
 from streams.contain import ContainDeps, ContainStage
+from streams.gates_heard import Gates, NoGates, Reached
 from streams.metrics import Metrics
 from streams.switch_runs import Backups, order_of
 from streams.topics import Topic
@@ -74,6 +75,7 @@ class World:
         self.backups = {key: self.spare(key, place) for key, place in ((KEY, "shop"), (OTHER, "ads"))}
         self.responses = ResponsesConfig.model_validate({"mode": "auto", "retry": RETRY, "backup": backup})
         self.now_ms = T0
+        self.gates: Gates = NoGates()
         self.stage = self.new_stage()
 
     def spare(self, key: str, place: str, **changes: Any) -> Backup:
@@ -90,6 +92,7 @@ class World:
                     of=self.backups.get, users=lambda spare: [k for k, b in self.backups.items() if b.key_id == spare],
                     switches={"vault": self.vault}, open_incident=self.open.__contains__,
                 ),
+                gates=self.gates,
             )
         )  # fmt: skip
 
@@ -556,3 +559,23 @@ async def test_a_switch_that_had_begun_goes_on_however_old_its_order_is(world: W
     [outcome] = [o for o in world.outbox.of(Topic.OUTCOMES) if isinstance(o, Outcome) and o.step == order.step]
     assert outcome.state is StepState.CONFIRMED
     assert world.at_the_cut == [LIVE]
+
+
+class Reporting(NoGates):
+    """Three gates that have whatever was written."""
+
+    async def hold(self, written: Mapping[int, int]) -> Reached | None:
+        return Reached(3, 3, (), 0.4)
+
+
+async def test_the_incident_says_at_how_many_gates_it_is_in_force(tmp_path: Path) -> None:
+    world = World(tmp_path / "freeze")
+    world.gates = Reporting()
+    world.stage = world.new_stage()
+
+    slow, cut = await world.run(command("throttle")), await world.run(command("disable", at_s=1))
+    back = await world.run(command("restore", at_s=2, by="ann"))
+
+    assert slow.detail.endswith("; slowed down at 3 of 3 gates after 0.4 s")
+    assert cut.detail.endswith("; refused at 3 of 3 gates after 0.4 s")
+    assert back.detail.endswith("; served again at 3 of 3 gates after 0.4 s")
