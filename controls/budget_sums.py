@@ -9,9 +9,9 @@ import numpy as np
 from controls.budget_levels import NANO, Reading, counts_tokens
 from controls.budget_pace import PAIRS, Pair, fits, projected, times_even_pace
 from controls.budgets import Span, covers, is_rolling, period_of
-from controls.ledger import HOUR_S, SLOTS_PER_DAY, Counts, Group, Ledger
+from controls.ledger import HOUR_S, SLOTS_PER_DAY, Counts, Ledger
 from schemas.config.budgets import BudgetConfig, Period
-from schemas.records import BudgetView, KeyFacts, Scaled
+from schemas.records import BudgetView, Scaled
 from schemas.spend import SLOT_S, BudgetStatus
 
 _LOOKS_BACK_H: Final = 15 * 24
@@ -29,7 +29,7 @@ class BudgetSums:
 
     def __init__(self, budget: BudgetConfig, ledger: Ledger) -> None:
         self.budget, self._ledger = budget, ledger
-        self._places: set[int] = set()
+        self._places: list[int] = []
         self._looked_at = 0
         self._hours: dict[int, Counts] = {}
         self._slots: dict[int, Counts] = {}
@@ -87,7 +87,9 @@ class BudgetSums:
         groups = self._ledger.groups
         if len(groups) == self._looked_at:
             return
-        self._places |= {at for at in range(self._looked_at, len(groups)) if _covers(self.budget, groups[at])}
+        new = groups[self._looked_at :]
+        mine = [at for at, group in enumerate(new, self._looked_at) if covers(self.budget, group.key_id, group)]
+        self._places += mine
         self._looked_at = len(groups)
         self._hours.clear()
         self._slots.clear()
@@ -152,8 +154,3 @@ class BudgetSums:
                 known[day] = ask(self._places, day)
         whole = np.concatenate([known[day] for day in days])
         return whole[start - days.start * per_day : end - days.start * per_day]
-
-
-def _covers(budget: BudgetConfig, group: Group) -> bool:
-    facts = KeyFacts(provider="", team=group.team, app=group.app, env=group.env)
-    return covers(budget, group.key_id, facts)

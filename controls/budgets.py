@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from schemas.config.budgets import BudgetConfig, BudgetsConfig, Period
 from schemas.key_record import KeyRecord
@@ -27,6 +27,17 @@ _LAST: Final[dict[Period, str]] = {
     "rolling_7d": "last 7 days",
     "rolling_30d": "last 30 days",
 }
+
+
+class Scoped(Protocol):
+    """Whoever has a team, an app and an environment: what is known of a key, or a group of keys."""
+
+    @property
+    def team(self) -> str: ...
+    @property
+    def app(self) -> str: ...
+    @property
+    def env(self) -> str: ...
 
 
 class Span(NamedTuple):
@@ -143,9 +154,9 @@ class Budgets:
         return found
 
 
-def covers(budget: BudgetConfig, key_id: str, facts: KeyFacts) -> bool:
+def covers(budget: BudgetConfig, key_id: str, whose: Scoped) -> bool:
     """Whether the key's spend counts in the budget: it matches every scope that the budget names."""
     if budget.keys and key_id not in budget.keys:
         return False
-    scopes = ((budget.teams, facts.team), (budget.apps, facts.app), (budget.envs, facts.env))
+    scopes = ((budget.teams, whose.team), (budget.apps, whose.app), (budget.envs, whose.env))
     return all(not wanted or any(fnmatchcase(value, each) for each in wanted) for wanted, value in scopes)

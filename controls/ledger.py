@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -62,29 +62,29 @@ class Ledger:
     0
     >>> ledger.add(Group("ads", "bids", "prod"), 23, Spent(1, 30, 2))
     1
-    >>> ledger.hours({0, 1}, 0)[1].tolist(), ledger.slots({1}, 0)[23].tolist()
+    >>> ledger.hours([0, 1], 0)[1].tolist(), ledger.slots([1], 0)[23].tolist()
     ([2, 100, 7], [1, 30, 2])
     """
 
     def __init__(self) -> None:
         self.groups: list[Group] = []
         self._place: dict[Group, int] = {}
-        self._days: dict[int, dict[int, tuple[Counts, Counts | None]]] = {}  # day -> group -> its hours, its slots
+        self._hours: dict[int, Counts] = {}  # day -> [group, hour; requests, tokens, nano-USD]
+        self._slots: dict[int, Counts] = {}  # day -> [group, five minutes; ...]
         self._newest_day = 0
         self._changed: set[int] = set()
         self._touched: set[int] = set()
 
     def add(self, group: Group, slot: int, more: Spent) -> int | None:
         """Add it where it belongs. The group's place; None for what lies further back than anything is kept."""
-        day = slot // SLOTS_PER_DAY
+        day, slot = divmod(slot, SLOTS_PER_DAY)
         if day <= self._newest_day - KEPT_DAYS:
             return None
         self._newest_day = max(self._newest_day, day)
         place = self.place(group)
-        hours, slots = self._counts(day, place)
-        hours[slot % SLOTS_PER_DAY * SLOT_S // HOUR_S] += more
-        if slots is not None:
-            slots[slot % SLOTS_PER_DAY] += more
+        self._room(self._hours, day, 24)[place, slot * SLOT_S // HOUR_S] += more
+        if day > self._newest_day - FINE_DAYS:
+            self._room(self._slots, day, SLOTS_PER_DAY)[place, slot] += more
         self._mark(day)
         return place
 
@@ -99,30 +99,25 @@ class Ledger:
         self.groups.append(group)
         return self._place[group]
 
-    def hours(self, places: Collection[int], day: int) -> Counts:
+    def hours(self, places: Sequence[int], day: int) -> Counts:
         """[24; requests, tokens, nano-USD] of these groups together, on one day counted from 1970."""
-        return self._sum(places, day, 24, fine=False)
+        return _sum(self._hours.get(day), places, 24)
 
-    def slots(self, places: Collection[int], day: int) -> Counts:
+    def slots(self, places: Sequence[int], day: int) -> Counts:
         """[288; ...] of five minutes; zero where they are not known any more."""
-        return self._sum(places, day, SLOTS_PER_DAY, fine=True)
+        return _sum(self._slots.get(day), places, SLOTS_PER_DAY)
 
     def forget(self) -> None:
         """Let go of the days before `KEPT_DAYS`, and of the five minutes before `FINE_DAYS`."""
-        for day in [day for day in self._days if day <= self._newest_day - KEPT_DAYS]:
-            del self._days[day]
-            self._mark(day)
-        for day in [day for day in self._days if day <= self._newest_day - FINE_DAYS]:
-            fine = [place for place, (_, slots) in self._days[day].items() if slots is not None]
-            for place in fine:
-                self._days[day][place] = (self._days[day][place][0], None)
-            if fine:
+        for kept, days in ((self._hours, KEPT_DAYS), (self._slots, FINE_DAYS)):
+            for day in [day for day in kept if day <= self._newest_day - days]:
+                del kept[day]
                 self._mark(day)
 
     def take_changed(self) -> list[int]:
         """Days that are there and have changed since the last call: what is to be stored again."""
         taken, self._changed = self._changed, set()
-        return sorted(taken & self._days.keys())
+        return sorted(taken & self._hours.keys())
 
     def take_touched(self) -> set[int]:
         """The same for whoever remembers sums of them."""
@@ -130,65 +125,64 @@ class Ledger:
         return taken
 
     def days(self) -> list[int]:
-        return sorted(self._days)
+        return sorted(self._hours)
 
     def export_day(self, day: int) -> bytes:
-        """One day of all groups; the same sums give the same bytes."""
-        found = sorted(self._days.get(day, {}).items(), key=lambda each: self.groups[each[0]])
-        return zlib.compress(orjson.dumps({
-            "version": _VERSION, "day": day,
-            "groups": [[*self.groups[place], _sparse(hours), _sparse(slots)] for place, (hours, slots) in found],
-        }), 1)  # fmt: skip
+        """One day of all groups that spent on it."""
+        hours, slots = self._hours[day], self._slots.get(day)
+        used = np.flatnonzero(hours.any(axis=(1, 2)))
+        fine = b"" if slots is None else _fitting(slots, len(hours))[used].tobytes()
+        head = orjson.dumps({
+            "version": _VERSION, "day": day, "groups": [list(self.groups[place]) for place in used.tolist()],
+            "fine": bool(fine),
+        })  # fmt: skip
+        return zlib.compress(b"\n".join((head, hours[used].tobytes() + fine)), 1)
 
     def import_day(self, data: bytes) -> None:
         """Into a ledger without that day. ValueError for what is none."""
         try:
-            state: dict[str, Any] = orjson.loads(zlib.decompress(data))
+            head, _, body = zlib.decompress(data).partition(b"\n")
+            state: dict[str, Any] = orjson.loads(head)
         except (zlib.error, orjson.JSONDecodeError) as error:
             raise ValueError(f"damaged state of budgets: {error}") from error
         if state["version"] != _VERSION:
             raise ValueError(f"state of budgets of version {state['version']}, not {_VERSION}")
-        self._newest_day = max(self._newest_day, state["day"])
-        self._touched.add(state["day"])
-        for team, app, env, key_id, hours, slots in state["groups"]:
-            place = self.place(Group(team, app, env, key_id))
-            fine = None if slots is None else _dense(slots, SLOTS_PER_DAY)
-            self._days.setdefault(state["day"], {})[place] = (_dense(hours, 24), fine)
+        day, places = state["day"], [self.place(Group(*group)) for group in state["groups"]]
+        self._newest_day = max(self._newest_day, day)
+        end = len(places) * 24
+        counts = np.frombuffer(body, np.int64).reshape(-1, 3)
+        np.add.at(self._room(self._hours, day, 24), places, counts[:end].reshape(-1, 24, 3))
+        if state["fine"]:
+            room = self._room(self._slots, day, SLOTS_PER_DAY)
+            np.add.at(room, places, counts[end:].reshape(-1, SLOTS_PER_DAY, 3))
+        self._touched.add(day)
 
     def _mark(self, day: int) -> None:
         self._changed.add(day)
         self._touched.add(day)
 
-    def _counts(self, day: int, place: int) -> tuple[Counts, Counts | None]:
-        of_day = self._days.setdefault(day, {})
-        known = of_day.get(place)
-        if known is None:
-            fine = _zeros(SLOTS_PER_DAY) if day > self._newest_day - FINE_DAYS else None
-            known = of_day[place] = (_zeros(24), fine)
+    def _room(self, of: dict[int, Counts], day: int, width: int) -> Counts:
+        """The day's counts, with a row for every group."""
+        known = of.get(day)
+        if known is None or len(known) < len(self.groups):
+            wanted = max(16, 2 * len(self.groups))
+            known = of[day] = _zeros(wanted, width) if known is None else _fitting(known, wanted)
         return known
 
-    def _sum(self, places: Collection[int], day: int, count: int, *, fine: bool) -> Counts:
-        sums, of_day = _zeros(count), self._days.get(day, {})
-        for place in places if len(places) < len(of_day) else of_day.keys() & places:
-            counts = of_day.get(place, (None, None))[fine]
-            if counts is not None:
-                sums += counts
-        return sums
+
+def _zeros(*shape: int) -> Counts:
+    return np.zeros((*shape, 3), np.int64)
 
 
-def _zeros(count: int) -> Counts:
-    return np.zeros((count, 3), np.int64)
+def _fitting(counts: Counts, rows: int) -> Counts:
+    """With so many rows at least."""
+    missing = rows - len(counts)
+    return counts if missing <= 0 else np.concatenate((counts, _zeros(missing, counts.shape[1])))
 
 
-def _sparse(counts: Counts | None) -> list[list[int]] | None:
-    """The rows that are not zero, each with its place."""
+def _sum(counts: Counts | None, places: Sequence[int], width: int) -> Counts:
     if counts is None:
-        return None
-    return [[at, *counts[at].tolist()] for at in np.flatnonzero(counts.any(axis=1)).tolist()]
-
-
-def _dense(rows: list[list[int]], count: int) -> Counts:
-    counts = _zeros(count)
-    for at, *values in rows:
-        counts[at] = values
-    return counts
+        return _zeros(width)
+    there = [place for place in places if place < len(counts)]
+    summed: Counts = counts[there].sum(axis=0)
+    return summed

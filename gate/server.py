@@ -14,7 +14,8 @@ import orjson
 from pydantic import SecretStr
 
 from gate.asks import Wrong, authorize_of, settle_of
-from gate.decide import Answer, Decider
+from gate.decide import Answer
+from gate.savings import Decides
 
 MAX_BODY_BYTES: Final = 65_536
 _JSON: Final = b"application/json"
@@ -43,7 +44,7 @@ Handler = Callable[[Asked], Reply]
 class Edge:
     """What the server is given from outside."""
 
-    decider: Decider
+    decider: Decides
     fingerprint: Callable[[str], str]
     now_ms: Callable[[], int]
     tick_ms: Callable[[], int]  # a clock that never jumps

@@ -72,3 +72,28 @@ class BudgetStatus(Record):
     projected_nano_usd: int | None = None  # at the period's end
     degrade: dict[str, str] = Field(default_factory=dict)  # model pattern -> cheaper model, in force now
     reason: str = ""  # one sentence: what was crossed, how much is left
+
+
+class DegradeSum(Record):
+    """What moving calls to a cheaper model has saved at one gate within an hour, so far. Absolute, as sums here are."""
+
+    type: Literal["degraded"] = "degraded"
+    gate: str  # the replica and its start: a restart counts anew
+    hour: int  # hours since 1970, of the gate's wall clock
+    budget: str  # that was tight
+    team: str
+    app: str
+    env: str
+    model: str  # that was asked for
+    instead: str  # that answered
+    calls: int
+    settled: int  # of them, those whose tokens are known
+    spent_nano_usd: int  # for those tokens, by the price table
+    saved_nano_usd: int  # what the same tokens of the asked model cost more
+
+    @property
+    def name(self) -> str:
+        """The record's key in its topic."""
+        return "\x1f".join((
+            self.gate, str(self.hour), self.budget, self.team, self.app, self.env, self.model, self.instead
+        ))  # fmt: skip

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alerting.words import bar, clean, usd
+from alerting.words import bar, clean, counted, usd
 from controls.budget_levels import NANO, share_of
 from controls.budgets import QUOTA, is_rolling, scope_of
 from schemas.config.budgets import BudgetConfig
 from schemas.records import rfc3339
-from schemas.spend import BudgetLevel, BudgetStatus
+from schemas.spend import BudgetLevel, BudgetStatus, DegradeSum
 from service.config_errors import did_you_mean
 from service.errors import UserError
 from service.install import Install, wall_ms
@@ -31,6 +33,7 @@ _WORDS: Final[dict[BudgetLevel, str]] = {
     "ok": "fine", "soft": "tight", "projected": "will not last", "degraded": "cheaper models",
     "stopped": "used up: gates refuse",
 }  # fmt: skip
+_HOUR_MS: Final = 3_600_000
 _STYLE: Final[dict[BudgetLevel, str]] = {
     "ok": "green", "soft": "yellow", "projected": "yellow", "degraded": "yellow", "stopped": "red",
 }  # fmt: skip
@@ -39,7 +42,7 @@ _STYLE: Final[dict[BudgetLevel, str]] = {
 def budgets(config: Path, name: str, *, quotas: bool, as_json: bool, out: Console) -> None:
     """All budgets of the folder, or one, with what the desk knows of them."""
     install = Install.open(config)
-    told = statuses(install)
+    told, moved = read(install)
     wanted = _wanted(install, told, name, quotas=quotas)
     if not wanted:
         raise UserError("budgets.yaml has no budgets; docs/planes.md shows one")
@@ -47,27 +50,75 @@ def budgets(config: Path, name: str, *, quotas: bool, as_json: bool, out: Consol
     current = {each.name: _current(each, told.get(each.name), now_ms) for each in wanted}
     if as_json:
         for each in wanted:
-            out.print(json.dumps(_as_json(each, current[each.name])), markup=False, soft_wrap=True)
+            status = current[each.name]
+            saved = saved_by(each.name, status, moved)
+            out.print(
+                json.dumps(
+                    _as_json(each, status) | {"degraded": saved._asdict() | {"by_models": dict(saved.by_models)}}
+                ),
+                markup=False,
+                soft_wrap=True,
+            )
         return
     out.print(table(wanted, current))
     for each in wanted:
         status = current[each.name]
         if status is not None and (name or status.level in {"stopped", "degraded", "projected"}):
-            out.print(f"{clean(status.reason, 500)}", markup=False)
+            out.print(clean(status.reason, 500), markup=False)
+        for line in saved_by(each.name, status, moved).lines():
+            out.print(line, markup=False)
 
 
-def statuses(install: Install) -> Mapping[str, BudgetStatus]:
-    """By budget, as they were told last. UserError when the broker does not answer."""
+def read(install: Install) -> tuple[Mapping[str, BudgetStatus], Sequence[DegradeSum]]:
+    """The statuses by budget, and what gates have saved. UserError when the broker does not answer."""
     bootstrap, topics = bootstrap_of(install), install.topics
 
-    async def read() -> Mapping[str, BudgetStatus]:
+    async def both() -> tuple[Mapping[str, BudgetStatus], Sequence[DegradeSum]]:
         await wait_for_broker(bootstrap, timeout_s=5)
-        return await read_newest(bootstrap, topics.name(Topic.BUDGETS), topics.count(Topic.BUDGETS), BudgetStatus)
+        told = await read_newest(bootstrap, topics.name(Topic.BUDGETS), topics.count(Topic.BUDGETS), BudgetStatus)
+        saved = await read_newest(bootstrap, topics.name(Topic.SAVINGS), topics.count(Topic.SAVINGS), DegradeSum)
+        return told, tuple(saved.values())
 
     try:
-        return asyncio.run(read())
+        return asyncio.run(both())
     except BrokerDown as error:
         raise UserError(str(error)) from error
+
+
+class Saved(NamedTuple):
+    """What cheaper models saved within a budget's present period."""
+
+    calls: int = 0
+    settled: int = 0
+    spent_usd: float = 0.0
+    saved_usd: float = 0.0
+    by_models: Mapping[str, int] = MappingProxyType({})  # "gpt-4.1 → gpt-4.1-mini, web" -> calls
+
+    def lines(self) -> Iterator[str]:
+        if not self.calls:
+            return
+        yield (
+            f"  cheaper models: {counted(self.calls, 'call')} moved, {usd(self.saved_usd)} saved by the price table "
+            f"({counted(self.settled, 'call')} with known tokens)"
+        )
+        for words, calls in sorted(self.by_models.items()):
+            yield f"    {clean(words, 200)}: {counted(calls, 'call')}"
+
+
+def saved_by(budget: str, status: BudgetStatus | None, sums: Iterable[DegradeSum]) -> Saved:
+    """Within the period of the status; without one nothing is known."""
+    if status is None:
+        return Saved()
+    hours = range(status.period_from_ms // _HOUR_MS, -(-status.period_until_ms // _HOUR_MS))
+    mine = [each for each in sums if each.budget == budget and each.hour in hours]
+    by_models: Counter[str] = Counter()
+    for each in mine:
+        by_models[f"{each.model} → {each.instead}, {each.app}"] += each.calls
+    return Saved(
+        sum(each.calls for each in mine), sum(each.settled for each in mine),
+        sum(each.spent_nano_usd for each in mine) / NANO, sum(each.saved_nano_usd for each in mine) / NANO,
+        dict(by_models),
+    )  # fmt: skip
 
 
 def table(wanted: list[BudgetConfig], current: Mapping[str, BudgetStatus | None]) -> Table:

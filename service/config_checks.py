@@ -18,6 +18,7 @@ from schemas.config.wiring import DeclaredStepConfig, LeaksConfig, ProviderConfi
 from schemas.fingerprint import FINGERPRINT, VERSION
 from schemas.records import EXPECTED_MAX_MS
 from service.backup_checks import check_backups
+from service.budget_checks import check_budget_channels, check_budget_people, check_budgets
 from service.channel_checks import CHANNEL_KINDS, TO_URL, lacking, misplaced, needs_secret, secrets_of_answers
 from service.config_errors import Loc, did_you_mean, shown
 from service.config_tree import Folder
@@ -288,6 +289,9 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Folder, Sources], Errors]]
     (("keys", "people"), approvers_are_people),
     (("responses",), _responses),
     (("detectors",), _announced),
+    (("budgets",), check_budgets),
+    (("budgets", "people"), check_budget_people),
+    (("budgets", "routes"), check_budget_channels),
     (("policies",), _named_key_ids("policies", _ids_of_policies)),
     (("detectors",), _named_key_ids("detectors", _ids_of_detectors)),
     (("responses",), _named_key_ids("responses", _ids_of_responses)),

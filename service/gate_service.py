@@ -22,6 +22,7 @@ from gate.http import Listener
 from gate.known import Known
 from gate.ports import Reached
 from gate.reservations import Reservations
+from gate.savings import Savings
 from gate.server import Edge, GateServer
 from schemas.exception import PolicyException
 from schemas.gate_report import GateReport
@@ -63,12 +64,13 @@ class GateService:
         port = gate.port if port is None else port
         self.replica = gate.replica or f"{socket.gethostname()}:{port}"
         self.started_ms = wall_ms()
-        self.known = Known(install.folder.keys)
+        self.known, self._prices = Known(install.folder.keys), PriceBook().per_token
         self.decider = Decider(
             self.known, planes_of(install.folder), slices=AloneSlices(self.known.status), reach=Reached(),
-            prices=PriceBook().per_token,
+            prices=self._prices,
             reservations=Reservations(f"{self.replica}/{self.started_ms:x}-", hold_ms=gate.reservation_s * 1000),
         )  # fmt: skip
+        self.savings = Savings(self.decider, self.known, self._prices, gate=f"{self.replica}/{self.started_ms:x}")
         self._told = asyncio.Event()
         self._exceptions: dict[str, PolicyException] = {}
         self._newer_rules = False
@@ -79,7 +81,7 @@ class GateService:
         token = resolve(gate.token_env, "", environ=install.environ, what="gate token")
         self.server = GateServer(
             Edge(
-                self.decider, install.fingerprinter().of, wall_ms, tick_ms, token, self._problems, self._render,
+                self.savings, install.fingerprinter().of, wall_ms, tick_ms, token, self._problems, self._render,
                 self._details,
             )
         )  # fmt: skip
@@ -101,6 +103,7 @@ class GateService:
         await self.feed.filled.wait()
         self._run(self._report())
         self._run(self._expire())
+        self._run(self._tell_savings())
         self._run(follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         self.url = await self._http.start()
 
@@ -176,6 +179,16 @@ class GateService:
             verdicts=self.feed.applied(Topic.VERDICTS), leaving=leaving,
         )  # fmt: skip
         await self._outbox.send(Topic.GATES, [(self.replica, report)])
+
+    async def _tell_savings(self) -> None:
+        while True:
+            grown = self.savings.take_grown(wall_ms())
+            try:
+                await self._outbox.send(Topic.SAVINGS, [(each.name, each) for each in grown])
+            except (KafkaError, OSError) as error:
+                self.savings.give_back(grown)
+                log.warning("the broker does not take what was saved; it is told later", why=str(error))
+            await asyncio.sleep(REPORT_EVERY_S)
 
     async def _expire(self) -> None:
         """And once an hour a whole garbage collection, which nothing else begins."""

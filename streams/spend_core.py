@@ -19,6 +19,7 @@ from detectors import intake
 from detectors.keys import shard_of
 from detectors.retries import RetryFilter
 from detectors.state import Array
+from schemas.event import app_of
 from schemas.spend import SLOT_S, SpendSum
 
 _LABELS: Final = ("team", "app", "env")
@@ -181,7 +182,8 @@ def _grouped(frame: pa.RecordBatch, kept: Array, parts: Array) -> Iterator[tuple
     texts: list[list[str]] = []
     for label in _LABELS:
         codes, values = intake.codes(frame, label)
-        texts.append([*values, "unknown"])  # null is one past the end
+        named = [app_of(value) for value in values] if label == "app" else values
+        texts.append([*named, "unknown"])  # null is one past the end
         packed = packed * (len(values) + 1) + codes[rows]
     slots = intake.column(frame, "ts_ms")[rows] // (SLOT_S * 1000)
     order = np.lexsort((packed, slots, parts[rows]))

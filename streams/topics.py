@@ -36,6 +36,7 @@ class Topic(StrEnum):
     LEASE_ASKS = "keyfuse.lease-asks"
     LEASES = "keyfuse.leases"
     GATES = "keyfuse.gates"
+    SAVINGS = "keyfuse.savings"
 
 
 class StateTopic(StrEnum):
@@ -55,11 +56,11 @@ class StateTopic(StrEnum):
 _SINGLE: Final = frozenset({
     Topic.STATS, Topic.COMMANDS, Topic.AUDIT, Topic.DEAD, Topic.MARKS, Topic.HOLDS, Topic.CONFIG, Topic.KEY_STATES,
     Topic.KEY_ASKS, Topic.KEYS, Topic.FOLLOW_UPS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.SPEND, Topic.BUDGETS,
-    Topic.LEASE_ASKS, Topic.LEASES, Topic.GATES,
+    Topic.LEASE_ASKS, Topic.LEASES, Topic.GATES, Topic.SAVINGS,
 })  # fmt: skip
 _COMPACTED: Final = frozenset({
     Topic.VERDICTS, Topic.MARKS, Topic.KEYS, Topic.FOLLOW_UPS, Topic.EXCEPTIONS, Topic.QUESTIONS, Topic.BUDGETS,
-    Topic.LEASES, Topic.GATES,
+    Topic.LEASES, Topic.GATES, Topic.SAVINGS,
 })  # fmt: skip
 
 

@@ -142,7 +142,7 @@ def test_forged_labels_do_not_fill_the_memory() -> None:
     for number in range(MOST_GROUPS + 50):
         ledger.add(Group(f"t{number}", "a", "e"), SLOT, Spent(1, 1, 1))
     assert len(ledger.groups) == MOST_GROUPS + 1
-    assert ledger.hours({ledger.place(OTHERS)}, SLOT * SLOT_S // 86_400).sum(axis=0).tolist() == [50, 50, 50]
+    assert ledger.hours([ledger.place(OTHERS)], SLOT * SLOT_S // 86_400).sum(axis=0).tolist() == [50, 50, 50]
 
 
 def test_old_days_are_let_go() -> None:
@@ -152,6 +152,6 @@ def test_old_days_are_let_go() -> None:
         ledger.forget()
     assert len(ledger.days()) == 36
     first = SLOT * SLOT_S // 86_400
-    assert ledger.slots({0}, first + 99).sum() == 3
-    assert ledger.slots({0}, first + 95).sum() == 0
-    assert ledger.hours({0}, first + 95).sum() == 3
+    assert ledger.slots([0], first + 99).sum() == 3
+    assert ledger.slots([0], first + 95).sum() == 0
+    assert ledger.hours([0], first + 95).sum() == 3

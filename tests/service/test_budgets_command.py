@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from controls.budgets import period_of
-from schemas.spend import BudgetLevel, BudgetStatus
+from schemas.spend import BudgetLevel, BudgetStatus, DegradeSum
 from service.budgets_command import budgets
 from service.errors import UserError
 from service.install import wall_ms
@@ -53,12 +53,21 @@ def config(tansu_broker: Broker, prefix: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def tell(broker: Broker, prefix: str, *statuses: BudgetStatus) -> None:
+def degraded(budget: str, at_ms: int) -> DegradeSum:
+    return DegradeSum(
+        gate="g1/1", hour=at_ms // 3_600_000, budget=budget, team="search", app="web", env="prod", model="dear",
+        instead="cheap", calls=7, settled=6, spent_nano_usd=10**9, saved_nano_usd=15 * 10**8,
+    )  # fmt: skip
+
+
+async def tell(broker: Broker, prefix: str, *records: BudgetStatus | DegradeSum) -> None:
     topics = Topics(prefix)
     await create_topics(broker.bootstrap, topics.specs())
     sender = producer(broker.bootstrap)
     await sender.start()
-    await Outbox(sender, topics).send(Topic.BUDGETS, [(each.budget, each) for each in statuses])
+    for each in records:
+        topic, key = (Topic.SAVINGS, each.name) if isinstance(each, DegradeSum) else (Topic.BUDGETS, each.budget)
+        await Outbox(sender, topics).send(topic, [(key, each)])
     await sender.stop()
 
 
@@ -78,6 +87,12 @@ def test_the_table_has_a_bar_for_each_budget(tansu_broker: Broker, prefix: str, 
     assert "████░░░░░░░░░░░░  25%" in lines[2]
     assert "nothing heard yet" in lines[3]
     assert lines[4:] == ["search in production: a sentence"]
+    moved = degraded("search in production", now_ms)
+    asyncio.run(tell(tansu_broker, prefix, moved, degraded("tokens of today", now_ms - 40 * 86_400_000)))
+    assert said(config).splitlines()[5:] == [
+        "  cheaper models: 7 calls moved, $1.50 saved by the price table (6 calls with known tokens)",
+        "    dear → cheap, web: 7 calls",
+    ]
     rows = [json.loads(line) for line in said(config, as_json=True).splitlines()]
     assert [(row["budget"], row["level"], row.get("used")) for row in rows] == [
         ("search in production", "projected", 0.8), ("tokens of today", "ok", 0.25), ("unheard of", None, None),
