@@ -143,7 +143,9 @@ class IssuingDesk:
 
     def _expired(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
         for key in state.registry.records():
-            if key.request_id and key.state in SERVED and key.expires_ms is not None and now_ms >= key.expires_ms:
+            if not key.request_id or key.state not in SERVED or key.state == "retiring":
+                continue  # a replaced key ends with a proof: see controls/rotation.py
+            if key.expires_ms is not None and now_ms >= key.expires_ms:
                 ended = key.next(at_ms=now_ms, by="keyfuse", change="its time is over", state="retired")
                 ends_itself = key.kind == "virtual" or self._rules.minting.get(key.provider) in ENDS_ITSELF
                 orders = () if ends_itself else (cut_for(ended),)

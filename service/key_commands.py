@@ -16,6 +16,7 @@ from controls.issuing_desk import APPROVE, REFUSE, waits
 from controls.registry import Registry
 from schemas.key_ask import KeyAsk, Problem, wish_of
 from schemas.key_record import UNMADE, KeyRecord
+from schemas.life import RotateKey
 from schemas.records import rfc3339
 from schemas.redact import looks_secret
 from service import question_commands
@@ -75,7 +76,7 @@ def request(config: Path, wish: Mapping[str, Any], *, by: str, request_id: str, 
     ask = prepared.ask
     if prepared.secret is None:
         ask = ask.model_copy(update={"seal_to": keep_reader(install, ask.request_id)})
-    key = asyncio.run(_ask(install, ask, wait_s))
+    key = asyncio.run(ask_for(install, ask, wait_s))
     if key is None:
         return _unanswered(prepared, wait_s, shown)
     if key.state == "refused":
@@ -205,7 +206,7 @@ def _stored(install: Install, registry: Registry) -> Registry:
     return registry
 
 
-async def _ask(install: Install, ask: KeyAsk, wait_s: float) -> KeyRecord | None:
+async def ask_for(install: Install, ask: KeyAsk | RotateKey, wait_s: float) -> KeyRecord | None:
     """What became of it; None when nobody said so in time."""
     bootstrap, topics = bootstrap_of(install), install.topics
     async with newest(bootstrap, topics.name(Topic.KEYS), topics.count(Topic.KEYS)) as reader:
