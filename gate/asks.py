@@ -9,6 +9,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from gate.adapters.wire import PREFIX
 from gate.decide import Used
 from schemas.call import Call
 from schemas.redact import looks_secret
@@ -38,7 +39,8 @@ class AuthorizeAsk(Ask):
     origin: Text = ""
     user_agent: Annotated[str, Field(max_length=4096)] = ""
     user_id: Text = ""
-    requests: Annotated[int, Field(ge=1, le=10_000)] = 1
+    requests: Annotated[int, Field(ge=0, le=10_000)] = 1
+    """0: no call is made, only asked how the key stands."""
 
 
 class SettleAsk(Ask):
@@ -68,8 +70,10 @@ def authorize_of(body: bytes, *, fingerprint: Callable[[str], str], at_ms: int) 
         return _wrong(error, AuthorizeAsk)
     if (ask.key is None) == (ask.key_id is None):
         return [Wrong("key", "expected one of key (the secret) and key_id, not both")]
+    ours = False
     if ask.key is not None:
-        key_id = fingerprint(ask.key.get_secret_value())
+        secret = ask.key.get_secret_value()
+        key_id, ours = fingerprint(secret), secret.startswith(PREFIX)
     else:
         key_id = ask.key_id or ""
         if not key_id.startswith("fp1:") and looks_secret(key_id):
@@ -79,7 +83,7 @@ def authorize_of(body: bytes, *, fingerprint: Callable[[str], str], at_ms: int) 
         tokens = -(-(ask.input_bytes or 0) // _BYTES_PER_TOKEN)
     return Call(
         key_id, at_ms, ask.model, ask.endpoint, tokens, ask.max_output_tokens, ask.requests, ask.ip, ask.country,
-        ask.origin, ask.user_agent, ask.user_id,
+        ask.origin, ask.user_agent, ask.user_id, ours,
     )  # fmt: skip
 
 

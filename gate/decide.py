@@ -125,7 +125,8 @@ class Decider:
         """The first plane that says no."""
         if verdict is not None and verdict.state == "deny":
             return Ruling("deny", f"verdict of incident {verdict.incident_id}", verdict.reason)
-        ruling = by_life(entry, call.at_ms, unknown=self.planes.settings.unknown_keys)
+        unknown = "deny" if call.ours else self.planes.settings.unknown_keys
+        ruling = by_life(entry, call.at_ms, unknown=unknown)
         if ruling.state == "allow":
             ruling = self._reach.judge(facts, call.at_ms)
         return ruling if ruling.state != "allow" else self.planes.policies.judge(call, facts, entry)

@@ -11,11 +11,14 @@ from typing import Final, cast
 
 import httptools
 
+from gate.check import MAX_BODY_BYTES as CHECK_BODY_BYTES
+from gate.check import PATH
 from gate.server import MAX_BODY_BYTES, Asked, GateServer, Reply, problem
 
-_MOST_BYTES: Final = MAX_BODY_BYTES + 16_384  # of one request with its headers
+_HEAD_BYTES: Final = 16_384  # of one request, besides its body
+_CHECK: Final = PATH.encode()
 _IDLE_S: Final = 120.0
-_TOO_MUCH: Final = f"more than {MAX_BODY_BYTES} bytes: the gate needs no prompts, only their size"
+_TOO_MUCH: Final = "more than {} bytes: the gate needs no prompts, only their size"
 _LINE: Final = {
     200: b"200 OK", 400: b"400 Bad Request", 401: b"401 Unauthorized", 403: b"403 Forbidden", 404: b"404 Not Found",
     413: b"413 Content Too Large", 429: b"429 Too Many Requests", 503: b"503 Service Unavailable",
@@ -31,8 +34,9 @@ class _Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
-        self._body = b""
+        self._body: list[bytes] = []
         self._received = 0
+        self._most_bytes = MAX_BODY_BYTES  # of this request's body
         self.heard = True  # since the listener last looked
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -59,36 +63,42 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._end(problem(400, "this is not HTTP"))
         else:
-            if self._received > _MOST_BYTES:
-                self._end(problem(413, _TOO_MUCH))
+            if self._received > self._most_bytes + _HEAD_BYTES:
+                self._end(problem(413, _TOO_MUCH.format(self._most_bytes)))
 
     def close(self) -> None:
         self._transport.close()
 
     def on_message_begin(self) -> None:
-        self._url, self._headers, self._body = b"", {}, b""
+        self._url, self._headers, self._body, self._most_bytes = b"", {}, [], MAX_BODY_BYTES
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers[name.lower()] = value
+        """One that comes twice is joined: nobody may take the first and be judged by the second."""
+        name = name.lower()
+        before = self._headers.get(name)
+        self._headers[name] = value if before is None else before + b", " + value
 
     def on_headers_complete(self) -> None:
+        if self._url.startswith(_CHECK):
+            self._most_bytes = CHECK_BODY_BYTES
         if self._headers.get(b"expect", b"").lower() == b"100-continue":
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        self._body += body
+        self._body.append(body)
 
     def on_message_complete(self) -> None:
         self._received = 0
         if self._transport.is_closing():
             return
-        if len(self._body) > MAX_BODY_BYTES:
-            reply = problem(413, _TOO_MUCH)
+        body = b"".join(self._body)
+        if len(body) > self._most_bytes:
+            reply = problem(413, _TOO_MUCH.format(self._most_bytes))
         else:
-            asked = Asked(self._headers, self._body)
+            asked = Asked(self._headers, body)
             reply = self._server.answer(self._parser.get_method(), self._url.partition(b"?")[0], asked)
         if self._parser.should_keep_alive():
             self._transport.write(_bytes(reply))

@@ -1,7 +1,4 @@
-"""The gate over HTTP: bytes in, bytes out, nothing awaited. What carries the bytes is `gate.http`'s affair.
-
-Another way to ask (for nginx, for Envoy) is one more entry in `routes`.
-"""
+"""The gate over HTTP: bytes in, bytes out, nothing awaited. What carries the bytes is `gate.http`'s affair."""
 
 from __future__ import annotations
 
@@ -38,6 +35,7 @@ class Reply(NamedTuple):
 
 
 Handler = Callable[[Asked], Reply]
+Beneath = Callable[[bytes, bytes, Asked], Reply]  # method, path
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ class GateServer:
     """`(method, path)` → what answers it."""
 
     def __init__(self, edge: Edge) -> None:
-        self._edge = edge
+        self.edge = edge
+        self._beneath: list[tuple[bytes, Beneath]] = []
         self._token = edge.token.get_secret_value().encode() if edge.token else b""
         self.routes: dict[tuple[bytes, bytes], Handler] = {
             (b"POST", b"/v1/authorize"): self.guarded(self._authorize),
@@ -72,8 +71,15 @@ class GateServer:
         handler = self.routes.get((method, path))
         if handler is not None:
             return handler(asked)
+        for beginning, others in self._beneath:
+            if path.startswith(beginning):
+                return others(method, path, asked)
         known = sorted({f"{m.decode()} {p.decode()}" for m, p in self.routes})
         return problem(404, f"no such address; there are {', '.join(known)}")
+
+    def beneath(self, beginning: bytes, handler: Beneath) -> None:
+        """Answers every method on every path that begins so."""
+        self._beneath.append((beginning, handler))
 
     def guarded(self, handler: Handler) -> Handler:
         """Only for who gives the token, where there is one."""
@@ -89,7 +95,7 @@ class GateServer:
         return checked
 
     def _authorize(self, asked: Asked) -> Reply:
-        edge = self._edge
+        edge = self.edge
         call = authorize_of(asked.body, fingerprint=edge.fingerprint, at_ms=edge.now_ms())
         if isinstance(call, list):
             return refused(call)
@@ -99,20 +105,20 @@ class GateServer:
         said = settle_of(asked.body)
         if isinstance(said, list):
             return refused(said)
-        settled = self._edge.decider.settle(*said, self._edge.now_ms())
+        settled = self.edge.decider.settle(*said, self.edge.now_ms())
         return Reply(200, orjson.dumps({"state": settled.state, "reason": settled.reason}))
 
     def _health(self, _: Asked) -> Reply:
-        problems = self._edge.problems()
-        report = {"healthy": not problems, "problems": problems, **self._edge.details()}
+        problems = self.edge.problems()
+        report = {"healthy": not problems, "problems": problems, **self.edge.details()}
         return Reply(200 if not problems else 503, orjson.dumps(report))
 
     def _ready(self, _: Asked) -> Reply:
-        problems = self._edge.problems()
+        problems = self.edge.problems()
         return Reply(200 if not problems else 503, orjson.dumps({"ready": not problems, "problems": problems}))
 
     def _metrics(self, _: Asked) -> Reply:
-        return Reply(200, self._edge.metrics(), b"text/plain; version=0.0.4")
+        return Reply(200, self.edge.metrics(), b"text/plain; version=0.0.4")
 
 
 def shown(answer: Answer) -> dict[str, Any]:

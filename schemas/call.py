@@ -22,6 +22,7 @@ class Call(NamedTuple):
     origin: str = ""  # of a browser
     user_agent: str = ""
     user_id: str = ""
+    ours: bool = False  # its secret has the form of Keyfuse's own: one that is in no registry was never issued
 
 
 class Ruling(NamedTuple):

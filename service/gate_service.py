@@ -17,6 +17,8 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from gate.budgets import AloneSlices
+from gate.check import PATH
+from gate.checks import Checks
 from gate.decide import Decider
 from gate.http import Listener
 from gate.known import Known
@@ -85,6 +87,7 @@ class GateService:
                 self._details,
             )
         )  # fmt: skip
+        self.server.beneath(PATH.encode(), Checks(self.server.edge).answer)
         self._http = Listener(self.server, host=gate.host, port=port)
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []

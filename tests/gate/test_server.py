@@ -90,7 +90,7 @@ async def test_a_refusal_says_why_in_words() -> None:
         ({"key_id": "k1", "input_tokens": "9"}, {"input_tokens": "expected a whole number"}),
         ({"key_id": "k1", "input_tokens": True}, {"input_tokens": "expected a whole number"}),
         ({"key_id": "k1", "input_tokens": 10**30}, {"input_tokens": "should be less than"}),
-        ({"key_id": "k1", "requests": 0}, {"requests": "should be greater than or equal to 1"}),
+        ({"key_id": "k1", "requests": -1}, {"requests": "should be greater than or equal to 0"}),
         ({"key_id": "k1", "model": "m" * 600}, {"model": "at most 512"}),
         (
             {"key_id": "", "requests": "x", "ip": 5, "modle": "m"},
