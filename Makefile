@@ -13,7 +13,13 @@ help:  ## this list
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-setup: .venv/ready  ## .venv with hash-locked dependencies and keyfuse itself
+# Real gateways for the tests of the gate's adapters; their pins clash with ours.
+.venv/gateways/ready: requirements-gateways.lock .venv/ready
+	$(PYTHON) -m venv .venv/gateways
+	.venv/gateways/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gateways.lock
+	touch $@
+
+setup: .venv/ready .venv/gateways/ready  ## .venv with hash-locked dependencies and keyfuse itself
 
 fmt: setup  ## format the code
 	$(BIN)/ruff format .
@@ -43,8 +49,11 @@ leases: setup  ## 10,000 histories of gates that share a budget, with everything
 demo: setup  ## the main job on the embedded defaults, in one to two minutes
 	$(BIN)/keyfuse demo
 
-lock: setup  ## resolve requirements.lock again (needs uv)
-	uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --no-emit-index-url --no-annotate --no-header pyproject.toml -o requirements.lock
+RESOLVE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate --no-header
+
+lock: setup  ## resolve requirements.lock and requirements-gateways.lock again (needs uv)
+	$(RESOLVE) --extra dev pyproject.toml -o requirements.lock
+	$(RESOLVE) requirements-gateways.in -o requirements-gateways.lock
 
 clean:  ## remove what the targets made
 	rm -rf .venv .cache .keyfuse build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

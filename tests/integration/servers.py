@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -95,11 +95,12 @@ class Gate:
         assert task is not None
         self._inside.add(task)
         task.add_done_callback(self._inside.discard)
-        with suppress(OSError, asyncio.CancelledError):
+        with closing(writer), suppress(OSError, asyncio.CancelledError):  # also when thrown out before it was inside
             there, back = await asyncio.open_connection("127.0.0.1", self._target_port)
-            async with asyncio.TaskGroup() as both:
-                both.create_task(_carry(reader, back))
-                both.create_task(_carry(there, writer))
+            with closing(back):
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_carry(reader, back))
+                    both.create_task(_carry(there, writer))
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
