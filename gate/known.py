@@ -10,7 +10,7 @@ from schemas.config import KeysConfig
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 from schemas.spend import BudgetStatus
-from schemas.verdict import GateVerdict
+from schemas.verdict import HARDNESS, GateVerdict
 
 STRANGER: Final = KeyFacts(provider="unknown")
 """A key that nobody registered."""
@@ -23,6 +23,7 @@ class Known:
     def __init__(self, keys: KeysConfig) -> None:
         self._registry = Registry(keys)
         self._verdicts: dict[str, GateVerdict] = {}
+        self._said: dict[str, dict[str, GateVerdict]] = {}  # by key and source
         self._statuses: dict[str, BudgetStatus] = {}
 
     def registered(self, keys: KeysConfig) -> None:
@@ -34,7 +35,10 @@ class Known:
         return self._registry.take(record)
 
     def judged(self, verdict: GateVerdict) -> None:
-        self._verdicts[verdict.key_id] = verdict
+        """Of an incident's and the provider's own the harder one holds."""
+        said = self._said.setdefault(verdict.key_id, {})
+        said[verdict.source] = verdict
+        self._verdicts[verdict.key_id] = max(said.values(), key=lambda each: HARDNESS.index(each.state))
 
     def stands(self, status: BudgetStatus) -> None:
         self._statuses[status.budget] = status

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from schemas.records import Record
 
 GateState = Literal["allow", "throttle", "degrade", "deny"]
+HARDNESS: Final[tuple[GateState, ...]] = get_args(GateState)
 
 
 class GateVerdict(Record):
@@ -18,4 +19,5 @@ class GateVerdict(Record):
     reason: str  # in words, for whoever is refused
     incident_id: str
     at_ms: int  # wall clock of the contain stage
+    source: Literal["incident", "provider"] = "incident"  # whose it is: each takes back its own, the harder one holds
     use_instead: str = ""  # key_id of the backup that its users go on with; empty: there is none

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import structlog
 from fastapi import APIRouter
 
+from containment.providers.base import Provider
+from containment.providers.gate import GateProvider
 from schemas.exception import PolicyException
 from schemas.key_record import KeyRecord
 from service import stages
@@ -21,6 +23,7 @@ from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
 from service.errors import UserError
 from service.exception_news import ExceptionNews
+from service.gate_port import BrokerPort
 from service.http_app import create_app
 from service.install import Install, wall_ms
 from service.key_http import keys_router
@@ -202,6 +205,7 @@ class Worker:
             incidents, gates = OpenIncidents(), GatesHeard(now_ms=wall_ms, tick_s=time.monotonic)
             await self._read_and_follow(Topic.INCIDENTS, incidents.take)
             await self._read_and_follow(Topic.GATES, gates.take, caught_up=gates.caught_up)
+            await self._connect_gates(providers, edges.outbox, gates)
             app, contain = stages.contain(edges, providers, switches, stages.Around(incidents, gates), trust)
             chosen.append(("contain", app))
             listeners.append(contain.on_stats)
@@ -217,6 +221,15 @@ class Worker:
         if listeners:
             name = install.topics.name(Topic.STATS)
             self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, self._ending))
+
+    async def _connect_gates(self, providers: Mapping[str, Provider], outbox: Outbox, gates: GatesHeard) -> None:
+        """Keys of Keyfuse's own, where keyfuse.yaml names a provider for them."""
+        own = [provider for provider in providers.values() if isinstance(provider, GateProvider)]
+        if own:
+            port = BrokerPort(outbox, gates, registry=lambda: self.install.registry, now_ms=wall_ms)
+            await self._read_and_follow(Topic.VERDICTS, port.take)
+            for provider in own:
+                provider.connect(port)
 
     async def _read_and_follow(self, topic: Topic, take: Take, *, caught_up: Callable[[], None] = lambda: None) -> None:
         """Read up to now, and followed from then on."""

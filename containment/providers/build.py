@@ -26,6 +26,7 @@ _ADAPTERS: Final = {
     "azure": "AzureProvider",
     "command": "CommandProvider",
     "envoy": "EnvoyProvider",
+    "gate": "GateProvider",
     "google": "GoogleProvider",
     "kong": "KongProvider",
     "litellm": "LiteLLMProvider",
@@ -42,8 +43,9 @@ REPLICATED: Final = frozenset({"litellm"})
 """Kinds whose `base_url` may name several replicas, separated by commas."""
 DECLARED: Final = frozenset({"command", "webhook"})
 """Kinds whose steps are the user's own: they are read from `steps`."""
-KEYLESS: Final = frozenset({"aws", "azure", "command", "google"})
-"""Kinds that may do without an admin key of ours: the clouds know the machine itself, a program of yours its own."""
+KEYLESS: Final = frozenset({"aws", "azure", "command", "gate", "google"})
+"""Kinds that may do without an admin key of ours: the clouds know the machine itself, a program of yours its own, and
+gates are spoken to through the broker."""
 
 
 def _module(kind: str) -> Any:  # noqa: ANN401 - one of the modules beside this one

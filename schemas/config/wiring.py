@@ -165,7 +165,8 @@ class ProviderConfig(Config):
     """One provider's admin API."""
 
     kind: str = Field(min_length=1)
-    """openai, anthropic, aws, google, azure, openrouter, litellm, kong, envoy, vault, webhook, command or sandbox."""
+    """openai, anthropic, aws, google, azure, openrouter, litellm, kong, envoy, vault, webhook, command, gate (keys of
+    Keyfuse's own) or sandbox."""
     base_url: str = ""
     """Other address than the provider's own. litellm: that of each replica, separated by commas."""
     secret_env: str = ""

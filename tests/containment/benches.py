@@ -11,11 +11,13 @@ from pydantic import SecretStr
 from containment.providers.anthropic import AnthropicProvider
 from containment.providers.base import Provider
 from containment.providers.errors import by_status
+from containment.providers.gate import GateProvider, Standing
 from containment.providers.litellm import LiteLLMProvider
 from containment.providers.memory import Fault, MemoryProvider
 from containment.providers.openai import OpenAIProvider
 from containment.providers.sandbox import SandboxProvider
 from containment.sandbox_server import NewKey, create_sandbox
+from schemas.verdict import GateState
 from tests.containment.bench import SECRET, TIMEOUT_S, Bench, over_http
 from tests.containment.cloud_benches import CLOUDS
 from tests.containment.keeper_benches import KEEPERS
@@ -78,10 +80,41 @@ def _since(count: Callable[[], int]) -> Callable[[], int]:
     return lambda: count() - before
 
 
-@contextlib.asynccontextmanager
-async def memory_bench() -> AsyncIterator[Bench]:
-    provider = MemoryProvider("memory", ("k1",))
+class Topic(MemoryProvider):
+    """The verdicts' topic in memory: the faults of the provider that ships, on the port of the gates'."""
 
+    async def verdict(self, key_id: str) -> GateState:
+        self._begin("read", key_id)
+        return self.given
+
+    async def tell(self, key_id: str, state: GateState) -> None:
+        fault = self._begin("apply", key_id, changing=True)
+        self.given = state
+        if fault and fault.error:
+            raise fault.error
+
+    async def standing(self, key_id: str) -> Standing | None:
+        return Standing(3, 3)
+
+    given: GateState = "allow"
+
+
+@contextlib.asynccontextmanager
+async def gate_bench() -> AsyncIterator[Bench]:
+    key = "fp1:" + "0a" * 16
+    topic = Topic("gate", (key,))
+
+    def another(*, secret: str = SECRET, timeout_s: float = TIMEOUT_S) -> Provider:
+        if secret == SECRET:
+            return GateProvider("gate", topic)
+        stranger = Topic("gate", (key,))
+        stranger.faults.extend([Fault(error=by_status(401, "read", ""))] * 9)
+        return GateProvider("gate", stranger)
+
+    yield Bench(another(), key, "fp1:" + "ff" * 16, _faults(topic), _changes(topic), another)
+
+
+def _faults(provider: MemoryProvider) -> Callable[[Misbehave], None]:
     def fault(wanted: Misbehave) -> None:
         error = by_status(wanted.status, "call", "", retry_after=wanted.headers.get("retry-after"))
         if wanted.hang:
@@ -91,8 +124,16 @@ async def memory_bench() -> AsyncIterator[Bench]:
         kind: Literal["before", "after"] = "after" if wanted.after else "before"
         provider.faults.append(Fault(kind, error, on="change" if wanted.changes_only else "any"))
 
-    def changes() -> int:
-        return sum(call.startswith(("apply", "undo")) for call, _ in provider.calls)
+    return fault
+
+
+def _changes(provider: MemoryProvider) -> Callable[[], int]:
+    return lambda: sum(call.startswith(("apply", "undo")) for call, _ in provider.calls)
+
+
+@contextlib.asynccontextmanager
+async def memory_bench() -> AsyncIterator[Bench]:
+    provider = MemoryProvider("memory", ("k1",))
 
     def another(*, secret: str = SECRET, timeout_s: float = TIMEOUT_S) -> Provider:
         if secret == SECRET:
@@ -101,7 +142,7 @@ async def memory_bench() -> AsyncIterator[Bench]:
         stranger.faults.extend([Fault(error=by_status(401, "read k1", ""))] * 9)
         return stranger
 
-    yield Bench(provider, "k1", "k9", fault, changes, another)
+    yield Bench(provider, "k1", "k9", _faults(provider), _changes(provider), another)
 
 
 BENCHES = {
@@ -111,6 +152,7 @@ BENCHES = {
     "litellm": litellm_bench,
     "sandbox": sandbox_bench,
     "memory": memory_bench,
+    "gate": gate_bench,
     **CLOUDS,
     **KEEPERS,
 }

@@ -34,6 +34,7 @@ STEPS: dict[str, tuple[Step, ...]] = {
     "litellm": ("throttle", "block", "revoke"),
     "sandbox": ("throttle", "disable", "revoke"),
     "memory": ("throttle", "disable", "revoke"),
+    "gate": ("throttle", "block"),
     "aws/iam": ("disable", "revoke"),
     "aws/bedrock": ("disable", "revoke"),
     "aws/role": ("block",),

@@ -10,6 +10,7 @@ from gate.ports import Rate
 from schemas.config.budgets import BudgetConfig, DegradeConfig
 from schemas.config.wiring import GateConfig
 from schemas.key_record import KeyRecord, LifeState
+from schemas.verdict import GateVerdict
 from tests.gate.world import KEY, NOW_MS, Gate, Rules, status
 
 STOP = BudgetConfig(name="month", usd=1, hard_stop=True, owner="bo")
@@ -242,3 +243,17 @@ def test_a_model_without_a_price_is_counted_as_such() -> None:
 
     assert gate.ask(model="brand-new", output=None).state == "allow"
     assert gate.decider.counts["unpriced"] == 1
+
+
+def test_the_verdict_of_an_incident_and_the_providers_own_hold_side_by_side() -> None:
+    gate = Gate()
+    own = GateVerdict(key_id="k1", state="deny", reason="r", incident_id="", at_ms=NOW_MS, source="provider")
+
+    gate.verdict("throttle")
+    gate.known.judged(own)
+    assert gate.ask().state == "deny"
+
+    gate.known.judged(own.model_copy(update={"state": "allow"}))
+    assert [gate.ask().state for _ in range(7)][-2:] == ["allow", "throttle"]
+    gate.verdict("allow")
+    assert gate.ask().state == "allow"
