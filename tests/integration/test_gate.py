@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,14 +12,20 @@ from typing import Any
 import httpx
 from aiokafka import AIOKafkaProducer
 
+from containment.providers.base import Effect
+from containment.providers.gate import GateProvider
+from controls.registry import Registry
 from schemas.config import KeysConfig, WiringConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.wiring import GateConfig, KafkaConfig
 from schemas.records import Record
 from schemas.verdict import GateState, GateVerdict
 from service.config_tree import Folder
+from service.gate_port import BrokerPort
 from service.gate_service import GateService
-from service.install import Install
+from service.install import Install, wall_ms
+from streams.follow import follow
+from streams.gates_heard import GatesHeard
 from streams.kafka import create_topics
 from streams.outbox import Outbox
 from streams.topics import Topic
@@ -114,3 +122,43 @@ async def test_a_record_that_cannot_be_read_and_a_tombstone_change_nothing(
         await until(lambda: gate.feed.applied(Topic.VERDICTS)[partition] == done.offset + 1, "it is read")
         assert (await gates.ask(gate, "k0"))["state"] == "deny"
         assert b'keyfuse_gate_unread_total{topic="keyfuse.verdicts"} 1.0' in gate.metrics.render()
+
+
+async def test_the_provider_of_keyfuses_own_keys_blocks_one_at_every_gate_and_lets_it_go_again(
+    broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    key_id = "fp1:" + "0a" * 16
+    issued = KEYS.keys[0].record().model_copy(update={"key_id": key_id, "kind": "virtual"})
+    heard = GatesHeard(now_ms=wall_ms, tick_s=time.monotonic)
+    async with running(broker, prefix, tmp_path, "a", "b") as gates:
+        topics = gates.replicas[0].install.topics
+        port = BrokerPort(gates._outbox, heard, registry=lambda: Registry(KeysConfig(), [issued]), now_ms=wall_ms)
+        ended = asyncio.Event()
+        followed = [
+            asyncio.create_task(follow(
+                broker.bootstrap, topics.name(topic), topics.count(topic), take=take, changed=heard.caught_up,
+                stopping=ended.is_set, fetch_wait_ms=20,
+            ))
+            for topic, take in ((Topic.GATES, heard.take), (Topic.VERDICTS, port.take))
+        ]  # fmt: skip
+        await until(lambda: heard.members() == {"a": True, "b": True}, "both gates report")
+        provider = GateProvider("keyfuse", port)
+        before = await provider.snapshot(key_id)
+
+        async def seen(wanted: str) -> bool:
+            return (await provider.in_effect("block", key_id)).state == wanted
+
+        await provider.apply("block", key_id)
+        await until(lambda: seen("yes"), "it is read back")
+        probed = await provider.probe("block", key_id)
+        assert probed == Effect("yes", "the verdict deny is in force at 2 of 2 gates")
+        assert [(await gates.ask(gate, key_id))["state"] for gate in gates.replicas] == ["deny", "deny"]
+
+        await provider.undo("block", key_id, before)
+        await until(lambda: seen("no"), "it is read back")
+        probed = await provider.probe("block", key_id)
+        assert probed
+        assert probed.state == "no"
+        assert [(await gates.ask(gate, key_id))["state"] for gate in gates.replicas] == ["allow", "allow"]
+        ended.set()
+        await asyncio.gather(*followed)
