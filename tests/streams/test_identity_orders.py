@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from schemas.config import BudgetsConfig, PeopleConfig, ResponsesConfig
 from schemas.records import KeyFacts, Mode, Outcome, Request, Step, StepState
 from streams.decide_core import UNCONFIGURED, Decider, offers
 from streams.key_outcomes import cut_of
+from tests.streams.test_contain import World
 from tests.streams.world import FACTS, KEY, SIGNER, STEPS, T0, finding, outcome, request, specs
 
 PEOPLE = People(PeopleConfig.model_validate({"people": {"ana": {"role": "responder"}, "vera": {"role": "viewer"}}}))
@@ -110,6 +112,32 @@ def test_what_the_identity_stage_did_is_undone_and_what_an_incident_did_is_not()
     closed = rules.request(held.case, request("resolve", 80, by="ana"))
     assert closed.case is not None
     assert rules.request(closed.case, asks("restore", at_s=90)).commands == ()
+
+
+async def test_silence_throttles_then_disables_at_the_provider_and_one_answer_undoes_both(tmp_path: Path) -> None:
+    world, rules = World(tmp_path / "FREEZE"), decider()
+    stands = [("active", "yes"), ("disable", "yes"), ("active", "no")]
+    words = [asks(by="keyfuse", step="throttle"), asks(by="keyfuse", at_s=61, step="disable"), asks("restore", at_s=62)]
+    for word, (status, throttled) in zip(words, stands, strict=True):
+        [command] = rules.request(None, word).commands
+        [ended] = await world.run(command)
+        assert ended.state is StepState.CONFIRMED
+        assert await world.provider.snapshot(KEY) == {"status": status, "throttled": throttled}
+
+
+async def test_silence_is_held_up_by_a_freeze_and_by_protection(tmp_path: Path) -> None:
+    world, rules = World(tmp_path / "FREEZE"), decider()
+    protected = FACTS.model_copy(update={"protected": True})
+    [command] = rules.request(None, asks(by="keyfuse", step="disable", facts=protected)).commands
+    [ended] = await world.run(command)
+    assert (ended.state, ended.rule) == (StepState.REFUSED, "protected")
+    world.freeze_file.touch()
+    [command] = rules.request(None, asks(by="keyfuse", at_s=70, step="disable")).commands
+    [ended] = await world.run(command)
+    assert (ended.state, ended.rule) == (StepState.REFUSED, "freeze_file")
+    [command] = rules.request(None, asks(at_s=80)).commands  # the end of a rotation is a person's word
+    [ended] = await world.run(command)
+    assert ended.state is StepState.CONFIRMED
 
 
 def test_a_restore_of_an_unknown_key_is_refused_in_words() -> None:
