@@ -9,9 +9,11 @@ from controls.desks import NOTHING, Told
 from controls.registry import Registry
 from schemas.key_record import KeyRecord
 from schemas.minting import Minted, MintOrder
-from schemas.records import AuditRow, stable_id
+from schemas.records import AuditRow, Request, stable_id
 
 MAKING: Final = "it is being made"
+ENDS_ITSELF: Final = frozenset({"litellm", "openai", "openrouter"})
+"""Kinds of providers that were told when the credential ends."""
 AGAIN_MS: Final = 900_000
 """So long without an answer, and it is ordered again: an order that was read is answered with what was made then."""
 
@@ -23,6 +25,14 @@ def order_for(key: KeyRecord, now_ms: int) -> MintOrder:
         request_id=key.request_id, key_id=key.key_id, at_ms=now_ms, by=key.approved_by or key.by,
         provider=key.provider, place=key.provider_ref or "", name=name, usd_per_day=key.quota_usd_per_day,
         expires_ms=key.expires_ms, seal_to=key.seal_to,
+    )  # fmt: skip
+
+
+def cut_for(key: KeyRecord) -> Request:
+    """The order to switch a credential off whose time is over: whoever granted it granted it for so long."""
+    return Request(
+        request_id=stable_id("end", key.key_id, key.seq), at_ms=key.at_ms, by=key.approved_by or key.owner,
+        action="contain", key_id=key.key_id, via="identity", alone=True, facts=key.facts(), reason="its time is over",
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from controls.registry import Registry
 from schemas.config.budgets import BudgetConfig
 from schemas.config.keys import IssueRule, IssuingConfig
 from schemas.key_ask import KeyAsk, KeyWish, Problem
-from schemas.key_record import SERVED, KeyRecord, LifeState
+from schemas.key_record import SERVED, UNMADE, KeyRecord, LifeState
 from schemas.spend import BudgetStatus
 
 DAY_MS: Final = 86_400_000
@@ -135,7 +135,7 @@ def key_of(ask: KeyAsk, issuing: IssuingConfig, *, state: LifeState, change: str
     wish, rule = ask.wish, issuing.rule(ask.wish.env)
     days = wish.expires_days or rule.expires_days
     return KeyRecord(
-        **{name: getattr(wish, name) for name in _AS_ASKED}, key_id=ask.key_id or f"ask:{ask.request_id}", seq=1,
+        **{name: getattr(wish, name) for name in _AS_ASKED}, key_id=ask.key_id or f"{UNMADE}{ask.request_id}", seq=1,
         at_ms=now_ms, by=ask.by, change=change, state=state, owner=owner_of(ask.by, wish), created_ms=now_ms,
         provider=issuing.provider if wish.kind == "virtual" else wish.provider, provider_ref=wish.place or None,
         expires_ms=now_ms + round(days * DAY_MS) if days else None, rotated_ms=now_ms, revalidated_ms=now_ms,

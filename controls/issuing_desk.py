@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from controls.desks import NOTHING, IdentityState, Told
-from controls.issued_elsewhere import MAKING, life_row, minted, order_for, unmade
+from controls.issued_elsewhere import ENDS_ITSELF, MAKING, cut_for, life_row, minted, order_for, unmade
 from controls.issuing import DAY_MS, Rules, key_of, lines_of, problems, quota_of, why_a_person, why_no_room
 from controls.questions import answer_row, answered, next_step, reminded, why_not, withdrawn
 from schemas.config.budgets import BudgetConfig
@@ -143,9 +143,13 @@ class IssuingDesk:
 
     def _expired(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
         for key in state.registry.records():
-            if key.request_id and key.state in SERVED and key.expires_ms is not None and now_ms >= key.expires_ms:
+            if not key.request_id or key.state not in SERVED or key.state == "retiring":
+                continue  # a replaced key ends with a proof: see controls/rotation.py
+            if key.expires_ms is not None and now_ms >= key.expires_ms:
                 ended = key.next(at_ms=now_ms, by="keyfuse", change="its time is over", state="retired")
-                yield Told(keys=(ended,), audit=(life_row(ended),))
+                ends_itself = key.kind == "virtual" or self._rules.minting.get(key.provider) in ENDS_ITSELF
+                orders = () if ends_itself else (cut_for(ended),)
+                yield Told(keys=(ended,), audit=(life_row(ended),), requests=orders)
 
     def _unanswered(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
         for question in state.questions.values():

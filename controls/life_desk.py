@@ -19,6 +19,7 @@ from controls.rotation import (
     heard,
     retirements,
     rotate,
+    successions,
     why_no_rotation,
     why_not_by_hand,
 )
@@ -64,8 +65,8 @@ class LifeDesk:
 
     def due(self, state: IdentityState, now_ms: int) -> Told:
         return Told.all_of((
-            retirements(state, now_ms), reminders(state, self._config, now_ms),
-            campaign(state, self._config, self._mode_of, now_ms),
+            successions(state, self._config, now_ms), retirements(state, now_ms),
+            reminders(state, self._config, now_ms), campaign(state, self._config, self._mode_of, now_ms),
         ))  # fmt: skip
 
     def _asked(self, ask: LifeAsk, state: IdentityState, now_ms: int) -> Told:

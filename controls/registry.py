@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from schemas.config.keys import KeyConfig, KeysConfig
-from schemas.key_record import KeyRecord
+from schemas.key_record import UNMADE, KeyRecord
 from schemas.records import KeyFacts
 
 NEVER_USED: Final = frozenset({"pending", "refused"})
@@ -61,11 +61,21 @@ class Registry:
             self._asked[record.request_id] = record.key_id
         written = self._written.get(record.key_id)
         entry = self._entries[record.key_id] = _gone_on(written, record) if written else record
-        if entry.state in NEVER_USED:
+        if entry.state in NEVER_USED or entry.key_id.startswith(UNMADE):
             self._facts.pop(record.key_id, None)
-        else:
-            self._facts[record.key_id] = entry.facts()
+            return True
+        self._facts[record.key_id] = entry.facts()
+        if written is None:
+            self._lead_to(record)
         return True
+
+    def _lead_to(self, record: KeyRecord) -> None:
+        """An issued key is found by its provider's name, too, and has the backup that was asked for with it."""
+        if record.provider_ref:
+            self._by_ref.setdefault(record.provider_ref, record.key_id)
+        if record.backup:
+            same = ("key_id", "provider", "provider_ref", "team", "app", "env", "protected", "backup")
+            self._backups[record.key_id] = KeyConfig(**{name: getattr(record, name) for name in same})
 
     def asked_for(self, request_id: str) -> KeyRecord | None:
         """The key that was made for this request; None when nothing was made for it."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from controls.desks import NOTHING, IdentityState, Told
+from controls.issued_elsewhere import MAKING, order_for
 from controls.owners import may_act
 from controls.slices import slice_of
 from schemas.config.keys import KeysConfig
-from schemas.key_record import KeyRecord, LifeState
+from schemas.key_record import UNMADE, KeyRecord, LifeState
 from schemas.life import RefusedByHand, RotateKey, RotationEvidence
 from schemas.records import Outcome, Request, StepState, stable_id
 
@@ -65,6 +66,7 @@ def why_no_rotation(ask: RotateKey, state: IdentityState) -> str:
     reasons = (
         (entry.state not in LIVE, f"it is {entry.state}{after}: only a key in use can be rotated"),
         (entry.state == "throttled", throttled),
+        (not ask.new_key_id and not (ask.seal_to and entry.kind == "provider"), "it does not say what takes over"),
         (ask.new_key_id == ask.key_id, "the new secret is the old one"),
         (taken, f"{ask.new_key_id} is a key of its own already"),
         (new is not None and entry.kind != "registered", f"{ask.new_key_id} is in keys.yaml, and no virtual key"),
@@ -76,11 +78,12 @@ def rotate(ask: RotateKey, state: IdentityState, config: KeysConfig, now_ms: int
     """Both versions: the new key takes over, the old one is served until the overlap is over."""
     entry = state.registry.entry(ask.key_id)
     assert entry is not None  # noqa: S101 - why_no_rotation looked
+    if not ask.new_key_id:
+        return _made_by_provider(ask, entry, now_ms)
     overlap_h = config.issuing.overlap_h if ask.overlap_h is None else ask.overlap_h
-    until_ms = now_ms + round(overlap_h * HOUR_MS)
     registered = state.registry.entry(ask.new_key_id)
     base = registered or entry.model_copy(
-        update={"key_id": ask.new_key_id, "seq": -1, "provider_ref": ask.new_ref, "last4": ask.last4}
+        update={"key_id": ask.new_key_id, "seq": -1, "provider_ref": None, "last4": ask.last4}
     )
     because = f": {ask.reason}" if ask.reason else ""
     new = base.model_copy(
@@ -91,11 +94,51 @@ def rotate(ask: RotateKey, state: IdentityState, config: KeysConfig, now_ms: int
             "request_id": ask.request_id,
         }
     )  # fmt: skip
-    words = f"replaced by {ask.new_key_id}{because}; served for another {overlap_h:g} h"
-    words = f"replaced by {ask.new_key_id}{because}; served for another {overlap_h:g} h"
-    old = entry.next(at_ms=now_ms, by=ask.by, change=words,
-        state="retiring", replaced_by=ask.new_key_id, valid_until_ms=until_ms, rotated_by=ask.by)  # fmt: skip
-    return Told(keys=(new, old))
+    return Told(keys=(new, _replaced(entry, new, ask.by, overlap_h, now_ms)))
+
+
+def _replaced(entry: KeyRecord, new: KeyRecord, by: str, overlap_h: float, now_ms: int) -> KeyRecord:
+    until_ms = now_ms + round(overlap_h * HOUR_MS)
+    return entry.next(
+        at_ms=now_ms, by=by, change=f"replaced by {new.key_id}; served for another {overlap_h:g} h", state="retiring",
+        replaced_by=new.key_id, valid_until_ms=min(until_ms, entry.expires_ms or until_ms), rotated_by=by,
+    )  # fmt: skip
+
+
+def _made_by_provider(ask: RotateKey, entry: KeyRecord, now_ms: int) -> Told:
+    """The successor is ordered like any credential; the old one goes on until it is made: see `successions`."""
+    because = f": {ask.reason}" if ask.reason else ""
+    asked = entry.model_copy(
+        update={
+            "key_id": f"{UNMADE}{ask.request_id}", "seq": 1, "at_ms": now_ms, "by": ask.by, "state": "pending",
+            "change": f"to take over from {entry.key_id}{because}; {MAKING}", "replaces": entry.key_id,
+            "provider_ref": place_of(entry.provider_ref), "request_id": ask.request_id, "seal_to": ask.seal_to,
+            "approved_by": ask.by, "last4": "", "created_ms": now_ms, "rotate_by_ms": None,
+        }
+    )  # fmt: skip
+    return Told(keys=(asked,), orders=(order_for(asked, now_ms),))
+
+
+def place_of(provider_ref: str | None) -> str | None:
+    """Where its provider made a credential, and makes the next: the project, or the user.
+
+    >>> place_of("proj_1/sa/user-9"), place_of("iam/ranker/AKIA7"), place_of("0f3a")
+    ('proj_1', 'ranker', None)
+    """
+    parts = (provider_ref or "").split("/")
+    if parts[0].startswith("proj_"):
+        return parts[0]
+    return parts[1] if parts[0] == "iam" and len(parts) > 1 else None
+
+
+def successions(state: IdentityState, config: KeysConfig, now_ms: int) -> Told:
+    """Credentials that their provider has made take over from the keys that they were ordered for."""
+    entry_of, hours = state.registry.entry, config.issuing.overlap_h
+    made = [each for each in slice_of(state.registry.entries(), now_ms) if each.replaces and each.state == "active"]
+    return Told(keys=tuple(
+        _replaced(old, new, new.approved_by or new.by, hours, now_ms) for new in made
+        if (old := entry_of(new.replaces)) is not None and old.state in LIVE and not old.replaced_by
+    ))  # fmt: skip
 
 
 def retirements(state: IdentityState, now_ms: int) -> Told:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,10 @@ LifeState = Literal["pending", "active", "throttled", "retiring", "disabled", "r
 `valid_until_ms`; disabled: may come back; retired: replaced or expired and proved to be refused; refused: never was."""
 SERVED: frozenset[LifeState] = frozenset({"active", "throttled", "retiring"})
 DataClass = Literal["public", "internal", "confidential", "restricted"]
+
+
+UNMADE: Final = "ask:"
+"""How the name of a provider's credential begins until it is made: no event ever carries such a name."""
 
 
 class KeyRecord(Record):

@@ -30,8 +30,8 @@ class RotateKey(LifeAsk):
 
     type: Literal["rotate_key"] = "rotate_key"
     key_id: str
-    new_key_id: str
-    new_ref: str | None = None  # the provider's own id of the new one, where it is not in keys.yaml
+    new_key_id: str = ""  # empty: its provider is to make it, sealed to whoever asks
+    seal_to: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     last4: str = ""
     overlap_h: Annotated[float, Field(ge=0, le=720)] | None = None  # None: as keys.yaml says
 

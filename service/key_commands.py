@@ -15,7 +15,8 @@ from alerting.words import clean
 from controls.issuing_desk import APPROVE, REFUSE, waits
 from controls.registry import Registry
 from schemas.key_ask import KeyAsk, Problem, wish_of
-from schemas.key_record import KeyRecord
+from schemas.key_record import UNMADE, KeyRecord
+from schemas.life import RotateKey
 from schemas.records import rfc3339
 from schemas.redact import looks_secret
 from service import question_commands
@@ -75,7 +76,7 @@ def request(config: Path, wish: Mapping[str, Any], *, by: str, request_id: str, 
     ask = prepared.ask
     if prepared.secret is None:
         ask = ask.model_copy(update={"seal_to": keep_reader(install, ask.request_id)})
-    key = asyncio.run(_ask(install, ask, wait_s))
+    key = asyncio.run(ask_for(install, ask, wait_s))
     if key is None:
         return _unanswered(prepared, wait_s, shown)
     if key.state == "refused":
@@ -121,9 +122,10 @@ def history(config: Path, name: str, *, as_json: bool, out: Console) -> None:
     key_id = key.key_id if key is not None else name
     told = answer_of(install, "key_history", {"key_id": key_id})
     versions = [KeyRecord.model_validate(row) for row in told["records"]]
+    before = [Line(**row) for row in told["written"]] + _before_it_was_made(install, key)
     if key is not None and key.seq > (versions[-1].seq if versions else 0):
         versions.append(key)  # the archive is a moment behind
-    found = sorted([*lines_of(versions), *(Line(**row) for row in told["written"])], key=lambda line: line.at_ms)
+    found = sorted([*before, *lines_of(versions)], key=lambda line: line.at_ms)
     if not found:
         raise UserError(_unknown(key_id))
     for line in found:
@@ -133,10 +135,21 @@ def history(config: Path, name: str, *, as_json: bool, out: Console) -> None:
             out.print(f"{rfc3339(line.at_ms)[:19]}Z  {clean(line.by):<16} {clean(line.words, 1000)}", markup=False)
 
 
+def _before_it_was_made(install: Install, key: KeyRecord | None) -> list[Line]:
+    """Who asked for a provider's credential, and who approved it, stands under the name that it had until then."""
+    if key is None or key.kind != "provider" or key.key_id.startswith(UNMADE):
+        return []
+    told = answer_of(install, "key_history", {"key_id": f"{UNMADE}{key.request_id}"})
+    return lines_of([KeyRecord.model_validate(row) for row in told["records"]])
+
+
 def listed(config: Path, wanted: Mapping[str, str], *, as_json: bool, out: Console) -> None:
     """Every key of keys.yaml and every one that was issued, by team and environment."""
     registry = registry_of(Install.open(config))
-    found = [key for key in registry.entries().values() if all(getattr(key, n) == v for n, v in wanted.items() if v)]
+    found = [
+        key for key in registry.entries().values()
+        if all(getattr(key, name) == value for name, value in wanted.items() if value) and not _is_left(key)
+    ]  # fmt: skip
     for key in sorted(found, key=lambda key: (key.team, key.env, key.app, key.key_id)):
         if as_json:
             out.print(key.model_dump_json(), markup=False)
@@ -193,7 +206,7 @@ def _stored(install: Install, registry: Registry) -> Registry:
     return registry
 
 
-async def _ask(install: Install, ask: KeyAsk, wait_s: float) -> KeyRecord | None:
+async def ask_for(install: Install, ask: KeyAsk | RotateKey, wait_s: float) -> KeyRecord | None:
     """What became of it; None when nobody said so in time."""
     bootstrap, topics = bootstrap_of(install), install.topics
     async with newest(bootstrap, topics.name(Topic.KEYS), topics.count(Topic.KEYS)) as reader:
@@ -208,6 +221,11 @@ async def _ask(install: Install, ask: KeyAsk, wait_s: float) -> KeyRecord | None
                                 return key
         except TimeoutError:
             return None
+
+
+def _is_left(key: KeyRecord) -> bool:
+    """The name that a provider's credential had until it was made."""
+    return key.key_id.startswith(UNMADE) and bool(key.replaced_by)
 
 
 def _is_decided(key: KeyRecord) -> bool:

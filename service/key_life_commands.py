@@ -18,13 +18,15 @@ from controls.owners import may_act
 from controls.registry import Registry
 from controls.revalidation import why_not_kept
 from controls.rotation import why_no_rotation, why_not_by_hand
+from schemas.key_record import KeyRecord
 from schemas.life import LifeAsk, PersonLeft, RefusedByHand, RevalidateKey, RotateKey, TransferKey
 from schemas.records import AuditRow
 from schemas.redact import looks_secret
 from schemas.virtual_key import last4, new_virtual_key
 from service.errors import UserError
 from service.install import Install, wall_ms
-from service.key_commands import registry_of
+from service.key_commands import ask_for, collected, registry_of
+from service.minted import keep_reader
 from service.request_commands import bootstrap_of, person, publish
 from streams.errors import BrokerDown
 from streams.newest import newest
@@ -64,6 +66,8 @@ def rotate(key_id: str, to: str, overlap_h: float | None, said: Said) -> int:
     if not to and entry is not None and entry.kind == "virtual":
         secret = new_virtual_key(secrets.randbelow)
         new = here.install.fingerprinter().of(secret.get_secret_value())
+    elif not to and entry is not None and entry.kind == "provider":
+        return _rotate_made(entry, here, said)
     elif not to and entry is not None:
         how = "make a new one there, enter it in keys.yaml, and name it with --to"
         raise UserError(f"{key_id} was made at {entry.provider}: {how}")
@@ -82,6 +86,25 @@ def rotate(key_id: str, to: str, overlap_h: float | None, said: Said) -> int:
         f"{new} takes over from {key_id}, which is served for another {hours:g} h.{shown} "
         "`keyfuse keys rotations` shows the proof when the old one is refused.", markup=False
     )  # fmt: skip
+    return 0
+
+
+def _rotate_made(entry: KeyRecord, here: Open, said: Said) -> int:
+    """Its provider makes the next one, sealed to us; the old one is served until then, and for the overlap."""
+    ask = _ask(RotateKey, said, key_id=entry.key_id, seal_to="0" * 64)
+    _check(why_no_rotation(ask, here.state))
+    ask = ask.model_copy(update={"seal_to": keep_reader(here.install, ask.request_id)})
+    try:
+        made = asyncio.run(ask_for(here.install, ask, said.wait_s))
+    except BrokerDown as error:
+        raise UserError(str(error)) from error
+    if made is None:
+        said.err.print(f"{_UNHEARD.format(said.wait_s)}: `keyfuse keys collect {ask.request_id}`", markup=False)
+        return 1
+    if made.state == "refused":
+        raise UserError(made.change)
+    said.out.print(collected(here.install, made).get_secret_value(), markup=False)
+    said.err.print(f"{made.key_id} takes over from {entry.key_id} within a minute or two. Shown once.", markup=False)
     return 0
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from controls.desks import Told
 from controls.issued_elsewhere import AGAIN_MS
 from controls.issuing import DAY_MS
@@ -86,6 +88,36 @@ def test_nobody_takes_a_key_over_by_saying_that_it_was_made() -> None:
     assert office.key().state == "refused"
     assert office.key(2).owner == "ann"
     assert not hear(office, made(2, key_id=fingerprint(9)))
+
+
+@pytest.mark.parametrize(("provider", "cut"), [("openai", False), ("aws", True)])
+def test_a_credential_whose_time_is_over_is_switched_off_where_it_does_not_end_by_itself(
+    provider: str, cut: bool
+) -> None:
+    office = Office(envs=INSTANT, minting={"openai": "openai", "aws": "aws"})
+    office.take(ask(**{**WISH, "provider": provider}))
+    hear(office, made())
+    told = office.later(30)
+    assert [key.state for key in told.keys] == ["retired"]
+    assert [(order.action, order.key_id, order.by) for order in told.requests] == (
+        [("contain", fingerprint(77), "ann")] if cut else []
+    )
+    assert not office.later(1)
+
+
+def test_an_issued_key_is_found_by_its_providers_name_and_has_its_backup() -> None:
+    office = Office(envs=INSTANT | {"sandbox": IssueRule(instant=True)})
+    office.take(ask(2, env="sandbox"))
+    office.take(ask(**WISH, backup=fingerprint(2)))
+    registry = office.state.registry
+    assert registry.named("proj_1") is None
+    hear(office, made())
+    found, backed = registry.named("proj_1/sa/u"), registry.with_backup(fingerprint(77))
+    assert found is not None
+    assert found[0] == fingerprint(77)
+    assert backed is not None
+    assert backed.backup == fingerprint(2)
+    assert registry.users_of(fingerprint(2)) == (fingerprint(77),)
 
 
 def test_an_order_that_nobody_answers_is_given_again() -> None:

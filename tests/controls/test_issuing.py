@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from tests.controls.asks import T0, WISH, ask, fingerprint
 PEOPLE = People(PeopleConfig(people={
     "ann": PersonConfig(role="viewer"), "bob": PersonConfig(role="approver"), "cem": PersonConfig(role="responder"),
 }))  # fmt: skip
+MINTING = {"openai": "openai", "or": "openrouter"}
 BUDGET = BudgetConfig(name="search-dev", teams=("search",), usd=100)
 
 
@@ -41,9 +43,11 @@ def status(**changes: Any) -> BudgetStatus:
 class Office:
     """A desk with its state, as the stage has them."""
 
-    def __init__(self, *, people: People | None = None, standing: BudgetStatus | None = None, **issuing: Any) -> None:
+    def __init__(
+        self, *, people: People | None = None, standing: BudgetStatus | None = None,
+        minting: Mapping[str, str] = MINTING, **issuing: Any,
+    ) -> None:  # fmt: skip
         self.now_ms = T0
-        minting = {"openai": "openai", "or": "openrouter"}
         rules = Rules(IssuingConfig(**issuing), people or NOBODY, minting)
         self.state = IdentityState(people=rules.people)
         known = {"search-dev": standing} if standing else {}

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controls.issued_elsewhere import minted
 from controls.people import NOBODY
 from controls.rotation import Due, due_of
 from schemas.config.keys import KeyConfig, KeysConfig
 from schemas.life import RefusedByHand, RotateKey, RotationEvidence
+from schemas.minting import Minted
 from schemas.records import Outcome, Step, StepState
 from tests.controls.lives import DAY_MS, HOUR_MS, T0_MS, Life, key
 
@@ -44,6 +46,15 @@ def test_both_are_served_until_the_overlap_is_over() -> None:
     assert new.change == "takes over from k1: quarterly"
 
 
+def test_a_key_that_ends_during_the_overlap_is_not_served_longer_and_ends_with_a_proof() -> None:
+    life = Life(keys=(key(expires_ms=T0_MS + HOUR_MS),))
+    life.take(rotation(overlap_h=24))
+    assert life.key("k1").valid_until_ms == T0_MS + HOUR_MS
+    life.passes(hours=1)
+    life.take(outcome("k1"))
+    assert len(life.rows("rotation")) == 1
+
+
 def test_the_same_wish_again_changes_nothing() -> None:
     life = Life(keys=(key(),))
     life.take(rotation())
@@ -51,9 +62,39 @@ def test_the_same_wish_again_changes_nothing() -> None:
     assert (life.key("k1").seq, life.key("k2").seq) == (2, 0)
 
 
+def test_a_credential_that_its_provider_makes_takes_over_when_it_is_made() -> None:
+    life = Life(keys=(key(kind="provider", provider="openai", provider_ref="proj_1/sa/user-9"),))
+    told = life.take(rotation(new_key_id="", seal_to="a" * 64, reason="quarterly"))
+    (order,) = told.orders
+    assert (order.provider, order.place, order.by, order.seal_to) == ("openai", "proj_1", "vera", "a" * 64)
+    assert (life.key("k1").state, life.key("ask:r1").state) == ("active", "pending")
+    assert not life.passes(hours=1).keys
+    made = Minted(request_id="r1", at_ms=T0_MS, key_id="fp1:new", provider_ref="proj_1/sa/user-10", last4="wxyz")
+    life.state.take(minted(made, life.state.registry, life.now_ms))
+    assert life.key("fp1:new").state == "active"
+    life.passes(hours=1, steps=5)
+    old = life.key("k1")
+    assert (old.state, old.replaced_by, old.rotated_by) == ("retiring", "fp1:new", "vera")
+    assert old.valid_until_ms is not None
+    assert 0 < old.valid_until_ms - life.now_ms <= 24 * HOUR_MS
+    life.passes(days=1)
+    life.take(outcome("k1"))
+    assert [row.detail["new_key_id"] for row in life.rows("rotation")] == ["fp1:new"]
+
+
+def test_what_its_provider_cannot_make_leaves_the_old_one_in_use() -> None:
+    life = Life(keys=(key(kind="provider", provider="openai"),))
+    life.take(rotation(new_key_id="", seal_to="a" * 64))
+    life.state.take(minted(Minted(request_id="r1", at_ms=T0_MS, error="no such project"), life.state.registry, T0_MS))
+    life.passes(days=1, steps=3)
+    assert (life.key("k1").state, life.key("ask:r1").state) == ("active", "refused")
+
+
 @pytest.mark.parametrize(
     ("changes", "of_key", "words"),
     [
+        ({"new_key_id": ""}, {}, "it does not say what takes over"),
+        ({"new_key_id": "", "seal_to": "a" * 64}, {}, "it does not say what takes over"),
         ({"key_id": "k9"}, {}, "no key k9 is registered"),
         ({"by": "eve"}, {}, "eve is not in people.yaml"),
         ({"by": "rosa"}, {}, "rosa is responder; the key is vera's, and it needs approver otherwise"),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from aiokafka import AIOKafkaConsumer
 
 from containment.sealing import new_reader, unseal
 from schemas.config.people import PersonConfig
@@ -60,15 +61,36 @@ async def following(world: World) -> AsyncIterator[dict[str, KeyRecord]]:
 
 async def test_from_the_request_to_a_key_that_gates_know(tansu_broker: Broker, prefix: str, tmp_path: Path) -> None:
     async with running(tansu_broker, prefix, tmp_path, roles=ROLES, people=PEOPLE) as world, following(world) as seen:
-        await at_once(world, seen)
+        secret = await at_once(world, seen)
         waiting = await by_an_approver(world, seen)
         await kept(world, waiting)
-        await at_a_provider(world)
+        await nowhere(world, secret, await at_a_provider(world))
         await again_after_a_restart(world, waiting)
         await again_at_a_broker_that_forgot(world, waiting)
 
 
-async def at_once(world: World, seen: dict[str, KeyRecord]) -> None:
+async def nowhere(world: World, *secrets: str) -> None:
+    """Neither secret is in any topic, or in the store."""
+    topics = [spec.name for spec in world.worker.install.topics.specs()]
+    reader = AIOKafkaConsumer(
+        *topics, bootstrap_servers=world.worker.bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await reader.start()
+    try:
+        values, news = list[bytes](), True
+        while news:
+            batch = await reader.getmany(timeout_ms=1000)
+            news = bool(batch)
+            values += [record.value for records in batch.values() for record in records if record.value]
+    finally:
+        await reader.stop()
+    tables = await world.rows("SELECT record FROM key_records UNION ALL SELECT record FROM audit")
+    everything = b"".join(values) + "".join(row[0] for row in tables).encode()
+    assert b"key_ask" in everything
+    assert [secret for secret in secrets if secret.encode() in everything] == []
+
+
+async def at_once(world: World, seen: dict[str, KeyRecord]) -> str:
     answer = await ask(world, "r1")
     told = answer.json()
     assert (answer.status_code, told["state"]) == (201, "active"), told
@@ -88,6 +110,7 @@ async def at_once(world: World, seen: dict[str, KeyRecord]) -> None:
     for headers in ({}, {"authorization": "Bearer nonsense"}):
         refused = await world.http.post("/v1/keys", json=WISH, headers=headers or {"authorization": ""})
         assert refused.status_code == 401
+    return str(told["key"])
 
 
 async def by_an_approver(world: World, seen: dict[str, KeyRecord]) -> str:
@@ -108,7 +131,7 @@ async def by_an_approver(world: World, seen: dict[str, KeyRecord]) -> str:
     return key_id
 
 
-async def at_a_provider(world: World) -> None:
+async def at_a_provider(world: World) -> str:
     """A credential that the provider itself makes, sealed to whoever asked."""
     private, public = new_reader()
     wish = {"kind": "provider", "provider": "sandbox"}
@@ -126,6 +149,7 @@ async def at_a_provider(world: World) -> None:
     secret = unseal(state["sealed"], private, "r4").get_secret_value()
     assert state["key_id"] == world.worker.install.fingerprinter().of(secret)
     assert world.sandbox.admit_credential(f"Bearer {secret}") == 200
+    return secret
 
 
 async def kept(world: World, key_id: str) -> None:

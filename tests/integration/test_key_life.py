@@ -10,9 +10,11 @@ import httpx
 import orjson
 from standardwebhooks.webhooks import Webhook
 
-from schemas.config.keys import IssuingConfig, RotationConfig
+from containment.sealing import new_reader
+from schemas.config.keys import IssueRule, IssuingConfig, RotationConfig
 from schemas.config.people import PersonConfig
 from schemas.config.wiring import PeopleLeftConfig
+from schemas.key_ask import KeyAsk, KeyWish
 from schemas.key_record import KeyRecord
 from schemas.life import RotateKey, RotationEvidence
 from schemas.question import Question
@@ -35,7 +37,8 @@ def owned(folder: Folder) -> Folder:
     keys = folder.keys.model_copy(
         update={
             "keys": tuple(key.model_copy(update={"owner": "vera"}) for key in folder.keys.keys),
-            "issuing": IssuingConfig(overlap_h=0), "rotation": RotationConfig(after_leaving_h=0.001),
+            "issuing": IssuingConfig(overlap_h=0, envs={"dev": IssueRule(instant=True, provider_instant=True)}),
+            "rotation": RotationConfig(after_leaving_h=0.001),
         }
     )  # fmt: skip
     wiring = folder.wiring.model_copy(update={"people_left": PeopleLeftConfig(secret_env="HR_SECRET")})
@@ -74,8 +77,33 @@ async def test_an_old_key_is_refused_and_proved_and_a_leaver_leaves_no_key_behin
         assert evidence.proof.startswith("disable confirmed after ")
         assert world.told(Incident, OLD) == []  # nobody is called for the end of a life
 
+        wish = KeyWish(
+            team="search", app="ranker", env="dev", purpose="try new prompts", kind="provider", provider="sandbox"
+        )
+        _, reader = new_reader()
+        ask = KeyAsk(request_id="m1", at_ms=wall_ms(), by="vera", wish=wish, seal_to=reader)
+        await Outbox(world.sender, topics).send(Topic.KEY_ASKS, [("m1", ask)])
+
+        async def made(request_id: str) -> KeyRecord | None:
+            found = (await records()).values()
+            return next((key for key in found if key.request_id == request_id and key.state == "active"), None)
+
+        await until(lambda: made("m1"), "the provider makes a credential")
+        first = await made("m1")
+        assert first is not None
+        again = RotateKey(request_id="m2", by="vera", at_ms=wall_ms(), key_id=first.key_id, seal_to=reader)
+        await Outbox(world.sender, topics).send(Topic.KEY_ASKS, [("m2", again)])
+
+        async def replaced() -> bool:
+            return await state(first.key_id) == "retired"
+
+        await until(replaced, "its successor takes over, and it is proved to be refused")
+        second = await made("m2")
+        assert second is not None
+        assert (second.replaces, second.owner) == (first.key_id, "vera")
+
         answer = await left(world.http, {"person": "vera", "reason": "has left"})
-        assert (answer.status_code, answer.json()) == (202, {"person": "vera", "keys": 3})
+        assert (answer.status_code, answer.json()) == (202, {"person": "vera", "keys": 7})
 
         async def inherited() -> bool:
             return {key.owner for key in (await records()).values() if key.state == "active"} == {"ada"}
@@ -87,7 +115,7 @@ async def test_an_old_key_is_refused_and_proved_and_a_leaver_leaves_no_key_behin
             return {each.about for each in found.values() if each.state == "open" and each.to == ("ada",)}
 
         async def both() -> bool:
-            return await told() == {NEW, OTHER}
+            return await told() == {NEW, OTHER, second.key_id}
 
         await until(both, "who inherits them is told that their secrets are due")
 

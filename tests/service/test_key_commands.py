@@ -144,6 +144,15 @@ async def a_credential_that_is_collected(run: Terminal) -> None:
     with pytest.raises(UserError, match="collect it where it was asked for, once"):
         await run(key_commands.collect, "r3")
 
+    async def told() -> bool:
+        _, out, _ = await run(key_commands.history, "r3", as_json=False)
+        words = ("asked for; waits", "approved by bob; it is being made", "made: it goes by", "made at sandbox")
+        return all(word in out for word in words)
+
+    await until(told, "its whole history in the store")
+    _, out, _ = await run(key_commands.listed, {"team": "search"}, as_json=False)
+    assert [line.split()[0] for line in out.splitlines()] == ["active"] * 3
+
 
 @pytest.mark.parametrize(
     ("wish", "by", "words"),
