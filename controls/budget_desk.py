@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -11,8 +11,10 @@ import orjson
 from controls.budget_levels import BudgetMemory, Telling, judge, share_of
 from controls.budget_sums import BudgetSums
 from controls.budgets import Budgets
+from controls.expected import raised
 from controls.ledger import Group, Ledger, Spent
 from schemas.config.budgets import BudgetConfig
+from schemas.exception import PolicyException
 from schemas.records import SCOPE_PREFIX, BudgetView, Finding, KeyFacts, stable_id
 from schemas.spend import BudgetStatus, SpendSum, SpendSums
 
@@ -59,14 +61,18 @@ class BudgetDesk:
             if self.ledger.add(group, slot, more) is None:
                 self.too_late += more.requests
 
-    def stand(self, at_ms: int) -> Stand:
-        """Where every budget stands, and what is to be told. The same time a second time tells nothing new."""
+    def stand(self, at_ms: int, exceptions: Sequence[PolicyException] = ()) -> Stand:
+        """Where every budget stands, and what is to be told. The same time a second time tells nothing new.
+
+        An exception sets another limit for its time: what is told goes by that.
+        """
         self.ledger.forget()
         for day in self.ledger.take_touched():
             for sums in self._sums:
                 sums.changed(day)
         statuses, findings = [], []
         for sums in self._sums:
+            sums.budget = _lifted(sums.written, exceptions, at_ms)
             name = sums.budget.name
             judged = judge(sums.budget, sums.reading(at_ms), self.memories.get(name) or BudgetMemory(budget=name))
             self.memories[name] = judged.memory
@@ -148,6 +154,16 @@ class BudgetDesk:
         if own is not None:
             return KeyFacts(provider="", team=own.team, app=own.app, env=own.env)
         return KeyFacts(provider="", team=_one(budget.teams), app=_one(budget.apps), env=_one(budget.envs))
+
+
+def _lifted(budget: BudgetConfig, exceptions: Sequence[PolicyException], at_ms: int) -> BudgetConfig:
+    """With the limits that exceptions set now. What the budget does not limit, none of them does."""
+    usd, tokens = raised(exceptions, budget.name, at_ms) if exceptions else (None, None)
+    if (usd is None or budget.usd is None) and (tokens is None or budget.tokens is None):
+        return budget
+    return budget.model_copy(update={
+        "usd": budget.usd and (usd or budget.usd), "tokens": budget.tokens and round(tokens or budget.tokens),
+    })  # fmt: skip
 
 
 def _one(wanted: Iterable[str]) -> str:

@@ -28,7 +28,8 @@ class BudgetSums:
     """Asked again and again: what did not change is not added up again."""
 
     def __init__(self, budget: BudgetConfig, ledger: Ledger) -> None:
-        self.budget, self._ledger = budget, ledger
+        self.written = self.budget = budget  # exceptions may set other limits for a time
+        self._ledger = ledger
         self._places: list[int] = []
         self._looked_at = 0
         self._hours: dict[int, Counts] = {}

@@ -52,13 +52,8 @@ def budgets(config: Path, name: str, *, quotas: bool, as_json: bool, out: Consol
         for each in wanted:
             status = current[each.name]
             saved = saved_by(each.name, status, moved)
-            out.print(
-                json.dumps(
-                    _as_json(each, status) | {"degraded": saved._asdict() | {"by_models": dict(saved.by_models)}}
-                ),
-                markup=False,
-                soft_wrap=True,
-            )
+            row = _as_json(each, status) | {"degraded": saved._asdict() | {"by_models": dict(saved.by_models)}}
+            out.print(json.dumps(row), markup=False, soft_wrap=True)
         return
     out.print(table(wanted, current))
     for each in wanted:

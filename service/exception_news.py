@@ -15,9 +15,9 @@ from streams.topics import Topic
 
 
 class ExceptionNews:
-    """Keeps an install and its score stage current."""
+    """Keeps an install current, and its score stage where it has one."""
 
-    def __init__(self, install: Install, score: ScoreStage, bootstrap: str) -> None:
+    def __init__(self, install: Install, score: ScoreStage | None, bootstrap: str) -> None:
         self._install, self._score, self._bootstrap = install, score, bootstrap
         self._newest = NewestRecords(PolicyException)
 
@@ -41,5 +41,6 @@ class ExceptionNews:
             return any(covers(one, key_id, facts) for one in changed)
 
         self._install.except_for(exceptions)
-        self._score.expect(expected_of(exceptions))
-        self._score.settle_where(concerned)
+        if self._score is not None:
+            self._score.expect(expected_of(exceptions))
+            self._score.settle_where(concerned)

@@ -172,8 +172,9 @@ def budget(edges: Edges) -> tuple[StageApp, BudgetStage]:
     install, changelog = edges.install, edges.changelog(StateTopic.BUDGET)
     stage = BudgetStage(
         settings=lambda: (Budgets(install.folder.budgets, install.registry.entries().values()), install.facts_of),
-        store=changelog, outbox=edges.outbox, topics=install.topics, metrics=edges.metrics,
-        progress=edges.health.stage("budget", time.monotonic()), save_every_s=install.folder.wiring.state.rotation_s,
+        exceptions=lambda: install.exceptions, store=changelog, outbox=edges.outbox, topics=install.topics,
+        metrics=edges.metrics, progress=edges.health.stage("budget", time.monotonic()),
+        save_every_s=install.folder.wiring.state.rotation_s,
     )  # fmt: skip
 
     async def handle(record: Arrived) -> None:

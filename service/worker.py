@@ -173,14 +173,11 @@ class Worker:
         if "score" in self.roles:
             app, self.score = stages.score(edges)
             self.score.allow(await read_marks(self.bootstrap, *self._topic(Topic.MARKS)))
-            excepted = ExceptionNews(install, self.score, self.bootstrap)
-            await excepted.follow(lambda: True)
             chosen.append(("score", app))
+        if {"score", "budget"} & set(self.roles):
+            await self._follow_exceptions()
         if "budget" in self.roles:
-            app, _ = stages.uses(edges)
-            chosen.append(("uses", app))
-            app, self.budget = stages.budget(edges)
-            chosen.append(("budget", app))
+            chosen += [("uses", stages.uses(edges)[0]), ("budget", self._budget_app(edges))]
         own = {"decide", "contain"} <= set(self.roles)
         signer = install.order_signer(make=own) if "decide" in self.roles else None
         if signer is not None:
@@ -214,7 +211,6 @@ class Worker:
         self._apps = [self._keeper(name, app) for name, app in chosen]
         await asyncio.gather(*(app.start() for app in self._apps))
         if self.score is not None:
-            self._run("exceptions", lambda: excepted.follow(self._ending))
             self._run("marks", lambda: follow_marks(
                 self.bootstrap, *self._topic(Topic.MARKS), changed=self.score.allow, stopping=self._ending
             ))  # fmt: skip
@@ -243,6 +239,16 @@ class Worker:
 
         await read(lambda: True)
         self._run(topic.value, lambda: read(self._ending))
+
+    def _budget_app(self, edges: stages.Edges) -> StageApp:
+        app, self.budget = stages.budget(edges)
+        return app
+
+    async def _follow_exceptions(self) -> None:
+        """Read up to now, and followed from then on."""
+        excepted = ExceptionNews(self.install, self.score, self.bootstrap)
+        await excepted.follow(lambda: True)
+        self._run("exceptions", lambda: excepted.follow(self._ending))
 
     def _topic(self, topic: Topic) -> tuple[str, int]:
         topics = self.install.topics

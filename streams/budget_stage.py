@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from controls.budget_desk import BudgetDesk, FactsOf
 from controls.budgets import Budgets
+from schemas.exception import PolicyException
 from schemas.records import DeadLetter, DeadReason, Finding
 from schemas.spend import BudgetStatus, SpendSums
 from streams.acks import Arrived
@@ -28,9 +29,11 @@ class BudgetStage:
     """Works where the one partition is; elsewhere it waits. `settings`: budgets and owners as they are now."""
 
     def __init__(
-        self, *, settings: Callable[[], tuple[Budgets, FactsOf]], store: ShardStore, outbox: Outbox, topics: Topics,
+        self, *, settings: Callable[[], tuple[Budgets, FactsOf]],
+        exceptions: Callable[[], Sequence[PolicyException]] = tuple, store: ShardStore, outbox: Outbox, topics: Topics,
         metrics: Metrics, progress: StageProgress, save_every_s: float,
     ) -> None:  # fmt: skip
+        self._exceptions = exceptions
         self._settings, self._store, self._outbox = settings, store, outbox
         self._topics, self._metrics, self._progress = topics, metrics, progress
         self._save_every_s = save_every_s
@@ -90,7 +93,8 @@ class BudgetStage:
             if self._stale:
                 self._stale = False
                 desk.reconfigure(*self._settings())
-            stand = desk.stand(now_ms)
+            stand = desk.stand(now_ms, self._exceptions())
+            await self._tell_statuses(stand.statuses)  # first: when usage is acknowledged, they have it
             if desk.too_late:
                 self._metrics.inc("keyfuse_spend_too_late_total", desk.too_late)
                 desk.too_late = 0
@@ -98,7 +102,7 @@ class BudgetStage:
             due = self._saved_s is None or now_s - self._saved_s >= self._save_every_s
             if stand.findings or due:
                 await self._save(desk, now_s)
-            await self._tell(stand.statuses)
+            await self._tell_findings()
 
     async def _save(self, desk: BudgetDesk, now_s: float) -> None:
         assert self._snapshot is not None  # noqa: S101 - it comes with the desk
@@ -116,13 +120,15 @@ class BudgetStage:
         self._progress.lag_records = len(self._unacked)
         self._progress.committed(now_s)
 
-    async def _tell(self, statuses: tuple[BudgetStatus, ...]) -> None:
+    async def _tell_statuses(self, statuses: tuple[BudgetStatus, ...]) -> None:
         news = [status for status in statuses if _differs(self._told.get(status.budget), status)]
         await self._outbox.send(Topic.BUDGETS, [(status.budget, status) for status in news])
         self._told |= {status.budget: status for status in news}
         for status in news:
             used = _share(status)
             self._metrics.set("keyfuse_budget_used_ratio", used, budget=status.budget)
+
+    async def _tell_findings(self) -> None:
         pending, self._pending = self._pending, []
         await self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in pending])
         for finding in pending:

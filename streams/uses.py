@@ -86,14 +86,14 @@ class UsesStage:
                 for observer in self.observers:
                     await observer.saw(used)
             rotation.folded(arrived)
-            await self._step(rotation, now_s)
 
     async def tick(self, *, now_s: float, now_ms: int) -> None:
         """Tell what has grown, write a shard, acknowledge."""
         async with self._turn:
             for partition, (core, rotation) in list(self._partitions.items()):
-                await self._tell(partition, core)
-                await self._step(rotation, now_s)
+                await self._tell(partition, core)  # first: what is acknowledged, the desk can hear
+                if await rotation.step(now_s):
+                    self._progress.committed(now_s)
             self._progress.lag_records = sum(rotation.waiting for _, rotation in self._partitions.values())
             self._metrics.set("keyfuse_spend_sums", sum(core.remembered for core, _ in self._partitions.values()))
             for observer in self.observers:
@@ -109,10 +109,6 @@ class UsesStage:
         starts = range(0, len(sums), _SUMS_PER_RECORD)
         records = [SpendSums(partition=partition, sums=tuple(sums[at : at + _SUMS_PER_RECORD])) for at in starts]
         await self._outbox.send(Topic.SPEND, [(str(partition), record) for record in records])
-
-    async def _step(self, rotation: Rotation, now_s: float) -> None:
-        if await rotation.step(now_s):
-            self._progress.committed(now_s)
 
     def _partition(self, partition: int, now_s: float) -> tuple[SpendCore, Rotation]:
         known = self._partitions.get(partition)

@@ -13,6 +13,7 @@ from controls.budget_levels import NANO
 from controls.budgets import Budgets
 from controls.ledger import MOST_GROUPS, OTHERS, Group, Ledger, Spent
 from schemas.config.budgets import BudgetConfig, BudgetsConfig
+from schemas.exception import PolicyException
 from schemas.records import KeyFacts
 from schemas.spend import SLOT_S, BudgetStatus, SpendSum, SpendSums
 from tests.streams.world import T0
@@ -155,3 +156,15 @@ def test_old_days_are_let_go() -> None:
     assert ledger.slots([0], first + 99).sum() == 3
     assert ledger.slots([0], first + 95).sum() == 0
     assert ledger.hours([0], first + 95).sum() == 3
+
+
+def test_an_exception_sets_another_limit_for_its_time() -> None:
+    one = desk({"name": "b", "usd": 10, "period": "month", "hard_stop": True, "projected": False, "burn_rate": False})
+    one.hear(sums((0, 0, "k", 1, 12.0)))
+    lifted = PolicyException(
+        exception_id="exc_1", at_ms=T0, change="approved", state="active", rule="budget_usd", of="b", limit=30,
+        from_ms=T0, until_ms=T0 + 3_600_000, reason="launch", owner="ann", by="ann", asked_at_ms=T0, approved_by="bob",
+    )  # fmt: skip
+    for at_ms, level, limit in ((T0 - 1, "stopped", 10), (T0, "ok", 30), (T0 + 3_600_000, "stopped", 10)):
+        [status] = one.stand(at_ms, (lifted,)).statuses
+        assert (status.level, status.limit_nano_usd) == (level, limit * NANO)

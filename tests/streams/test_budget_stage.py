@@ -97,7 +97,7 @@ async def test_a_kill_changes_no_sum_and_nothing_is_told_twice(killed_at: int, c
 async def test_a_finding_that_was_stored_and_not_told_is_told_by_the_next_process() -> None:
     class Broken(MemoryOutbox):
         async def send(self, topic: Topic, records: object) -> dict[int, int]:
-            if topic is Topic.BUDGETS:
+            if topic is Topic.FINDINGS:
                 raise ConnectionError("gone")
             return {}
 
