@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from controls.desks import NOTHING, Told
@@ -62,12 +61,12 @@ def minted(message: Minted, registry: Registry, now_ms: int) -> Told:
     return Told(keys=(left, made), audit=(life_row(made),))
 
 
-def unmade(registry: Registry, now_ms: int) -> Iterable[Told]:
-    """What was ordered a while ago and not answered."""
-    for key in registry.records():
-        if _is_made(key) and now_ms - key.at_ms >= AGAIN_MS:
-            again = key.next(at_ms=now_ms, by="keyfuse", change=f"nobody answered, ordered again; {MAKING}")
-            yield Told(keys=(again,), orders=(order_for(again, now_ms),))
+def made_again(key: KeyRecord, now_ms: int) -> Told | None:
+    """What was ordered a while ago and not answered is ordered again."""
+    if not _is_made(key) or now_ms - key.at_ms < AGAIN_MS:
+        return None
+    again = key.next(at_ms=now_ms, by="keyfuse", change=f"nobody answered, ordered again; {MAKING}")
+    return Told(keys=(again,), orders=(order_for(again, now_ms),))
 
 
 def _is_made(key: KeyRecord) -> bool:

@@ -93,14 +93,10 @@ def why_a_person(ask: KeyAsk, rule: IssueRule, registry: Registry) -> list[str]:
         found.append(f"it is to be shown {wish.data_class} data")
     if rule.most_per_owner is not None:
         owner = owner_of(ask.by, wish)
-        have = sum(_theirs(entry, owner, wish.env) for entry in registry.records())
+        have = sum(bool(key.request_id) and key.state in SERVED for key in registry.owned_by(owner, wish.env))
         if have >= rule.most_per_owner:
             found.append(f"{owner} has {have} keys in {wish.env} already")
     return found
-
-
-def _theirs(entry: KeyRecord, owner: str, env: str) -> bool:
-    return (entry.owner, entry.env) == (owner, env) and bool(entry.request_id) and entry.state in SERVED
 
 
 def why_no_room(

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from controls.desks import NOTHING, IdentityState, Told
-from controls.issued_elsewhere import ENDS_ITSELF, MAKING, cut_for, life_row, minted, order_for, unmade
+from controls.issued_elsewhere import ENDS_ITSELF, MAKING, cut_for, life_row, made_again, minted, order_for
 from controls.issuing import DAY_MS, Rules, key_of, lines_of, problems, quota_of, why_a_person, why_no_room
 from controls.questions import answer_row, answered, next_step, reminded, why_not, withdrawn
+from controls.slices import slice_of
 from schemas.config.budgets import BudgetConfig
 from schemas.key_ask import KeyAsk
 from schemas.key_record import SERVED, KeyRecord
@@ -59,15 +60,22 @@ class IssuingDesk:
         return self._judge(message, state, now_ms)
 
     def due(self, state: IdentityState, now_ms: int) -> Told:
-        """Keys whose time is over, and requests that nobody answered."""
-        return Told.all_of(
-            [
-                *self._expired(state, now_ms),
-                *self._unanswered(state, now_ms),
-                *self._unasked(state, now_ms),
-                *unmade(state.registry, now_ms),
-            ]
-        )
+        """Keys whose time is over, requests that nobody answered, credentials that nobody made."""
+        told = [
+            self._of_key(key, state, now_ms) for key in slice_of(state.registry.entries(), now_ms) if key.request_id
+        ]
+        return Told.all_of([*filter(None, told), *self._unanswered(state, now_ms)])
+
+    def _of_key(self, key: KeyRecord, state: IdentityState, now_ms: int) -> Told | None:
+        if key.state != "pending":
+            # A replaced key ends with a proof: see controls/rotation.py.
+            lives = key.state in SERVED and key.state != "retiring"
+            over = lives and key.expires_ms is not None and now_ms >= key.expires_ms
+            return self._ended(key, now_ms) if over else None
+        if waits(key):  # for an answer to a question that may be lost, with a broker that forgets
+            lost = question_of(key) not in state.questions
+            return Told(questions=(self._question(key, now_ms),)) if lost else None
+        return made_again(key, now_ms)
 
     def _judge(self, ask: KeyAsk, state: IdentityState, now_ms: int) -> Told:
         wrong = problems(ask.by, ask.wish, state.registry, self._rules)
@@ -141,15 +149,10 @@ class IssuingDesk:
             approved_by=answer.by, expires_ms=key.expires_ms and key.expires_ms + waited_ms, revalidated_ms=now_ms,
         )  # fmt: skip
 
-    def _expired(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
-        for key in state.registry.records():
-            if not key.request_id or key.state not in SERVED or key.state == "retiring":
-                continue  # a replaced key ends with a proof: see controls/rotation.py
-            if key.expires_ms is not None and now_ms >= key.expires_ms:
-                ended = key.next(at_ms=now_ms, by="keyfuse", change="its time is over", state="retired")
-                ends_itself = key.kind == "virtual" or self._rules.minting.get(key.provider) in ENDS_ITSELF
-                orders = () if ends_itself else (cut_for(ended),)
-                yield Told(keys=(ended,), audit=(life_row(ended),), requests=orders)
+    def _ended(self, key: KeyRecord, now_ms: int) -> Told:
+        ended = key.next(at_ms=now_ms, by="keyfuse", change="its time is over", state="retired")
+        ends_itself = key.kind == "virtual" or self._rules.minting.get(key.provider) in ENDS_ITSELF
+        return Told(keys=(ended,), audit=(life_row(ended),), requests=() if ends_itself else (cut_for(ended),))
 
     def _unanswered(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
         for question in state.questions.values():
@@ -165,12 +168,6 @@ class IssuingDesk:
                 words = f"refused: nobody answered within {self._issuing.approval_days:g} days"
                 refused = key.next(at_ms=now_ms, by="keyfuse", change=words, state="refused")
                 yield Told(keys=(refused,), questions=(withdrawn(question, words),), audit=(life_row(refused),))
-
-    def _unasked(self, state: IdentityState, now_ms: int) -> Iterable[Told]:
-        """A key that waits for an answer to a question that was lost, with a broker that forgets."""
-        for key in state.registry.records():
-            if waits(key) and question_of(key) not in state.questions:
-                yield Told(questions=(self._question(key, now_ms),))
 
     def _steps(self, now_ms: int) -> tuple[Unanswered, ...]:
         whole_ms = round(self._issuing.approval_days * DAY_MS)

@@ -45,6 +45,7 @@ class Registry:
         self._backups = {key.key_id: key for key in config.keys if key.backup}
         self._records: dict[str, KeyRecord] = {}
         self._asked: dict[str, str] = {}
+        self._owned: dict[tuple[str, str], set[str]] = {}
         for record in records:
             self.take(record)
 
@@ -57,6 +58,9 @@ class Registry:
         if known is not None and record.seq <= known.seq:
             return False
         self._records[record.key_id] = record
+        if known is not None:
+            self._owned[known.owner, known.env].discard(known.key_id)
+        self._owned.setdefault((record.owner, record.env), set()).add(record.key_id)
         if record.request_id and (record.request_id not in self._asked or not record.replaced_by):
             self._asked[record.request_id] = record.key_id
         written = self._written.get(record.key_id)
@@ -81,6 +85,10 @@ class Registry:
         """The key that was made for this request; None when nothing was made for it."""
         return self._entries.get(self._asked.get(request_id, ""))
 
+    def owned_by(self, owner: str, env: str) -> list[KeyRecord]:
+        """Their keys in an environment, of those that commands made or changed."""
+        return [self._records[key_id] for key_id in self._owned.get((owner, env), ())]
+
     def records(self) -> Collection[KeyRecord]:
         """The newest version of each key that commands made or changed."""
         return self._records.values()
@@ -99,8 +107,9 @@ class Registry:
 
     def named(self, name: str) -> tuple[str, KeyFacts] | None:
         """The key of that `key_id`, else the only one of that `provider_ref`: people know a key by either."""
-        key_id = name if name in self._facts else self._by_ref.get(name)
-        return (key_id, self._facts[key_id]) if key_id is not None else None
+        key_id = name if name in self._facts else self._by_ref.get(name, "")
+        facts = self._facts.get(key_id)
+        return (key_id, facts) if facts is not None else None
 
     def all_facts(self) -> Mapping[str, KeyFacts]:
         """key_id → what is written about it."""

@@ -32,6 +32,7 @@ from streams.score import ShardStore
 from streams.topics import Topic
 
 DUE_EVERY_MS: Final = 5_000
+SHOWN_EVERY_MS: Final = 30_000
 FORGET_MS: Final = 180 * 86_400_000
 _FORGET_MOST: Final = 500
 _JOURNAL: Final = b"journal"
@@ -97,7 +98,7 @@ class IdentityStage:
         self._state: IdentityState | None = None
         self._config: KeysConfig | None = None
         self._handled: dict[str, None] = {}  # the newest messages whose effects are written down, oldest first
-        self._due_ms = 0
+        self._due_ms = self._shown_ms = 0
         self._turn = asyncio.Lock()
         self._mine = False  # a second worker waits, and does nothing meanwhile
         self._owned = 0  # counts how often the topic was given up; it may be somebody else's since
