@@ -72,7 +72,7 @@ class BudgetDesk:
                 sums.changed(day)
         statuses, findings = [], []
         for sums in self._sums:
-            sums.budget = _lifted(sums.written, exceptions, at_ms)
+            sums.budget = raised(sums.written, exceptions, at_ms)
             name = sums.budget.name
             judged = judge(sums.budget, sums.reading(at_ms), self.memories.get(name) or BudgetMemory(budget=name))
             self.memories[name] = judged.memory
@@ -154,16 +154,6 @@ class BudgetDesk:
         if own is not None:
             return KeyFacts(provider="", team=own.team, app=own.app, env=own.env)
         return KeyFacts(provider="", team=_one(budget.teams), app=_one(budget.apps), env=_one(budget.envs))
-
-
-def _lifted(budget: BudgetConfig, exceptions: Sequence[PolicyException], at_ms: int) -> BudgetConfig:
-    """With the limits that exceptions set now. What the budget does not limit, none of them does."""
-    usd, tokens = raised(exceptions, budget.name, at_ms) if exceptions else (None, None)
-    if (usd is None or budget.usd is None) and (tokens is None or budget.tokens is None):
-        return budget
-    return budget.model_copy(update={
-        "usd": budget.usd and (usd or budget.usd), "tokens": budget.tokens and round(tokens or budget.tokens),
-    })  # fmt: skip
 
 
 def _one(wanted: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""What an exception lets people expect of a key: detectors take it for announced. Pure."""
+"""What exceptions change besides the rules they lift: what detectors expect, and what budgets may spend. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from glob import escape
 from typing import Final
 
+from schemas.config.budgets import BudgetConfig, BudgetsConfig
 from schemas.config.detectors import AnnouncedConfig
-from schemas.exception import PolicyException, RuleKind
+from schemas.exception import OF_BUDGETS, PolicyException, RuleKind
 from schemas.records import EXPECTED_FAMILIES, Family
 
 _OTHER_MODELS: Final[tuple[Family, ...]] = ("mix", "economics")
@@ -41,9 +42,30 @@ def _announced(one: PolicyException) -> AnnouncedConfig:
     return AnnouncedConfig.model_validate(named)
 
 
-def raised(exceptions: Iterable[PolicyException], budget: str, at_ms: int) -> tuple[float | None, float | None]:
-    """USD and tokens that exceptions set for a budget now, the greatest of each; None where none does."""
-    mine = [one for one in exceptions if one.of == budget and one.holds(at_ms)]
-    usd = [one.limit or 0.0 for one in mine if one.rule == "budget_usd"]
-    tokens = [one.limit or 0.0 for one in mine if one.rule == "budget_tokens"]
-    return max(usd, default=None), max(tokens, default=None)
+def raised_budgets(config: BudgetsConfig, exceptions: Iterable[PolicyException], at_ms: int) -> BudgetsConfig:
+    """`budgets.yaml` with the amounts that exceptions set now."""
+    holding = [one for one in exceptions if one.rule in OF_BUDGETS and one.holds(at_ms)]
+    if not holding:
+        return config
+    return config.model_copy(update={"budgets": tuple(raised(budget, holding, at_ms) for budget in config.budgets)})
+
+
+def raised(budget: BudgetConfig, exceptions: Iterable[PolicyException], at_ms: int) -> BudgetConfig:
+    """The budget with the amounts that exceptions set now: the greatest of several, never less than is written.
+
+    An exception sets no limit where none is written: a budget in tokens stays one in tokens.
+    """
+    mine = [one for one in exceptions if one.of == budget.name and one.holds(at_ms)]
+    usd, tokens = ([one.limit or 0.0 for one in mine if one.rule == rule] for rule in ("budget_usd", "budget_tokens"))
+    more: dict[str, float | int] = {}
+    if budget.usd is not None and max(usd, default=0.0) > budget.usd:
+        more["usd"] = max(usd)
+    if budget.tokens is not None and max(tokens, default=0.0) > budget.tokens:
+        more["tokens"] = int(max(tokens))
+    return budget.model_copy(update=more) if more else budget
+
+
+def turned(exceptions: Iterable[PolicyException], since_ms: int, now_ms: int) -> bool:
+    """Whether an exception of a budget has begun or ended after the one moment, up to the other."""
+    moments = (moment for one in exceptions if one.rule in OF_BUDGETS for moment in (one.from_ms, one.until_ms))
+    return any(since_ms < moment <= now_ms for moment in moments)

@@ -16,6 +16,7 @@ import structlog
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from controls.expected import turned
 from gate.budgets import AloneSlices
 from gate.check import PATH
 from gate.checks import Checks
@@ -68,8 +69,8 @@ class GateService:
         self.started_ms = wall_ms()
         self.known, self._prices = Known(install.folder.keys), PriceBook().per_token
         self.decider = Decider(
-            self.known, planes_of(install.folder), slices=AloneSlices(self.known.status), reach=Reached(),
-            prices=self._prices,
+            self.known, planes_of(install.folder, at_ms=self.started_ms),
+            slices=AloneSlices(self.known.status), reach=Reached(), prices=self._prices,
             reservations=Reservations(f"{self.replica}/{self.started_ms:x}-", hold_ms=gate.reservation_s * 1000),
         )  # fmt: skip
         self.savings = Savings(self.decider, self.known, self._prices, gate=f"{self.replica}/{self.started_ms:x}")
@@ -131,7 +132,11 @@ class GateService:
 
     def _reloaded(self, folder: Folder) -> None:
         self.known.registered(folder.keys)
-        self.decider.planes = planes_of(folder, self._exceptions.values())
+        self._rule(folder)
+
+    def _rule(self, folder: Folder) -> None:
+        """By what the folder and the exceptions say now."""
+        self.decider.planes = planes_of(folder, self._exceptions.values(), at_ms=wall_ms())
 
     def _excepted(self, exception: PolicyException) -> None:
         self._exceptions[exception.exception_id] = exception
@@ -141,7 +146,7 @@ class GateService:
         """At the end of a batch: rules are worked out once, however many exceptions it brought."""
         if self._newer_rules:
             self._newer_rules = False
-            self.decider.planes = planes_of(self.install.folder, self._exceptions.values())
+            self._rule(self.install.folder)
         self._told.set()
 
     def _takers(self) -> dict[Topic, Take]:
@@ -195,8 +200,13 @@ class GateService:
 
     async def _expire(self) -> None:
         """And once an hour a whole garbage collection, which nothing else begins."""
+        looked_ms = wall_ms()
         for turn in count(1):
-            self.decider.expire(wall_ms(), tick_ms())
+            now_ms = wall_ms()
+            self.decider.expire(now_ms, tick_ms())
+            if turned(self._exceptions.values(), looked_ms, now_ms):
+                self._rule(self.install.folder)
+            looked_ms = now_ms
             if turn % _TURNS_PER_HOUR == 0:
                 gc.collect()
             await asyncio.sleep(_EXPIRE_EVERY_S)

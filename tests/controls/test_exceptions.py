@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from controls.desks import IdentityState, Told
 from controls.exceptions import ExceptionDesk, ExceptionRules, id_of, question_id_of
-from controls.expected import expected_of, raised
+from controls.expected import expected_of, raised_budgets, turned
 from controls.people import People
 from controls.policies import Policies
 from schemas.call import Call
@@ -28,7 +28,7 @@ RULES = ExceptionRules(
     PoliciesConfig.model_validate({
         "policies": [{"name": "cheap", "allowed_models": ["*-mini"], "requests_per_min": 5}], "exceptions_max_days": 7,
     }),
-    BudgetsConfig.model_validate({"budgets": [{"name": "all", "usd": 100}]}),
+    BudgetsConfig.model_validate({"budgets": [{"name": "all", "usd": 100}, {"name": "money", "usd": 100}]}),
     KeysConfig.model_validate({"issuing": {"approvers": {"search": ["sam", "ann"]}}}),
 )  # fmt: skip
 PEOPLE = People(
@@ -254,12 +254,27 @@ def test_detectors_expect_meanwhile_what_was_allowed(changes: dict[str, Any], fa
 
 
 def test_a_budget_stands_higher_while_its_exception_holds() -> None:
-    usd = approved(rule="budget_usd", of="all", allows=(), limit=500.0, keys=())
-    tokens = approved(rule="budget_tokens", of="all", allows=(), limit=7.0, keys=())
-    assert raised([usd, tokens], "all", NOW_MS) == (500.0, 7.0)
-    assert raised([usd, tokens], "other", NOW_MS) == (None, None)
-    assert raised([usd, tokens], "all", NOW_MS + HOUR_MS) == (None, None)
-    assert expected_of([usd]) == (), "a budget is no key"
+    config = BudgetsConfig.model_validate(
+        {"budgets": [{"name": "all", "usd": 100, "tokens": 50}, {"name": "money", "usd": 100}]}
+    )
+    lifting = [
+        approved(rule=rule, of=of, allows=(), limit=limit, keys=())
+        for rule, of, limit in (
+            ("budget_usd", "all", 500.0), ("budget_usd", "all", 300.0), ("budget_tokens", "all", 7.0),
+            ("budget_tokens", "money", 9.0),
+        )
+    ]  # fmt: skip
+
+    def amounts(at_ms: int) -> list[tuple[float | None, int | None]]:
+        return [(one.usd, one.tokens) for one in raised_budgets(config, lifting, at_ms).budgets]
+
+    plain = [(100, 50), (100, None)]
+    assert amounts(NOW_MS) == [(500, 50), (100, None)], "the greatest, never less than is written, no new limit"
+    assert amounts(NOW_MS - 1) == amounts(NOW_MS + HOUR_MS) == plain
+    assert [turned(lifting, ms - 1, ms) for ms in (NOW_MS - 1, NOW_MS, NOW_MS + 1, NOW_MS + HOUR_MS)] == [
+        False, True, False, True,
+    ]  # fmt: skip
+    assert expected_of(lifting) == (), "a budget is no key"
 
 
 def test_what_is_approved_is_what_a_gate_lets_pass() -> None:

@@ -13,9 +13,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from schemas.config import PoliciesConfig
+from schemas.config import BudgetsConfig, PoliciesConfig
 from schemas.config.people import PersonConfig
 from schemas.config.wiring import GateConfig
+from schemas.records import KeyFacts
+from schemas.spend import BudgetStatus
 from service import exception_commands as commands
 from service.config_tree import Folder
 from service.errors import UserError
@@ -23,6 +25,8 @@ from service.exception_commands import Scope, What
 from service.gate_service import GateService
 from service.install import Install
 from storage.history import exceptions as stored
+from streams.newest_records import read_newest
+from streams.topics import Topic
 from tests.brokers import Broker
 from tests.integration.world import ENVIRON, running, until
 
@@ -32,8 +36,13 @@ K1 = Scope(("k1",), (), (), ())
 GPT5 = What("models", "", ("gpt-5",), None, 5.0)
 
 
+BUDGETS = {"budgets": [{"name": "all", "usd": 100, "period": "month"}]}
+MORE_MONEY = What("budget_usd", "all", (), 500.0, 10.0)
+
+
 def with_policies(folder: Folder) -> Folder:
-    return replace(folder, policies=PoliciesConfig.model_validate(POLICIES))
+    policies, budgets = PoliciesConfig.model_validate(POLICIES), BudgetsConfig.model_validate(BUDGETS)
+    return replace(folder, policies=policies, budgets=budgets)
 
 
 def config_folder(config: Path, install: Install) -> Path:
@@ -41,7 +50,12 @@ def config_folder(config: Path, install: Install) -> Path:
     kafka = install.folder.wiring.kafka
     wiring = {"kafka": {"bootstrap": kafka.bootstrap, "topic_prefix": kafka.topic_prefix}, "data_dir": str(config)}
     people = {"people": {name: person.model_dump() for name, person in PEOPLE.items()}}
-    for name, content in (("keyfuse", wiring), ("policies", POLICIES), ("people", people)):
+    for name, content in (
+        ("keyfuse", wiring),
+        ("policies", POLICIES),
+        ("people", people),
+        ("budgets", BUDGETS),
+    ):
         (config / f"{name}.yaml").write_text(yaml.safe_dump(content))
     (config / "keys.yaml").write_text("keys: [{key_id: k1, provider: sandbox}]\n")
     return config
@@ -57,7 +71,7 @@ async def test_a_second_person_lifts_a_rule_and_it_holds_again_when_the_exceptio
     tansu_broker: Broker, prefix: str, tmp_path: Path
 ) -> None:
     async with running(
-        tansu_broker, prefix, tmp_path, roles=("score", "identity", "archive"), keys=["k1"], people=PEOPLE,
+        tansu_broker, prefix, tmp_path, roles=("score", "budget", "identity", "archive"), keys=["k1"], people=PEOPLE,
         change=with_policies,
     ) as world:  # fmt: skip
         install = world.worker.install
@@ -104,16 +118,34 @@ async def test_a_second_person_lifts_a_rule_and_it_holds_again_when_the_exceptio
                 await said(commands.end, config, name, reason="done", by="bob")
                 await until(refused, "the rule holds again")
                 await until(lambda: not expected(world.worker.score), "the detectors expect nothing any more")
+                told = await said(commands.ask, config, Scope((), (), (), ()), MORE_MONEY, **words)
+                money = told.removeprefix("asked for ").partition(":")[0]
+                await until(lambda: money in {one.exception_id for one in install.exceptions}, "it is known")
+                await said(commands.answer, config, money, "approve", reason="", by="bob")
+
+                async def limit_usd() -> float:
+                    topic = install.topics.name(Topic.BUDGETS)
+                    [stands] = (await read_newest(tansu_broker.bootstrap, topic, 1, BudgetStatus)).values()
+                    return (stands.limit_nano_usd or 0) / 1e9
+
+                async def raised() -> bool:
+                    return await limit_usd() == 500
+
+                await until(raised, "the budget stands higher")
+                covering = gate.decider.planes.budgets.covering("k1", KeyFacts(provider="sandbox"))
+                assert [one.usd for one in covering] == [500]
         finally:
             await gate.stop()
         store = world.worker.store
         assert store is not None
 
         async def archived() -> bool:
-            return [one.state for one in await asyncio.to_thread(stored, store())] == ["ended"]
+            return sorted(one.state for one in await asyncio.to_thread(stored, store())) == ["active", "ended"]
 
         await until(archived, "its end is archived")
-        rows = await world.rows("SELECT state, approved_by, rule FROM policy_exceptions FINAL ORDER BY seq")
+        rows = await world.rows(
+            "SELECT state, approved_by, rule FROM policy_exceptions FINAL WHERE rule = 'models' ORDER BY seq"
+        )
         assert rows == [("asked", "", "models"), ("active", "bob", "models"), ("ended", "bob", "models")]
 
 
