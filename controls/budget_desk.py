@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -57,6 +57,17 @@ class BudgetDesk:
             more = Spent(one.requests - had[0], one.tokens - had[1], one.cost_nano_usd - had[2])
             name = (self._group(one), one.slot)
             grown[name] = grown.get(name, Spent()) + more
+        self._add(grown)
+
+    def begin(self, sums: Iterable[SpendSum]) -> None:
+        """What was spent before anything was heard: whole sums, each once."""
+        grown: dict[tuple[Group, int], Spent] = {}
+        for one in sums:
+            name = (self._group(one), one.slot)
+            grown[name] = grown.get(name, Spent()) + Spent(*one[6:9])
+        self._add(grown)
+
+    def _add(self, grown: Mapping[tuple[Group, int], Spent]) -> None:
         for (group, slot), more in grown.items():
             if self.ledger.add(group, slot, more) is None:
                 self.too_late += more.requests

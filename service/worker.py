@@ -18,6 +18,7 @@ from schemas.key_record import KeyRecord
 from service import stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
+from service.begin_budgets import begin_budgets
 from service.begin_keys import begin_exceptions, begin_keys
 from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
@@ -51,7 +52,7 @@ from streams.open_incidents import OpenIncidents
 from streams.outbox import Outbox
 from streams.publish import Publisher
 from streams.stats import follow_stats
-from streams.topics import Topic
+from streams.topics import StateTopic, Topic
 
 ROLES: Final = ("ingest", "archive", "score", "budget", "decide", "notify", "contain", "identity", "http")
 _STORE_ROLES: Final = frozenset({"archive", "http"})
@@ -108,6 +109,8 @@ class Worker:
                     lambda: read_newest(self.bootstrap, *self._topic(Topic.EXCEPTIONS), PolicyException),
                     self.store, edges.outbox,
                 )  # fmt: skip
+            if "budget" in self.roles:
+                await begin_budgets(install, self.store, edges.changelog(StateTopic.BUDGET), now_ms=wall_ms())
         await self._start_apps(edges)
         await self._start_loops(edges)
         ways = ways_back(edges, self.store, self.roles, self._ending)
