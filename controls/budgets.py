@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, Protocol
 from schemas.config.budgets import BudgetConfig, BudgetsConfig, Period
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
+from schemas.spend import BudgetStatus
 
 _CACHE_LIMIT: Final = 200_000
 QUOTA: Final = "quota of "
@@ -96,6 +97,23 @@ def scope_of(budget: BudgetConfig) -> str:
     """
     parts = (("key", budget.keys), ("team", budget.teams), ("app", budget.apps), ("env", budget.envs))
     return " ".join(f"{name}={'|'.join(wanted)}" for name, wanted in parts if wanted) or "everything"
+
+
+def as_told(budget: BudgetConfig, status: BudgetStatus | None) -> BudgetConfig:
+    """With the limits that its desk goes by: an exception may have set others for a time than are written.
+
+    A unit that the budget does not limit stays so.
+    """
+    if status is None:
+        return budget
+    usd, tokens = budget.usd, budget.tokens
+    if usd is not None and status.limit_nano_usd is not None and round(usd * 1e9) != status.limit_nano_usd:
+        usd = status.limit_nano_usd / 1e9
+    if tokens is not None and status.limit_tokens is not None:
+        tokens = status.limit_tokens
+    if (usd, tokens) == (budget.usd, budget.tokens):
+        return budget
+    return budget.model_copy(update={"usd": usd, "tokens": tokens})
 
 
 def quota_of(entry: KeyRecord) -> BudgetConfig | None:

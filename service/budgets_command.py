@@ -16,7 +16,7 @@ from rich.text import Text
 
 from alerting.words import bar, clean, counted, usd
 from controls.budget_levels import NANO, share_of
-from controls.budgets import QUOTA, is_rolling, scope_of
+from controls.budgets import QUOTA, as_told, is_rolling, scope_of
 from schemas.config.budgets import BudgetConfig
 from schemas.records import rfc3339
 from schemas.spend import BudgetLevel, BudgetStatus, DegradeSum
@@ -48,6 +48,7 @@ def budgets(config: Path, name: str, *, quotas: bool, as_json: bool, out: Consol
         raise UserError("budgets.yaml has no budgets; docs/planes.md shows one")
     now_ms = wall_ms()
     current = {each.name: _current(each, told.get(each.name), now_ms) for each in wanted}
+    wanted = [as_told(each, current[each.name]) for each in wanted]
     if as_json:
         for each in wanted:
             status = current[each.name]

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controls.budgets import Budgets, is_rolling, period_of
+from controls.budgets import Budgets, as_told, is_rolling, period_of
 from schemas.config.budgets import BudgetConfig, BudgetsConfig, Period
 from schemas.config.keys import KeyConfig
 from schemas.records import KeyFacts
+from schemas.spend import BudgetStatus
 
 PERIODS: tuple[Period, ...] = get_args(Period)
 FACTS = KeyFacts(provider="openai", team="search-ui", app="ranker", env="prod")
@@ -73,3 +74,20 @@ def test_a_keys_daily_quota_is_a_budget_that_stops() -> None:
     assert budgets.covering("k2", FACTS) == ()
     assert budgets.named("quota of k1") is quota
     assert budgets.keys_named() == {"k1"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [((None, None), (10, None)), ((10 * 10**9, None), (10, None)), ((30 * 10**9, 500), (30, None))],
+)
+def test_the_limits_that_the_desk_goes_by_hold(
+    limits: tuple[int | None, int | None], expected: tuple[float, int | None]
+) -> None:
+    budget = BudgetConfig(name="b", usd=10)
+    status = BudgetStatus(
+        budget="b", scope="", at_ms=0, period="p", period_from_ms=0, period_until_ms=1, level="ok", spent_nano_usd=0,
+        spent_tokens=0, limit_nano_usd=limits[0], limit_tokens=limits[1],
+    )  # fmt: skip
+    told = as_told(budget, status)
+    assert (told.usd, told.tokens) == expected
+    assert as_told(budget, None) is budget
