@@ -19,6 +19,9 @@ _TYPES: dict[Topic, type[Record]] = {
     Topic.AUDIT: AuditRow,
 }
 
+_OTHERS = (b'"type":"request"', b'"type":"mint"')
+"""What goes to the contain stage besides commands."""
+
 
 @dataclass
 class Watch:
@@ -54,7 +57,7 @@ class Watch:
     async def _read(self) -> None:
         kinds = {self.topics.name(topic): kind for topic, kind in _TYPES.items()}
         async for message in self._consumer:
-            if b'"type":"request"' in message.value:
+            if any(other in message.value for other in _OTHERS):
                 continue
             record = kinds[message.topic].from_bytes(message.value)
             self.told.append(record)
