@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from controls.people import PROVED, RANKS, People
 from schemas.question import Answer, Question, Reminder, Unanswered
 from schemas.records import AuditRow, stable_id
+
+_SOON_MS: Final = 60_000
 
 
 def why_not(question: Question, answer: Answer, people: People) -> str:
@@ -77,8 +80,10 @@ def reminded(question: Question, words: str, now_ms: int, *, to: Iterable[str] =
 
 
 def shown(question: Question, at_ms: int) -> Question:
-    """The version after somebody was shown it: the time they have counts from then."""
+    """The version after somebody was shown it: the time they have counts from then, give or take a minute."""
     late_ms = max(0, at_ms - question.asked_at_ms)
+    if late_ms < _SOON_MS:
+        late_ms = 0  # else every message would be edited right after it was posted
     return question.model_copy(
         update={
             "shown_at_ms": at_ms, "steps": _moved(question.steps, late_ms, len(question.reminders)),

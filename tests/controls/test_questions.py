@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerting.asking import digest_of
 from controls.people import NOBODY, People
 from controls.questions import answer_row, answered, next_step, reminded, shown, why_not, withdrawn
 from schemas.config import PeopleConfig
@@ -69,6 +70,7 @@ def test_what_became_of_a_question_is_its_next_version() -> None:
     assert (gone.state, gone.answered_by, gone.outcome) == ("withdrawn", "", "the key is gone")
 
 
+MIN_MS = 60_000
 STEPS = (
     Unanswered(name="remind", at_ms=100, words="reminded"), Unanswered(name="cut", at_ms=200, words="cut", harms=True),
 )  # fmt: skip
@@ -92,15 +94,16 @@ def test_what_is_due_while_nobody_answers(changes: dict[str, Any], now_ms: int, 
     assert (step.name if step else "") == due
 
 
-@given(pauses=st.lists(st.integers(0, 500), min_size=2, max_size=40), shown_ms=st.none() | st.integers(0, 300))
+@given(pauses_min=st.lists(st.integers(0, 500), min_size=2, max_size=40), shown_min=st.none() | st.integers(0, 300))
 def test_whatever_pauses_there_are_no_step_comes_before_it_was_stated_and_none_without_the_one_before(
-    pauses: list[int], shown_ms: int | None
+    pauses_min: list[int], shown_min: int | None
 ) -> None:
-    one, now_ms = question(asked_at_ms=0, steps=STEPS, deadline_ms=200), 0
+    steps = tuple(step.model_copy(update={"at_ms": step.at_ms * MIN_MS}) for step in STEPS)
+    one, now_ms = question(asked_at_ms=0, steps=steps, deadline_ms=200 * MIN_MS), 0
     taken: list[tuple[str, int]] = []
-    for pause in pauses:
-        now_ms += pause
-        if shown_ms is not None and one.shown_at_ms is None and now_ms >= shown_ms:
+    for pause in pauses_min:
+        now_ms += pause * MIN_MS
+        if shown_min is not None and one.shown_at_ms is None and now_ms >= shown_min * MIN_MS:
             one = shown(one, now_ms)
         step = next_step(one, now_ms)
         if step is not None:
@@ -110,9 +113,15 @@ def test_whatever_pauses_there_are_no_step_comes_before_it_was_stated_and_none_w
     assert [name for name, _ in taken] == ["remind", "cut"][: len(taken)]
     if len(taken) == 2:
         assert one.shown_at_ms is not None
-        assert taken[1][1] - max(taken[0][1], one.shown_at_ms) >= 100
+        assert taken[1][1] - max(taken[0][1], one.shown_at_ms) >= 100 * MIN_MS
     if taken:
         assert one.to == ("ada", "bo")
+
+
+def test_a_message_is_not_edited_because_it_was_just_shown() -> None:
+    asked = question(steps=STEPS)
+    assert digest_of(shown(asked, asked.asked_at_ms + MIN_MS - 1)) == digest_of(asked)
+    assert digest_of(shown(asked, asked.asked_at_ms + MIN_MS)) != digest_of(asked)
 
 
 def test_the_audit_says_who_answered_what_and_why_it_did_not_count() -> None:
