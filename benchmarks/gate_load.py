@@ -18,7 +18,7 @@ import numpy as np
 
 CONNECTIONS: Final = 128
 _SETTLE_AFTER_NS: Final = 1_000_000_000
-_FOREVER: Final = 1 << 62
+_LOOK_NS: Final = 10_000_000
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Measured:
     latency_us: list[float] = field(default_factory=list)
     late_us: list[float] = field(default_factory=list)  # how long after it was due a call was sent
     settles: int = 0
+    requests: int = 0  # all, also those before the counting began
     failed: int = 0
 
     def figures(self) -> dict[str, Any]:
@@ -75,13 +76,10 @@ class Load:
                 number += 1
             while self._to_settle and self._to_settle[0][0] <= now:
                 self._send(0, self._to_settle.popleft()[1])
-            wait_ns = (
-                min(
-                    due[number] if number < count else now + 10_000_000,
-                    self._to_settle[0][0] if self._to_settle else _FOREVER,
-                )
-                - time.perf_counter_ns()
-            )
+            next_due = due[number] if number < count else now + _LOOK_NS
+            if self._to_settle:
+                next_due = min(next_due, self._to_settle[0][0])
+            wait_ns = next_due - time.perf_counter_ns()
             for sock in select.select(self._busy, (), (), max(0, wait_ns) / 1e9)[0]:
                 self._receive(sock)
         for sock in self._socks:
@@ -106,6 +104,7 @@ class Load:
             self._partly[sock.fileno()] = answer
             return
         due = self._due.pop(sock.fileno())
+        self.measured.requests += 1
         if not answer.startswith(b"HTTP/1.1 200"):
             self.measured.failed += 1
         if due > self._counted_from:
