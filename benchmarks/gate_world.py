@@ -96,6 +96,6 @@ def _call(key_id: str, rng: random.Random) -> dict[str, Any]:
     return {
         "key_id": key_id, "model": rng.choice(MODELS), "endpoint": "/v1/chat/completions",
         "input_tokens": rng.randrange(50, 8000), "max_output_tokens": rng.randrange(50, 2000),
-        "ip": f"10.{rng.randrange(256)}.{rng.randrange(256)}.{rng.randrange(256)}", "country": "DE",
+        "ip": f"10.0.{rng.randrange(8)}.{rng.randrange(250)}", "country": "DE",
         "user_agent": "openai-python/3.1.0", "user_id": f"user-{rng.randrange(10_000)}",
     }  # fmt: skip

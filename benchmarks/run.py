@@ -1,6 +1,6 @@
 """Measures everything there is, writes benchmarks/results/*.json and docs/benchmarks.md, prints the table.
 
-python -m benchmarks.run [--only scoring_path|end_to_end]
+python -m benchmarks.run [--only scoring_path|end_to_end|gate]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any, Final
 
-from benchmarks import end_to_end, scoring_path, table
+from benchmarks import end_to_end, gate, scoring_path, table
 from benchmarks.machine import figure, machine
 
 SCORED_EVENTS: Final = 500_000
@@ -56,7 +56,12 @@ def say(what: str) -> None:
     print(f"… {what}", file=sys.stderr, flush=True)
 
 
-PIECES: Final = {"scoring_path": measure_scoring_path, "end_to_end": measure_end_to_end}
+def measure_gate() -> dict[str, Any]:
+    say("gate, 100,000 keys, 5,000 calls/s")
+    return gate.measure()
+
+
+PIECES: Final = {"scoring_path": measure_scoring_path, "end_to_end": measure_end_to_end, "gate": measure_gate}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal, NamedTuple
 
 from controls.hours import hours_words, is_open
@@ -146,13 +146,18 @@ def _within(text: str, networks: Sequence[str]) -> bool:
     >>> _within("::ffff:10.1.2.3", ["10.0.0.0/8"]), _within("10.1.2.3 ", ["::/0"])
     (True, False)
     """
+    address = _address(text)
+    return address is not None and any(address in _network(network) for network in networks)
+
+
+@lru_cache(maxsize=16_384)
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    """None for what is none. A key's calls come from few addresses, and are judged by several lists."""
     try:
         address = ip_address(text)
     except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in _network(network) for network in networks)
+        return None
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
 @lru_cache(maxsize=4096)

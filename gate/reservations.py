@@ -10,7 +10,7 @@ from gate.ports import Amount, Rates
 from gate.windows import Account, Shape
 
 SettleState = Literal["settled", "already", "late", "unknown"]
-_REMEMBERED: Final = 100_000  # ids of the ended ones, so that a second word is known as one
+_REMEMBERED: Final = 20_000  # ids of the ended ones at least, so that a second word is known as one
 
 
 class Taken(NamedTuple):
@@ -45,7 +45,8 @@ class Reservations:
     def __init__(self, prefix: str, *, hold_ms: float, most: int = 1_000_000) -> None:
         self._prefix, self._hold_ms, self._most = prefix, hold_ms, most
         self._open: OrderedDict[str, Taken] = OrderedDict()  # in the order they expire
-        self._ended: OrderedDict[str, SettleState] = OrderedDict()
+        self._ended: dict[str, SettleState] = {}
+        self._ended_before: dict[str, SettleState] = {}  # dropped in one go: no table ever grows so large as to stall
         self._number = 0
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ class Reservations:
         """Once `settled`, whatever is said later."""
         taken = self._open.pop(reservation, None)
         if taken is None:
-            state = self._ended.get(reservation, "unknown")
+            state = self._ended.get(reservation) or self._ended_before.get(reservation, "unknown")
             return Ended("already" if state == "settled" else state)
         self._remember(reservation, "settled")
         return Ended("settled", taken)
@@ -83,6 +84,6 @@ class Reservations:
         return found
 
     def _remember(self, reservation: str, state: SettleState) -> None:
+        if len(self._ended) >= _REMEMBERED:
+            self._ended, self._ended_before = {}, self._ended
         self._ended[reservation] = state
-        if len(self._ended) > _REMEMBERED:
-            self._ended.popitem(last=False)
