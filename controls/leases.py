@@ -149,8 +149,6 @@ class Lender:
             for book in periods.values():
                 out += self._swept(book, now_ms)
             out += self._forgotten(name, periods)
-        for pot in self._pots.values():
-            self._notice(pot)
         self._heard = {who: at for who, at in self._heard.items() if now_ms - at[1] <= self._kept_ms + self._over_ms}
         return out
 
@@ -197,14 +195,15 @@ class Lender:
         need = word.need if word.need <= free + own else 0
         room = max(0, min(max(part, need), max(word.want, need), free + own))
         line.lend(line.used + room, now_ms + self._kept_ms, ask.seq)
-        lease = self._lease(line, left=max(0, pot.limit - self.committed(pot.name)))
+        left = max(0, pot.limit - self.committed(pot.name))
+        lease = self._lease(line, left=left, idle=self.lent(pot.name))
         return [*self._state(pot.name, pot.period, book), (lease.name, lease)]
 
-    def _lease(self, line: Line, *, left: int = 0) -> Lease:
+    def _lease(self, line: Line, *, left: int = 0, idle: int = 0) -> Lease:
         return Lease(
             lender=self.name, epoch=self.epoch, replica=line.replica, boot=line.boot, pot=line.pot, period=line.period,
-            seq=line.seq, answers=line.answers, cap=line.cap, for_ms=self._lease_ms, left=left, claim=line.claim,
-            used=line.used, settled=line.settled, absorbed=line.absorbed,
+            seq=line.seq, answers=line.answers, cap=line.cap, for_ms=self._lease_ms, left=left, idle=idle,
+            claim=line.claim,            used=line.used, settled=line.settled, absorbed=line.absorbed,
         )  # fmt: skip
 
     def _everything(self) -> Out:

@@ -68,10 +68,11 @@ class AloneSlices:
             return refused(budget, status, f"has {max(0, left_tokens):,} tokens left of {budget.tokens:,}", at_ms)
         return ALLOW
 
-    def take(self, budget: str, amount: Amount, at_ms: int) -> None:
-        self._reserved[budget] = _sum(self._reserved.get(budget, Amount(0)), amount)
+    def take(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> str:
+        self._reserved[budget.name] = _sum(self._reserved.get(budget.name, Amount(0)), amount)
+        return ""
 
-    def settle(self, budget: str, reserved: Amount, used: Amount, at_ms: int) -> None:
+    def settle(self, budget: str, period: str, reserved: Amount, used: Amount) -> None:
         self._reserved[budget] = _sum(self._reserved.get(budget, Amount(0)), reserved, sign=-1)
         self._own[budget] = (self._period(budget), _sum(self._settled(budget), used))
 

@@ -91,14 +91,14 @@ class Decider:
         slowed = _slowed(verdict, entry, self.planes.settings, degraded=bool(degraded.model))
         account = self.windows.account(key_id, self._ceilings(call, facts, entry, slowed))
         amount, rates = self._amount(call, facts)
-        ruling = self._short(account, amount, budgets, call.at_ms, tick_ms)
+        asked = () if self._reach.waives(facts) else budgets
+        ruling = self._short(account, amount, asked, call.at_ms, tick_ms)
         if ruling.state != "allow":
             return self._refused(ruling, verdict, entry, key_id)
         account.add(amount)
-        names = tuple([budget.name for budget in budgets if budget.hard_stop])
-        for name in names:
-            self._slices.take(name, amount, call.at_ms)
-        taken = Taken(key_id, amount, rates, names, account, account.shape, call.at_ms, tick_ms)
+        slices, at_ms = self._slices, call.at_ms
+        stops = tuple([(each.name, slices.take(each, amount, at_ms)) for each in budgets if each.hard_stop])
+        taken = Taken(key_id, amount, rates, stops, account, account.shape, call.at_ms, tick_ms)
         reservation = self.reservations.open(taken)
         self.counts[degraded.state] += 1
         instead = verdict.use_instead if verdict is not None else ""
@@ -110,14 +110,14 @@ class Decider:
         ended = self.reservations.end(reservation)
         self.counts[f"settle_{ended.state}"] += 1
         if ended.taken is not None:
-            self._close(ended.taken, _amount_of(used, ended.taken), at_ms)
+            self._close(ended.taken, _amount_of(used, ended.taken))
         return Settled(ended.state, _SETTLE_WORDS[ended.state])
 
     def expire(self, at_ms: int, tick_ms: int) -> int:
         """Calls that nobody settled in time are counted at what was reserved; how many."""
         late = self.reservations.expired(tick_ms)
         for taken in late:
-            self._close(taken, taken.reserved, at_ms)
+            self._close(taken, taken.reserved)
         self.counts["expired"] += len(late)
         return len(late)
 
@@ -128,7 +128,7 @@ class Decider:
         unknown = "deny" if call.ours else self.planes.settings.unknown_keys
         ruling = by_life(entry, call.at_ms, unknown=unknown)
         if ruling.state == "allow":
-            ruling = self._reach.judge(facts, call.at_ms)
+            ruling = self._reach.judge(facts)
         return ruling if ruling.state != "allow" else self.planes.policies.judge(call, facts, entry)
 
     def _degraded(
@@ -158,7 +158,7 @@ class Decider:
     ) -> tuple[Ceiling, ...]:
         """Those of the policies, and what holds besides for a while; one for each unit and window."""
         ceilings = self.planes.policies.ceilings(call.key_id, facts, entry, call.at_ms)
-        more = slowed + self._reach.ceilings(facts, call.at_ms)
+        more = slowed + self._reach.ceilings(facts)
         return lowest(more + ceilings) if more else ceilings
 
     def _short(
@@ -175,10 +175,10 @@ class Decider:
                     return ruling
         return ALLOW
 
-    def _close(self, taken: Taken, used: Amount, at_ms: int) -> None:
+    def _close(self, taken: Taken, used: Amount) -> None:
         reserved = taken.reserved
-        for name in taken.budgets:
-            self._slices.settle(name, reserved, used, at_ms)
+        for name, period in taken.budgets:
+            self._slices.settle(name, period, reserved, used)
         if used != reserved:
             more = Amount(0, used.tokens - reserved.tokens, used.nano_usd - reserved.nano_usd)
             taken.account.correct(taken.shape, more, taken.at_ms, taken.tick_ms)

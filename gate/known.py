@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from controls.registry import Registry
@@ -45,6 +45,15 @@ class Known:
 
     def verdict(self, key_id: str) -> GateVerdict | None:
         return self._verdicts.get(key_id)
+
+    def verdicts(self) -> Iterable[GateVerdict]:
+        return self._verdicts.values()
+
+    def records(self) -> Iterable[KeyRecord]:
+        return self._registry.records()
+
+    def statuses(self) -> Iterable[BudgetStatus]:
+        return self._statuses.values()
 
     def entry(self, key_id: str) -> KeyRecord | None:
         """All that is known of the key; None for one that is in no registry."""

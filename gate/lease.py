@@ -26,7 +26,7 @@ class Room(NamedTuple):
 
     amount: int
     lent: bool  # a lease is in force
-    left: int | None  # nobody's, as the lender said last; None: nothing was said yet
+    spare: int | None  # in all gates together, as the lender said last; None: nothing was said yet
 
 
 class Borrower:
@@ -70,12 +70,12 @@ class Borrower:
     def room(self, pot: str, mono_ms: float) -> Room:
         purse = self.purses.get(pot)
         if purse is None:
-            return Room(0, lent=False, left=None)
+            return Room(0, lent=False, spare=None)
         account, members = purse.now, self.purses[MEMBERS].now
         amount, lent = account.room(mono_ms), mono_ms < account.until_ms
         if purse.start and mono_ms < members.until_ms and account.period == members.period:
             amount = max(amount, purse.start - account.used)
-        return Room(amount, lent, purse.left)
+        return Room(amount, lent, purse.spare)
 
     def refused(self, pot: str, amount: int) -> None:
         """A call was refused for want of so much room: it is asked for."""
@@ -120,6 +120,16 @@ class Borrower:
             del self._sent[next(iter(self._sent))]
         return LeaseAsk(replica=self.replica, boot=self.boot, seq=self.seq, lines=tuple(lines))
 
+    def farewell(self, mono_ms: float) -> LeaseAsk:
+        """The last word of a boot that stops: what it used, and that it uses nothing more."""
+        for purse in self.purses.values():
+            purse.now.until_ms = 0.0
+            purse.taken = purse.need = 0
+        self._asked_ms = -1e18
+        ask = self.ask(mono_ms)
+        assert ask is not None  # noqa: S101 - it is always time
+        return ask.model_copy(update={"lines": tuple(line.model_copy(update={"want": 0}) for line in ask.lines)})
+
     def heard(self, record: Lease | LenderTerm) -> bool:
         """One record of the topic, in its order; True when it is a lease taken over."""
         if isinstance(record, LenderTerm):
@@ -138,7 +148,7 @@ class Borrower:
         if record.seq <= account.held:
             return False
         account.held, account.cap, account.until_ms = record.seq, record.cap, sent_ms + record.for_ms
-        purse.left, purse.lent_ms = record.left, sent_ms
+        purse.left, purse.spare, purse.lent_ms = record.left, record.left + record.idle, sent_ms
         return True
 
     def _turn(self, purse: Purse, lease: Lease) -> Account:

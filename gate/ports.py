@@ -63,33 +63,40 @@ class BudgetPlane(Protocol):
 class Slices(Protocol):
     """What this replica may still let through of each budget with a hard stop.
 
-    `ask` changes nothing that counts; `take` follows in the same breath when every rule of a call said yes. Each `take`
-    is followed by one `settle` of the same amount, when the call is over or its reservation expires.
+    `ask` changes nothing that counts; `take` follows in the same breath when every rule of a call said yes, and says of
+    which period it took. Each `take` is followed by one `settle` of the same amount and period, when the call is over
+    or its reservation expires.
     """
 
     def ask(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> Ruling: ...
 
-    def take(self, budget: str, amount: Amount, at_ms: int) -> None: ...
+    def take(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> str: ...
 
-    def settle(self, budget: str, reserved: Amount, used: Amount, at_ms: int) -> None: ...
+    def settle(self, budget: str, period: str, reserved: Amount, used: Amount) -> None: ...
 
 
 class Reach(Protocol):
     """Whether the broker is reached, and what holds meanwhile if not."""
 
-    def judge(self, facts: KeyFacts, at_ms: int) -> Ruling: ...
+    def judge(self, facts: KeyFacts) -> Ruling: ...
 
-    def ceilings(self, facts: KeyFacts, at_ms: int) -> tuple[Ceiling, ...]: ...
+    def ceilings(self, facts: KeyFacts) -> tuple[Ceiling, ...]: ...
+
+    def waives(self, facts: KeyFacts) -> bool:
+        """Slices of budgets cannot be had, and its environment goes on without."""
 
 
 class Reached:
     """It always is."""
 
-    def judge(self, facts: KeyFacts, at_ms: int) -> Ruling:
+    def judge(self, facts: KeyFacts) -> Ruling:
         return ALLOW
 
-    def ceilings(self, facts: KeyFacts, at_ms: int) -> tuple[Ceiling, ...]:
+    def ceilings(self, facts: KeyFacts) -> tuple[Ceiling, ...]:
         return ()
+
+    def waives(self, facts: KeyFacts) -> bool:
+        return False
 
 
 Rates = tuple[float, float]

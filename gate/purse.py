@@ -46,6 +46,7 @@ class Purse:
     taken: int = 0  # since the last ask
     pace: float = 0.0  # per millisecond
     left: int | None = None  # nobody's, as the lender said last
+    spare: int | None = None  # that, and what gates hold and have not used
     lent_ms: float = 0.0  # when the ask was sent that was answered last
 
     @property

@@ -50,6 +50,7 @@ class Edge:
     problems: Callable[[], list[str]]  # why it is not ready, or should not be trusted; empty: all is well
     metrics: Callable[[], bytes]
     details: Callable[[], dict[str, Any]] = field(default=dict)  # besides, for `/healthz`
+    stale_s: Callable[[], float | None] = lambda: None  # how old what is known is, while the broker is away
 
 
 class GateServer:
@@ -99,7 +100,11 @@ class GateServer:
         call = authorize_of(asked.body, fingerprint=edge.fingerprint, at_ms=edge.now_ms())
         if isinstance(call, list):
             return refused(call)
-        return Reply(200, orjson.dumps(shown(edge.decider.authorize(call, edge.tick_ms()))))
+        answer = shown(edge.decider.authorize(call, edge.tick_ms()))
+        stale_s = edge.stale_s()
+        if stale_s is not None:
+            answer["news_age_s"] = round(stale_s, 1)
+        return Reply(200, orjson.dumps(answer))
 
     def _settle(self, asked: Asked) -> Reply:
         said = settle_of(asked.body)

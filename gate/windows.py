@@ -28,7 +28,7 @@ class _Row(NamedTuple):
 
     ceiling: Ceiling
     unit: int  # of `Amount`
-    limit: float
+    limit: float  # this gate's part
     daily: bool  # by the calendar of UTC
     width_ms: int  # of a bucket
     parts: int
@@ -36,18 +36,18 @@ class _Row(NamedTuple):
 
 
 class Shape:
-    """The rings of all keys with the same ceilings."""
+    """The rings of all keys with the same ceilings, of which each of so many gates has its part."""
 
-    __slots__ = ("ceilings", "rows", "size")
+    __slots__ = ("ceilings", "gates", "rows", "size")
 
-    def __init__(self, ceilings: tuple[Ceiling, ...]) -> None:
-        self.ceilings = ceilings
+    def __init__(self, ceilings: tuple[Ceiling, ...], gates: int = 1) -> None:
+        self.ceilings, self.gates = ceilings, gates
         rows, at = list[_Row](), 0
         for ceiling in ceilings:
             daily = ceiling.window_s == DAY_S
             parts = 1 if daily else PARTS + 1
             width_ms = DAY_S * 1000 if daily else max(1, math.ceil(ceiling.window_s * 1000 / PARTS))
-            rows.append(_Row(ceiling, UNITS.index(ceiling.unit), ceiling.limit, daily, width_ms, parts, at))
+            rows.append(_Row(ceiling, UNITS.index(ceiling.unit), ceiling.limit / gates, daily, width_ms, parts, at))
             at += _RING + parts
         self.rows, self.size = tuple(rows), at
 
@@ -79,6 +79,8 @@ class Account:
                 _advance(cells, at, parts, bucket)
             needed = amount[unit]
             if cells[at + _TOTAL] + needed > limit:
+                if not cells[at + _TOTAL] and needed <= ceiling.limit:
+                    continue  # one call fits into any part
                 row = _Row(ceiling, unit, limit, daily, width_ms, parts, at)
                 return Over(ceiling, needed, _wait_s(cells, row, needed, now_ms))
         return None
@@ -132,6 +134,7 @@ class Windows:
     def __init__(self, *, most: int = _MOST) -> None:
         self._most = most
         self._shapes: dict[tuple[Ceiling, ...], Shape] = {}
+        self.gates = 1  # that live and share every ceiling
         self._young: dict[str, Account] = {}
         self._old: dict[str, Account] = {}
 
@@ -145,7 +148,7 @@ class Windows:
                 self._young, self._old = {}, self._young
             found = self._old.pop(key_id, None) or Account(self._shape(ceilings))
             self._young[key_id] = found
-        if found.shape.ceilings is not ceilings:
+        if found.shape.ceilings is not ceilings or found.shape.gates != self.gates:
             shape = self._shape(ceilings)
             if found.shape is not shape:
                 found = self._young[key_id] = found.reshaped(shape)
@@ -153,10 +156,10 @@ class Windows:
 
     def _shape(self, ceilings: tuple[Ceiling, ...]) -> Shape:
         shape = self._shapes.get(ceilings)
-        if shape is None:
+        if shape is None or shape.gates != self.gates:
             if len(self._shapes) >= self._most:
                 self._shapes.clear()
-            shape = self._shapes[ceilings] = Shape(ceilings)
+            shape = self._shapes[ceilings] = Shape(ceilings, self.gates)
         return shape
 
 
@@ -170,9 +173,9 @@ def _advance(cells: array[int], at: int, parts: int, bucket: int) -> None:
 
 
 def _wait_s(cells: array[int], row: _Row, needed: int, now_ms: int) -> float:
-    if needed > row.limit:
+    if needed > row.ceiling.limit:
         return NEVER
-    over, head = cells[row.at + _TOTAL] + needed - row.limit, cells[row.at]
+    over, head = cells[row.at + _TOTAL] + needed - max(row.limit, needed), cells[row.at]
     for oldest in range(head - row.parts + 1, head + 1):
         over -= cells[row.at + _RING + oldest % row.parts]
         if over <= 0:

@@ -5,42 +5,49 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import secrets
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Final, TypeVar
 
 import structlog
+from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from controls.expected import turned
-from gate.budgets import AloneSlices
 from gate.check import PATH
 from gate.checks import Checks
 from gate.decide import Decider
 from gate.http import Listener
 from gate.known import Known
-from gate.ports import Reached
+from gate.lease import Borrower
+from gate.leased import LeasedSlices
+from gate.memory import Remembered, packed
+from gate.reach import BrokerReach
 from gate.reservations import Reservations
 from gate.savings import Savings
 from gate.server import Edge, GateServer
 from schemas.exception import PolicyException
 from schemas.gate_report import GateReport
 from schemas.key_record import KeyRecord
-from schemas.records import Record
+from schemas.records import Record, rfc3339
 from schemas.spend import BudgetStatus
 from schemas.verdict import GateVerdict
+from service.clocks import steady_ms
 from service.config_tree import Folder
 from service.gate_feed import GateFeed, Take
+from service.gate_lending import borrow, give_back, hears, keep, state_dir, tell_savings
+from service.gate_memory import GateMemory
 from service.gate_metrics import show
 from service.gate_planes import planes_of
 from service.install import Install, wall_ms
 from service.reload import follow_folder
 from service.secrets import resolve
 from sources.pricing import PriceBook
+from streams.errors import BrokerDown
 from streams.kafka import create_topics, producer, wait_for_broker
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -49,32 +56,43 @@ from streams.topics import Topic
 REPORT_EVERY_S: Final = 1.0
 _EXPIRE_EVERY_S: Final = 0.5
 _TURNS_PER_HOUR: Final = 7200
+PATIENCE_S: Final = 10.0
+"""With the broker at the start, where there is something to go by without it."""
 _R = TypeVar("_R", bound=Record)
 log = structlog.get_logger()
-
-
-def tick_ms() -> int:
-    """A clock that never jumps: for windows and reservations."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class GateService:
     """Start it, wait, stop it."""
 
-    def __init__(self, install: Install, bootstrap: str, *, port: int | None = None) -> None:
+    def __init__(
+        self, install: Install, bootstrap: str, *, port: int | None = None, patience_s: float = PATIENCE_S
+    ) -> None:  # fmt: skip
         gate = install.folder.wiring.gate
         self.install, self.bootstrap, self.metrics = install, bootstrap, Metrics()
         port = gate.port if port is None else port
         self.replica = gate.replica or f"{socket.gethostname()}:{port}"
-        self.started_ms = wall_ms()
+        self.started_ms, self._patience_s = wall_ms(), patience_s
         self.known, self._prices = Known(install.folder.keys), PriceBook().per_token
+        self.borrower = Borrower(self.replica, f"{self.started_ms:x}-{secrets.token_hex(4)}")
+        self.slices = LeasedSlices(self.borrower, self.known.status, tick_ms=steady_ms)
+        self.reach = BrokerReach(
+            self.replica, self.started_ms, settings=lambda: self.decider.planes.settings, tick_ms=steady_ms
+        )
+        self.memory = GateMemory(state_dir(install, self.replica))
         self.decider = Decider(
-            self.known, planes_of(install.folder, at_ms=self.started_ms),
-            slices=AloneSlices(self.known.status), reach=Reached(), prices=self._prices,
+            self.known, planes_of(install.folder, at_ms=self.started_ms), slices=self.slices, reach=self.reach,
+            prices=self._prices,
             reservations=Reservations(f"{self.replica}/{self.started_ms:x}-", hold_ms=gate.reservation_s * 1000),
         )  # fmt: skip
         self.savings = Savings(self.decider, self.known, self._prices, gate=f"{self.replica}/{self.started_ms:x}")
+        self.slices.watch(install.folder.budgets.budgets)
         self._told = asyncio.Event()
+        self._heard = False  # something since the last report
+        self._news = False  # something since it was kept on disk
+        self._kept_ms: int | None = None  # when what it read from its disk was written
+        self._sender: AIOKafkaProducer | None = None
+        self._outbox: Outbox | None = None
         self._exceptions: dict[str, PolicyException] = {}
         self._newer_rules = False
         self._shown: Counter[str] = Counter()
@@ -84,8 +102,8 @@ class GateService:
         token = resolve(gate.token_env, "", environ=install.environ, what="gate token")
         self.server = GateServer(
             Edge(
-                self.savings, install.fingerprinter().of, wall_ms, tick_ms, token, self._problems, self._render,
-                self._details,
+                self.savings, install.fingerprinter().of, wall_ms, steady_ms, token, self._problems, self._render,
+                self._details, self._stale_s,
             )
         )  # fmt: skip
         self.server.beneath(PATH.encode(), Checks(self.server.edge).answer)
@@ -95,34 +113,85 @@ class GateService:
         self.url = ""
 
     async def start(self) -> None:
-        """Returns when it has read all there is and answers."""
-        install = self.install
-        await wait_for_broker(self.bootstrap)
-        factor = install.folder.wiring.kafka.replication_factor
-        await create_topics(self.bootstrap, install.topics.specs(), replication_factor=factor)
-        self._sender = producer(self.bootstrap)
-        await self._sender.start()
-        self._outbox = Outbox(self._sender, install.topics)
-        self._run(self.feed.run(self._ending))
-        await self.feed.filled.wait()
-        self._run(self._report())
+        """Returns when it has read all there is and answers; by what it kept on disk, if the broker is away."""
+        remembered = await asyncio.to_thread(self.memory.read)
+        if remembered is None:
+            await self._connect()
+            await self.feed.filled.wait()
+        else:
+            self._recall(remembered)
+            self._run(self._connect_at_last())
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.feed.filled.wait(), self._patience_s)
         self._run(self._expire())
-        self._run(self._tell_savings())
-        self._run(follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
+        self._run(keep(self.memory, self._packed))
+        self._run(follow_folder(self.install, self.metrics, changed=self._reloaded, stopping=self._ending))
         self.url = await self._http.start()
 
     async def stop(self) -> None:
-        """Answers what it has accepted, says that it leaves, and ends."""
+        """Answers what it has accepted, gives back what it was lent, says that it leaves, and ends."""
         self._stopping = True
         await self._http.stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        data = self._packed()
+        if data is not None:
+            with contextlib.suppress(OSError):  # it knows a little less after the restart
+                await asyncio.to_thread(self.memory.write, data)
+        if self._outbox is None or self._sender is None:
+            return
         try:
-            await asyncio.wait_for(self._send_report(leaving=True), 2)
+            await asyncio.wait_for(give_back(self.borrower, self._outbox), 2)
+            await asyncio.wait_for(self._send_report(self._outbox, leaving=True), 2)
         except (TimeoutError, KafkaError, OSError):
             log.warning("the broker does not take this gate's leave; its last report will count as silence")
-        await self._sender.stop()
+        with contextlib.suppress(TimeoutError):  # what it holds is for a broker that is away
+            await asyncio.wait_for(self._sender.stop(), 2)
+
+    async def _connect(self) -> None:
+        install = self.install
+        await wait_for_broker(self.bootstrap)
+        factor = install.folder.wiring.kafka.replication_factor
+        await create_topics(self.bootstrap, install.topics.specs(), replication_factor=factor)
+        sender = producer(self.bootstrap)
+        try:
+            await sender.start()
+        except BaseException:  # also when it is cancelled: a producer that is not stopped stays
+            await sender.stop()
+            raise
+        self._sender, self._outbox = sender, Outbox(sender, install.topics)
+        self._run(self.feed.run(self._ending))
+        self._run(self._report(self._outbox))
+        self._run(borrow(self.borrower, self._outbox))
+        self._run(tell_savings(self.savings, self._outbox))
+
+    async def _connect_at_last(self) -> None:
+        while True:
+            try:
+                return await self._connect()
+            except (BrokerDown, KafkaError, OSError) as error:
+                log.warning("the broker is away; this gate goes by what it kept on disk", why=str(error))
+                await asyncio.sleep(1)
+
+    def _recall(self, remembered: Remembered) -> None:
+        for verdict in remembered.verdicts:
+            self.known.judged(verdict)
+        for record in remembered.records:
+            self.known.record(record)
+        for status in remembered.statuses:
+            self.known.stands(status)
+        self._exceptions = {each.exception_id: each for each in remembered.exceptions}
+        self._newer_rules = True
+        self._progressed()
+        self._kept_ms = remembered.at_ms
+
+    def _packed(self) -> bytes | None:
+        """What to keep, if something is new and all of it is known."""
+        if not self._news or not self.feed.filled.is_set():
+            return None
+        self._news = False
+        return packed(self.known, self._exceptions.values(), wall_ms())
 
     def _run(self, loop: Any) -> None:  # noqa: ANN401 - any coroutine
         self._tasks.append(asyncio.create_task(loop))
@@ -137,6 +206,7 @@ class GateService:
     def _rule(self, folder: Folder) -> None:
         """By what the folder and the exceptions say now."""
         self.decider.planes = planes_of(folder, self._exceptions.values(), at_ms=wall_ms())
+        self.slices.watch(folder.budgets.budgets)
 
     def _excepted(self, exception: PolicyException) -> None:
         self._exceptions[exception.exception_id] = exception
@@ -147,7 +217,9 @@ class GateService:
         if self._newer_rules:
             self._newer_rules = False
             self._rule(self.install.folder)
-        self._told.set()
+        if self._heard:  # not a report of a gate, or reports would beget reports
+            self._heard, self._news = False, True
+            self._told.set()
 
     def _takers(self) -> dict[Topic, Take]:
         return {
@@ -155,12 +227,15 @@ class GateService:
             Topic.KEYS: self._reads(KeyRecord, Topic.KEYS, self.known.record),
             Topic.EXCEPTIONS: self._reads(PolicyException, Topic.EXCEPTIONS, self._excepted),
             Topic.BUDGETS: self._reads(BudgetStatus, Topic.BUDGETS, self.known.stands),
+            Topic.LEASES: hears(self.borrower),
+            Topic.GATES: self._reads(GateReport, Topic.GATES, self._reported),
         }
 
     def _reads(self, kind: type[_R], topic: Topic, take: Callable[[_R], object]) -> Take:
         """A tombstone takes nothing back: a deny does not end by silence."""
 
         def read(_: bytes | None, value: bytes | None) -> None:
+            self._heard |= topic is not Topic.GATES
             try:
                 if value is not None:
                     take(kind.from_bytes(value))
@@ -170,40 +245,35 @@ class GateService:
 
         return read
 
-    async def _report(self) -> None:
+    def _reported(self, report: GateReport) -> None:
+        self.reach.heard(report)
+        self.decider.windows.gates = self.reach.gates()
+
+    async def _report(self, outbox: Outbox) -> None:
         """At once when something was taken, else every second."""
         while True:
             self._told.clear()
             try:
-                await self._send_report()
+                await self._send_report(outbox)
             except (KafkaError, OSError) as error:
                 log.warning("the broker does not take this gate's report", why=str(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._told.wait(), REPORT_EVERY_S)
 
-    async def _send_report(self, *, leaving: bool = False) -> None:
+    async def _send_report(self, outbox: Outbox, *, leaving: bool = False) -> None:
         report = GateReport(
             replica=self.replica, at_ms=wall_ms(), started_ms=self.started_ms, every_s=REPORT_EVERY_S,
             verdicts=self.feed.applied(Topic.VERDICTS), leaving=leaving,
         )  # fmt: skip
-        await self._outbox.send(Topic.GATES, [(self.replica, report)])
-
-    async def _tell_savings(self) -> None:
-        while True:
-            grown = self.savings.take_grown(wall_ms())
-            try:
-                await self._outbox.send(Topic.SAVINGS, [(each.name, each) for each in grown])
-            except (KafkaError, OSError) as error:
-                self.savings.give_back(grown)
-                log.warning("the broker does not take what was saved; it is told later", why=str(error))
-            await asyncio.sleep(REPORT_EVERY_S)
+        self.reach.sent(report)
+        await outbox.send(Topic.GATES, [(self.replica, report)])
 
     async def _expire(self) -> None:
         """And once an hour a whole garbage collection, which nothing else begins."""
         looked_ms = wall_ms()
         for turn in count(1):
             now_ms = wall_ms()
-            self.decider.expire(now_ms, tick_ms())
+            self.decider.expire(now_ms, steady_ms())
             if turned(self._exceptions.values(), looked_ms, now_ms):
                 self._rule(self.install.folder)
             looked_ms = now_ms
@@ -212,13 +282,34 @@ class GateService:
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
     def _problems(self) -> list[str]:
-        if not self.feed.filled.is_set():
+        """Why nobody should ask it yet. Without the broker it is still to be asked: it answers as `gate.fail` says."""
+        if not self.feed.filled.is_set() and self._kept_ms is None:
             return ["the topics are still being read"]
-        return [self.feed.problem] if self.feed.problem else []
+        return []
 
     def _details(self) -> dict[str, Any]:
-        return {"replica": self.replica, "reservations": len(self.decider.reservations)}
+        found: dict[str, Any] = {
+            "replica": self.replica, "reservations": len(self.decider.reservations), "gates": self.reach.gates(),
+            "news_age_s": None if self.reach.age_s() is None else round(self.reach.age_s() or 0.0, 1),
+            "broker": "away" if self.reach.away else "reached",
+        }  # fmt: skip
+        if self.reach.away and self.feed.problem:
+            found["why"] = self.feed.problem
+        if self._kept_ms is not None and not self.feed.filled.is_set():
+            found["goes_by_what_was_kept_at"] = rfc3339(self._kept_ms)
+        return found
+
+    def _stale_s(self) -> float | None:
+        """For answers: how old what they rest on is, while the broker is away."""
+        if not self.reach.away:
+            return None
+        age_s = self.reach.age_s()
+        return (wall_ms() - (self._kept_ms or self.started_ms)) / 1000 if age_s is None else age_s
 
     def _render(self) -> bytes:
         self._shown = show(self.metrics, self.decider, self._shown)
+        age_s = self.reach.age_s()
+        self.metrics.set(
+            "keyfuse_gate_news_age_seconds", (wall_ms() - self.started_ms) / 1000 if age_s is None else age_s
+        )
         return self.metrics.render()

@@ -15,7 +15,7 @@ from containment.providers.base import Provider
 from containment.providers.gate import GateProvider
 from schemas.exception import PolicyException
 from schemas.key_record import KeyRecord
-from service import stages
+from service import lending, stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
 from service.begin_budgets import begin_budgets
@@ -45,6 +45,7 @@ from streams.gates_heard import GatesHeard
 from streams.health import Health
 from streams.kafka import create_topics, producer, wait_for_broker
 from streams.keys import follow_keys, read_keys
+from streams.lender_stage import LenderStage
 from streams.marks import follow_marks, read_marks
 from streams.metrics import Metrics
 from streams.newest_records import follow_newest, read_newest
@@ -76,6 +77,7 @@ class Worker:
         self.url = ""
         self.score: Any = None
         self.budget: BudgetStage | None = None
+        self.lender: LenderStage | None = None
         self._stopping = False
         self._apps: list[AppKeeper] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -168,8 +170,9 @@ class Worker:
         self._config.changed(folder)
         if self.score is not None:
             self.score.reconfigure(folder.detectors)
-        if self.budget is not None:
-            self.budget.changed()
+        for told in (self.budget, self.lender):
+            if told is not None:
+                told.changed()
 
     async def _start_apps(self, edges: stages.Edges) -> None:
         install, chosen, listeners = self.install, list[tuple[str, StageApp]](), list[Any]()
@@ -181,6 +184,8 @@ class Worker:
             await self._follow_exceptions()
         if "budget" in self.roles:
             chosen += [("uses", stages.uses(edges)[0]), ("budget", self._budget_app(edges))]
+            app, self.lender = lending.lender(edges)
+            chosen.append(("lender", app))
         own = {"decide", "contain"} <= set(self.roles)
         signer = install.order_signer(make=own) if "decide" in self.roles else None
         if signer is not None:
@@ -213,12 +218,19 @@ class Worker:
             self._closers += [switch.close for switch in switches.values()]
         self._apps = [self._keeper(name, app) for name, app in chosen]
         await asyncio.gather(*(app.start() for app in self._apps))
+        self._follow(edges, listeners)
+
+    def _follow(self, edges: stages.Edges, listeners: list[Any]) -> None:
+        """What the stages are told besides what they read."""
         if self.score is not None:
             self._run("marks", lambda: follow_marks(
                 self.bootstrap, *self._topic(Topic.MARKS), changed=self.score.allow, stopping=self._ending
             ))  # fmt: skip
+        if self.lender is not None:
+            for name, loop in lending.loops(edges, self.lender, self._ending).items():
+                self._run(name, loop)
         if listeners:
-            name = install.topics.name(Topic.STATS)
+            name = self.install.topics.name(Topic.STATS)
             self._run("stats", lambda: follow_stats(self.bootstrap, name, listeners, self._ending))
 
     async def _connect_gates(self, providers: Mapping[str, Provider], outbox: Outbox, gates: GatesHeard) -> None:

@@ -49,6 +49,7 @@ CounterName = Literal[
     "keyfuse_gate_settles_total",
     "keyfuse_gate_unpriced_total",
     "keyfuse_gate_unread_total",
+    "keyfuse_lease_asks_total",
 ]
 GaugeName = Literal[
     "keyfuse_incidents_open",
@@ -66,6 +67,9 @@ GaugeName = Literal[
     "keyfuse_spend_sums",
     "keyfuse_budget_used_ratio",
     "keyfuse_gate_reservations",
+    "keyfuse_gate_news_age_seconds",
+    "keyfuse_lease_gates",
+    "keyfuse_usage_behind_seconds",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_verdict_seconds", "keyfuse_event_to_finding_seconds"]
 MetricName = CounterName | GaugeName | HistogramName
@@ -249,6 +253,11 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "Somebody else writes to that topic, or a worker is newer than the gate.",
         labels={"topic": ()},
     ),
+    "keyfuse_lease_asks_total": Def(
+        "asks",
+        "Asks of gates for slices of budgets that were answered.",
+        "More gates, or budgets near their end. No rise at all while gates run: nobody lends, see the role `budget`.",
+    ),
 }
 
 GAUGES: Final[dict[GaugeName, Def]] = {
@@ -308,6 +317,20 @@ GAUGES: Final[dict[GaugeName, Def]] = {
     ),
     "keyfuse_gate_reservations": Def(
         "calls", "Calls let through and not yet settled.", "More calls under way, or an adapter that does not settle."
+    ),
+    "keyfuse_gate_news_age_seconds": Def(
+        "seconds",
+        "How old the news is that a gate goes by: since it last heard from the broker.",
+        "The broker is away; after `gate.stale_after_s` what `gate.fail` says begins.",
+        ages=True,
+    ),
+    "keyfuse_lease_gates": Def(
+        "gates", "Gates that asked for slices of budgets lately.", "Gates were started; a fall: one is away or cut off."
+    ),
+    "keyfuse_usage_behind_seconds": Def(
+        "seconds",
+        "How far back usage is surely in the budgets.",
+        "Ingest or sums of spend lag; what dead gates held stays missing in budgets until they have caught up.",
     ),
 }
 

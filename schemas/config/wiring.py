@@ -122,8 +122,12 @@ class GateConfig(Config):
     """What one key may spend at this replica in a minute while the broker is away."""
     reservation_s: Annotated[float, Field(gt=0)] = 600
     """A call that nobody settled for so long is counted at what was reserved for it."""
-    lease_s: Annotated[float, Field(ge=1)] = 30
+    lease_s: Annotated[float, Field(ge=1)] = 45
     """A slice of a budget is lent to a replica for so long."""
+    seen_within_s: Annotated[float, Field(gt=0)] = 900
+    """Usage of a call comes in at most so long after the call is over. What a dead replica held of a budget is free
+    again after this time, `reservation_s` and `lease_s`; a smaller figure than the truth lets the sum pass the budget.
+    Where usage is only fetched from a provider, its delay."""
     max_output_tokens: Annotated[int, Field(gt=0)] = 4096
     """Taken for a call that names no limit of its own, where the model's limit is not known."""
 

@@ -45,7 +45,7 @@ def test_a_lease_runs_from_when_its_ask_was_sent() -> None:
     at = borrower()
     asked(at, 1_000)
     at.heard(lease(1, 100))  # whenever that was heard
-    assert at.room(POT, 30_999) == Room(100, lent=True, left=500)
+    assert at.room(POT, 30_999) == Room(100, lent=True, spare=500)
     assert at.room(POT, 31_000).amount == 0
 
 
@@ -119,7 +119,7 @@ def test_a_period_that_comes_back_is_gone_on_with() -> None:
 
 
 def test_a_pot_that_nobody_lends_has_no_room() -> None:
-    assert borrower().room("other", 0) == Room(0, lent=False, left=None)
+    assert borrower().room("other", 0) == Room(0, lent=False, spare=None)
 
 
 def test_a_pot_with_a_start_may_be_used_before_any_lease_of_it_while_the_gate_is_known() -> None:
@@ -146,3 +146,13 @@ def test_a_pot_with_a_start_is_asked_for_only_while_it_is_used() -> None:
     pots = [{line.pot for line in asked(at, 10_000.0 * turn).lines} for turn in range(2, 40)]
     assert "quota" in pots[0]
     assert "quota" not in pots[-1]
+
+
+def test_its_last_word_gives_everything_back() -> None:
+    at = borrower()
+    asked(at, 0)
+    at.heard(lease(1, 100))
+    at.take(POT, 60)
+    last = line(at.farewell(5_000))
+    assert (last.used, last.held, last.released, last.want) == (60, 1, 1, 0)
+    assert at.room(POT, 5_001).amount == 0

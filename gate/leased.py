@@ -1,0 +1,69 @@
+"""Budgets that several gates share: each call is held against what this one was lent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from controls.lease_pots import at_hand, limits, pot_name
+from gate.budgets import refused
+from gate.known import Status
+from gate.lease import Borrower
+from gate.ports import Amount
+from schemas.call import ALLOW, Ruling
+from schemas.config.budgets import BudgetConfig
+
+_SOON_S: Final = 1.0
+
+
+class LeasedSlices:
+    """`tick_ms`: a clock that never jumps, also while the machine sleeps."""
+
+    def __init__(self, borrower: Borrower, status: Status, *, tick_ms: Callable[[], float]) -> None:
+        self._borrower, self._status, self._tick_ms = borrower, status, tick_ms
+
+    def watch(self, budgets: Iterable[BudgetConfig]) -> None:
+        """The budgets there are."""
+        self._borrower.watch({
+            pot: at_hand(limit) for budget in budgets if budget.hard_stop for pot, limit in limits(budget)
+        })  # fmt: skip
+
+    def ask(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> Ruling:
+        """Refused for good where all gates together have no room; for a moment where only this one has none."""
+        tick_ms, short = self._tick_ms(), ""
+        for pot, limit, needed in _needed(budget, amount):
+            room = self._borrower.room(pot, tick_ms)
+            if needed <= room.amount:
+                continue
+            self._borrower.refused(pot, needed)
+            if room.lent and room.spare is not None and room.spare < needed:
+                return refused(budget, self._status(budget.name), _left(pot, room.spare, limit), at_ms)
+            short = short or pot
+        if not short:
+            return ALLOW
+        words = f"this gate has too little of budget {budget.name} at hand and is asking for more: try again"
+        return Ruling("throttle", f"budget {budget.name}", words, retry_after_s=_SOON_S)
+
+    def take(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> str:
+        period = ""
+        for pot, _, needed in _needed(budget, amount):
+            period = self._borrower.take(pot, needed)
+        return period
+
+    def settle(self, budget: str, period: str, reserved: Amount, used: Amount) -> None:
+        for unit, had, came_to in (
+            ("usd", reserved.nano_usd, used.nano_usd), ("tokens", reserved.tokens, used.tokens),
+        ):  # fmt: skip
+            self._borrower.settle(pot_name(budget, unit), period, had, came_to)
+
+
+def _needed(budget: BudgetConfig, amount: Amount) -> Iterator[tuple[str, int, int]]:
+    """(pot, its limit, what the call may take of it)."""
+    for pot, limit in limits(budget):
+        yield pot, limit, amount.nano_usd if pot.endswith("/usd") else amount.tokens
+
+
+def _left(pot: str, spare: int, limit: int) -> str:
+    if pot.endswith("/usd"):
+        return f"has ${spare / 1e9:,.2f} left of ${limit / 1e9:,.2f}"
+    return f"has {spare:,} tokens left of {limit:,}"

@@ -1,0 +1,78 @@
+"""Budgets that several gates share, as one of them answers."""
+
+from __future__ import annotations
+
+from gate.lease import Borrower
+from gate.leased import LeasedSlices
+from gate.ports import Amount, Rate
+from gate.windows import Windows
+from schemas.config.budgets import BudgetConfig
+from schemas.lease import Lease, LenderTerm
+from tests.gate.world import NOW_MS, USD, status
+
+SHARED = BudgetConfig(name="search", usd=100, hard_stop=True, owner="ana")
+
+
+class World:
+    """One gate with a lease of so many USD."""
+
+    def __init__(self, usd: float, *, left: float = 0, idle: float = 0) -> None:
+        self.now_ms = 0.0
+        self.borrower = Borrower("a", "1")
+        self.slices = LeasedSlices(
+            self.borrower, lambda name: status(name, spent=90, limit=100), tick_ms=lambda: self.now_ms
+        )
+        self.slices.watch([SHARED])
+        ask = self.borrower.ask(0)
+        assert ask is not None
+        self.borrower.heard(LenderTerm(lender="l", epoch=1, state="begins"))
+        lease = Lease(
+            lender="l", epoch=1, replica="a", boot="1", pot="search/usd", period="2026-11", seq=1, answers=1,
+            cap=round(usd * USD), for_ms=30_000, left=round(left * USD), idle=round(idle * USD),
+        )  # fmt: skip
+        self.borrower.heard(lease)
+
+    def state(self, usd: float) -> str:
+        return self.slices.ask(SHARED, Amount(1, 0, round(usd * USD)), NOW_MS).state
+
+
+def test_a_call_passes_within_what_was_lent() -> None:
+    world = World(5)
+    assert (world.state(5), world.state(5.1)) == ("allow", "deny")
+    period = world.slices.take(SHARED, Amount(1, 0, 4 * USD), NOW_MS)
+    assert world.state(2) != "allow"
+    world.slices.settle("search", period, Amount(1, 0, 4 * USD), Amount(1, 0, USD))
+    assert world.state(4) == "allow"
+
+
+def test_while_other_gates_hold_room_a_call_is_to_come_again_and_then_it_is_over() -> None:
+    assert World(1, left=0, idle=6).state(5) == "throttle"
+    refusal = World(1, left=2, idle=2).slices.ask(SHARED, Amount(1, 0, 5 * USD), NOW_MS)
+    assert (refusal.state, refusal.rule, refusal.retry_after_s) == ("deny", "budget search", 3600)
+    assert refusal.reason == "budget search of 2026-11 has $4.00 left of $100.00: ask ana"
+
+
+def test_without_a_lease_a_call_is_to_come_again() -> None:
+    world = World(50)
+    world.now_ms = 30_000
+    refusal = world.slices.ask(SHARED, Amount(1, 0, USD), NOW_MS)
+    assert (refusal.state, refusal.retry_after_s) == ("throttle", 1.0)
+
+
+def test_live_gates_share_every_ceiling_and_one_call_fits_into_any_part() -> None:
+    windows, ceilings = Windows(), (Rate("slow", "requests", 60, 6),)
+
+    def passes(key_id: str) -> bool:
+        account = windows.account(key_id, ceilings)
+        if account.over(Amount(1), 0, 0) is not None:
+            return False
+        account.add(Amount(1))
+        return True
+
+    assert [passes("k1") for _ in range(2)] == [True, True]
+    windows.gates = 3
+    assert not passes("k1"), "two of six, and each of three gates has two"
+    windows.gates = 100
+    assert [passes("k2") for _ in range(2)] == [True, False]
+    windows.gates = 1
+    assert [passes("k1") for _ in range(5)] == [True, True, True, True, False]

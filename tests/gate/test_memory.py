@@ -1,0 +1,61 @@
+"""What a gate keeps on its disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gate.known import Known
+from gate.memory import Damaged, packed, unpacked
+from schemas.config import KeysConfig
+from schemas.verdict import GateState, GateVerdict
+from service.gate_memory import GateMemory
+
+
+def known(**states: GateState) -> Known:
+    found = Known(KeysConfig())
+    for key_id, state in states.items():
+        found.judged(GateVerdict(key_id=key_id, state=state, reason="stopped", incident_id="inc_1", at_ms=1))
+    return found
+
+
+def test_what_was_refused_is_refused_after_a_restart() -> None:
+    remembered = unpacked(packed(known(k1="throttle", k2="deny", k3="allow"), (), 77))
+    assert [(v.key_id, v.state) for v in remembered.verdicts] == [("k2", "deny"), ("k1", "throttle")]
+    assert remembered.at_ms == 77
+
+
+@given(st.data())
+def test_a_changed_byte_is_noticed(data: st.DataObject) -> None:
+    whole = packed(known(k1="deny"), (), 77)
+    at = data.draw(st.integers(whole.index(b"\n") + 1, len(whole) - 1))
+    flipped = bytearray(whole)
+    flipped[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(Damaged):
+        unpacked(bytes(flipped))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 40, 120])
+def test_a_file_cut_short_is_noticed(keep: int) -> None:
+    with pytest.raises(Damaged):
+        unpacked(packed(known(k1="deny"), (), 77)[:keep])
+
+
+def test_what_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    memory = GateMemory(tmp_path / "gate")
+    assert memory.read() is None
+    memory.write(packed(known(k1="deny"), (), 77))
+    (tmp_path / "gate" / "known.new").mkdir()
+    with pytest.raises(OSError, match=r"known\.new"):
+        memory.write(packed(known(), (), 78))
+    remembered = memory.read()
+    assert remembered is not None
+    assert remembered.at_ms == 77
+
+
+def test_a_damaged_file_is_as_none(tmp_path: Path) -> None:
+    (tmp_path / "known.gate").write_bytes(b"{}\n")
+    assert GateMemory(tmp_path).read() is None
