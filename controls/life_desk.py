@@ -113,6 +113,8 @@ class LifeDesk:
         heir = ask.to or next(iter(others), "")
         after = f"{heir} answers for it" if heir else "NOBODY is there to answer for it"
         change = f"its owner {ask.person} has left: {after}"
+        if entry.state == "pending":  # who asked, and what it waits for, goes on standing in its newest version
+            return entry.next(at_ms=now_ms, by=entry.by, change=entry.change, owner=heir or entry.owner)
         return entry.next(
             at_ms=now_ms, by=ask.by, change=change, owner=heir or entry.owner,
             rotate_by_ms=_sooner(entry, until_ms) if entry.state in LIVE else entry.rotate_by_ms,
@@ -124,6 +126,8 @@ def why_no_transfer(ask: TransferKey, state: IdentityState) -> str:
     entry = state.registry.entry(ask.key_id)
     if entry is None:
         return f"no key {ask.key_id} is registered"
+    if entry.state == "pending":
+        return "it is not issued yet: refuse it, and ask for another"
     if entry.state not in _OWNED:
         return f"it is {entry.state}: nobody needs to answer for it any more"
     if not is_known(ask.to, state.people):

@@ -51,6 +51,7 @@ def test_a_key_of_nobody_has_no_secret_that_somebody_else_knows() -> None:
         ({"to": ""}, {}, "nobody is not in people.yaml"),
         ({"to": "vera"}, {}, "vera answers for it already"),
         ({"by": "rosa"}, {}, "rosa is responder; the key is vera's, and it needs approver otherwise"),
+        ({}, {"state": "pending"}, "it is not issued yet: refuse it, and ask for another"),
         ({}, {"state": "retired"}, "it is retired: nobody needs to answer for it any more"),
     ],
 )
@@ -74,6 +75,14 @@ def test_whoever_leaves_leaves_no_key_without_an_owner() -> None:
     assert {each.about: each.to for each in life.open("rotation")} == {"k1": ("ada",), "k6": ("ada",)}
     again = life.take(left(request_id="l2"))
     assert (again.keys, again.audit[0].result) == ((), "no_effect")
+
+
+def test_what_a_pending_key_waits_for_still_stands_in_it_when_its_owner_leaves() -> None:
+    life = Life(keys=(key(state="pending", change="asked for; waits for an approver: prod"),))
+    life.take(left())
+    record = life.key()
+    assert (record.owner, record.by, record.rotate_by_ms) == ("ada", "vera", None)
+    assert record.change == "asked for; waits for an approver: prod"
 
 
 def test_an_owner_of_keys_yaml_who_left_is_not_its_owner_any_more() -> None:
