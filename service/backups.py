@@ -65,7 +65,7 @@ def look_at_backup(
 
 def _active(install: Install, backup: Backup, timeout_s: float | None) -> Literal["yes", "no", "unknown"]:
     facts = backup.facts
-    if timeout_s is None or facts is None or facts.provider not in install.folder.wiring.providers:
+    if timeout_s is None or facts is None or facts.provider not in install.acting():
         return "unknown"
     ref = facts.provider_ref or backup.key_id
 
@@ -90,7 +90,7 @@ def users_of(install: Install, backup: str) -> tuple[str, ...]:
 
 def _stopped_by(install: Install, key_id: str, facts: KeyFacts, backup: str, its: KeyFacts | None) -> frozenset[Step]:
     """The steps on the key that stop its backup as well: those that reach a whole project, for instance."""
-    config = install.folder.wiring.providers.get(facts.provider)
+    config = install.acting().get(facts.provider)
     if its is None or config is None or its.provider != facts.provider:
         return frozenset()
     ref, other = facts.provider_ref or key_id, its.provider_ref or backup

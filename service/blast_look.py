@@ -137,13 +137,13 @@ def _cut(install: Install, entry: KeyRecord, step: Step | None, spec: StepSpec |
 
 
 def _no_step(install: Install, entry: KeyRecord) -> str:
-    if entry.provider not in install.folder.wiring.providers:
+    if entry.provider not in install.acting():
         return f"keyfuse.yaml names no provider {entry.provider}"
     return f"{entry.provider_ref or entry.key_id} is not how {entry.provider} names a key (provider_ref in keys.yaml)"
 
 
 def _hits(install: Install, entry: KeyRecord) -> dict[Step, tuple[str, ...]]:
-    provider = install.folder.wiring.providers.get(entry.provider)
+    provider = install.acting().get(entry.provider)
     steps_of = install.offered().get(entry.provider)
     if provider is None or steps_of is None:
         return {}

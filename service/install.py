@@ -227,9 +227,15 @@ class Install:
             facts_of=self.facts_of, forbidden=self.forbidden, watch_of=self.watch_of,
         )  # fmt: skip
 
+    def acting(self) -> dict[str, ProviderConfig]:
+        """Who can act on keys: the providers of keyfuse.yaml, and on keys that are issued here the gates, which need no
+        setting for it: a key that nobody can cut must not be the easiest to get.
+        """
+        return {self.folder.keys.issuing.provider: ProviderConfig(kind="gate"), **self.folder.wiring.providers}
+
     def offered(self) -> dict[str, StepsOf]:
         """Provider name → what it can do with a key, by the key's `provider_ref`."""
-        return {name: steps_by_key(provider) for name, provider in self.folder.wiring.providers.items()}
+        return {name: steps_by_key(provider) for name, provider in self.acting().items()}
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
         return self.registry.facts_of(key_id)
@@ -257,11 +263,11 @@ class Install:
 
     def providers(self) -> dict[str, Provider]:
         """Built from keyfuse.yaml; each holds its own admin key. The role contain asks for them, and nobody else."""
-        return {name: self.provider(name) for name in self.folder.wiring.providers}
+        return {name: self.provider(name) for name in self.acting()}
 
     def provider(self, name: str) -> Provider:
         """One of them. UserError when its admin key is not here."""
-        config = self.folder.wiring.providers[name]
+        config = self.acting()[name]
         secret = self._admin_key(f"provider {name}", config)
         timeout_s = self.folder.responses.retry.timeout_s
         try:

@@ -60,7 +60,7 @@ def hits_of(
     """By step, which other keys of keys.yaml stop working too."""
     every = install.registry.all_facts().items()
     same = [(other, its.provider_ref or other) for other, its in every if its.provider == facts.provider]
-    shares = shares_of(install.folder.wiring.providers[facts.provider].kind) or shares_by_form(steps)
+    shares = shares_of(install.acting()[facts.provider].kind) or shares_by_form(steps)
     return hit_by(key_id, facts.provider_ref or key_id, same, steps=steps, shares=shares)
 
 

@@ -152,7 +152,8 @@ class IssuingConfig(Config):
     approval_days: Annotated[float, Field(gt=0)] = 7
     """A request that nobody has answered for so long is refused."""
     provider: str = "keyfuse"
-    """What events and incidents call the provider of Keyfuse's own keys; in keyfuse.yaml it is of kind gate."""
+    """What events and incidents call the provider of Keyfuse's own keys. It is of kind gate without being named in
+    keyfuse.yaml."""
     overlap_h: Annotated[float, Field(ge=0, le=720)] = 24
     """So long the old secret is served beside the new one after a rotation."""
     stale_days: Annotated[float, Field(gt=0)] = 30

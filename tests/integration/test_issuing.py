@@ -16,8 +16,10 @@ from containment.sealing import new_reader, unseal
 from schemas.config.people import PersonConfig
 from schemas.key_record import KeyRecord
 from schemas.question import Answer
+from schemas.records import Incident, Outcome, Request
+from schemas.verdict import GateVerdict
 from schemas.virtual_key import is_virtual_key
-from service.install import Install
+from service.install import Install, wall_ms
 from service.worker import Worker
 from streams.keys import follow_keys
 from streams.newest_records import read_newest
@@ -64,6 +66,7 @@ async def test_from_the_request_to_a_key_that_gates_know(tansu_broker: Broker, p
         secret = await at_once(world, seen)
         waiting = await by_an_approver(world, seen)
         await kept(world, waiting)
+        await cut_at_the_gates(world, waiting)
         await nowhere(world, secret, await at_a_provider(world))
         await again_after_a_restart(world, waiting)
         await again_at_a_broker_that_forgot(world, waiting)
@@ -129,6 +132,24 @@ async def by_an_approver(world: World, seen: dict[str, KeyRecord]) -> str:
     assert (await world.stored("/v1/keys/r2")).json()["key_id"] == key_id
     assert (await world.stored("/v1/keys/nobody")).status_code == 404
     return key_id
+
+
+async def cut_at_the_gates(world: World, key_id: str) -> None:
+    """No setting says who acts on keys that are issued here: the gates do."""
+    facts = world.worker.install.facts_of(key_id)
+    order = Request(request_id="cut", at_ms=wall_ms(), by="bob", action="contain", key_id=key_id, facts=facts)
+    await world.ask(order)
+    topics = world.worker.install.topics
+    name, count = topics.name(Topic.VERDICTS), topics.count(Topic.VERDICTS)
+
+    async def denied() -> bool:
+        found = await read_newest(world.worker.bootstrap, name, count, GateVerdict)
+        return any(verdict.key_id == key_id and verdict.state == "deny" for verdict in found.values())
+
+    def words() -> str:
+        return f"the verdict; told: {world.told(Outcome, key_id)}, {world.told(Incident, key_id)}"
+
+    await until(denied, words)
 
 
 async def at_a_provider(world: World) -> str:

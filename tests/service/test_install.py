@@ -194,3 +194,10 @@ def test_what_runs_is_found_until_it_is_gone(tmp_path: Path) -> None:
 def test_a_broken_note_is_no_note(tmp_path: Path, text: str) -> None:
     Running.path(tmp_path).write_text(text)
     assert Running.find(tmp_path) is None
+
+
+def test_keys_that_are_issued_here_can_be_cut_without_a_setting_for_it(tmp_path: Path) -> None:
+    key = "fp1:" + "0" * 32
+    assert set(an_install(tmp_path).offered()["keyfuse"](key)) == {"throttle", "block"}
+    named = an_install(tmp_path, providers={"keyfuse": ProviderConfig(kind="sandbox", base_url="http://127.0.0.1:9")})
+    assert "disable" in named.offered()["keyfuse"](key)
