@@ -9,6 +9,7 @@ import orjson
 
 from controls.budgets import Budgets
 from controls.policies import Policies
+from controls.registry import Registry
 from gate.budgets import AloneSlices
 from gate.decide import Decider, Planes
 from gate.known import Known
@@ -72,7 +73,7 @@ def budgets() -> BudgetsConfig:
 
 def decider(count: int, *, at_ms: int) -> Decider:
     settings = GateConfig()
-    known = Known(keys(count))
+    known = Known(Registry(keys(count)))
     for number in range(0, count, DENIED_EVERY):
         known.judged(
             GateVerdict(

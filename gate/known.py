@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from controls.registry import Registry
-from schemas.config import KeysConfig
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 from schemas.spend import BudgetStatus
@@ -20,15 +19,15 @@ Status = Callable[[str], BudgetStatus | None]
 class Known:
     """Told by topics and by the folder. A key that was denied stays so until a verdict says otherwise."""
 
-    def __init__(self, keys: KeysConfig) -> None:
-        self._registry = Registry(keys)
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._verdicts: dict[str, GateVerdict] = {}
         self._said: dict[str, dict[str, GateVerdict]] = {}  # by key and source
         self._statuses: dict[str, BudgetStatus] = {}
 
-    def registered(self, keys: KeysConfig) -> None:
-        """keys.yaml has changed; what records said of keys goes on."""
-        self._registry = Registry(keys, self._registry.records())
+    def registered(self, registry: Registry) -> None:
+        """keys.yaml has changed; the new registry has what records said of keys before."""
+        self._registry = registry
 
     def record(self, record: KeyRecord) -> bool:
         """A key was issued or changed; True when it is news."""

@@ -73,7 +73,7 @@ class GateService:
         port = gate.port if port is None else port
         self.replica = gate.replica or f"{socket.gethostname()}:{port}"
         self.started_ms, self._patience_s = wall_ms(), patience_s
-        self.known, self._prices = Known(install.folder.keys), PriceBook().per_token
+        self.known, self._prices = Known(install.registry), PriceBook().per_token
         self.borrower = Borrower(self.replica, f"{self.started_ms:x}-{secrets.token_hex(4)}")
         self.slices = LeasedSlices(self.borrower, self.known.status, tick_ms=steady_ms)
         self.reach = BrokerReach(
@@ -200,7 +200,7 @@ class GateService:
         return self._stopping
 
     def _reloaded(self, folder: Folder) -> None:
-        self.known.registered(folder.keys)
+        self.known.registered(self.install.registry)
         self._rule(folder)
 
     def _rule(self, folder: Folder) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controls.registry import Registry
 from gate.known import Known
 from gate.memory import Damaged, packed, unpacked
 from schemas.config import KeysConfig
@@ -16,7 +17,7 @@ from service.gate_memory import GateMemory
 
 
 def known(**states: GateState) -> Known:
-    found = Known(KeysConfig())
+    found = Known(Registry(KeysConfig()))
     for key_id, state in states.items():
         found.judged(GateVerdict(key_id=key_id, state=state, reason="stopped", incident_id="inc_1", at_ms=1))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from controls.registry import Registry
 from gate.budgets import AloneSlices
 from gate.decide import Answer, Decider, Planes, Settled, Used
 from gate.known import Known
@@ -66,7 +67,7 @@ class Gate:
     at_ms: int = 0
 
     def __post_init__(self) -> None:
-        self.known = Known(KeysConfig(keys=tuple(self.keys)))
+        self.known = Known(Registry(KeysConfig(keys=tuple(self.keys))))
         self.decider = Decider(
             self.known, Planes(self.rules, Purse(self.budgets), self.settings), slices=AloneSlices(self.known.status),
             reach=Reached(), prices=per_token,
