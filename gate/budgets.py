@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-from controls.budgets import as_told
 from gate.known import Status
 from gate.ports import Amount
 from schemas.call import ALLOW, Ruling
@@ -56,7 +55,6 @@ class AloneSlices:
 
     def ask(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> Ruling:
         status = self._status(budget.name)
-        budget = as_told(budget, status)
         spent = _larger(self._settled(budget.name), status)
         held = self._reserved.get(budget.name, Amount(0))
         left_usd = None if budget.usd is None else round(budget.usd * 1e9) - spent.nano_usd - held.nano_usd

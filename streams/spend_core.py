@@ -7,6 +7,7 @@ remembered for longer than five minutes of it, however late an event may come.
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -44,7 +45,7 @@ class SpendCore:
         self.clock_s = 0
         self._covered = np.full((shards, 1), -1, np.int64)
         self._retries = [RetryFilter(dedup_s) for _ in range(shards)]
-        self._sums: dict[Name, SpendSum] = {}
+        self._sums: dict[Name, list[int]] = {}  # requests, tokens, nano-USD, newest event time
         self._grown: set[Name] = set()
         self._dirty: dict[int, None] = {}
         self._swept = 0  # parts before it are told and forgotten
@@ -79,8 +80,8 @@ class SpendCore:
         now = self.clock_s // SLOT_S
         names = sorted(self._grown)
         return Grown(
-            [self._sums[name] for name in names if name[0] < now],
-            [self._sums[name] for name in names if name[0] == now],
+            [SpendSum(*name, *self._sums[name]) for name in names if name[0] < now],
+            [SpendSum(*name, *self._sums[name]) for name in names if name[0] == now],
         )
 
     def told(self, grown: Grown) -> None:
@@ -106,7 +107,7 @@ class SpendCore:
             "version": _VERSION, "shard": shard, "shards": self.shards,
             "covered": self._covered[shard].tolist(),
             "retries": [marks, now.tolist(), before.tolist()],
-            "sums": [list(one) for name, one in self._sums.items() if self._shard(name[2]) == shard],
+            "sums": [[*name, *one] for name, one in self._sums.items() if self._shard(name[2]) == shard],
         }  # fmt: skip
         return zlib.compress(orjson.dumps(state), 1)
 
@@ -125,7 +126,7 @@ class SpendCore:
         self._retries[shard].restore(marks, np.array(now, np.int64), np.array(before, np.int64))
         for values in state["sums"]:
             one = SpendSum(*values)
-            self._sums[one[:6]] = one
+            self._sums[one[:6]] = list(one[6:])
             self._grown.add(one[:6])
 
     def _clock(self, frame: pa.RecordBatch) -> Array:
@@ -143,13 +144,15 @@ class SpendCore:
         for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
             kept[part[self._retries[number].repeated(hashes[part], seconds[part])]] = False
 
-    def _add(self, name: Name, more: tuple[int, int, int, int]) -> None:
+    def _add(self, name: Name, more: list[int]) -> None:
         had = self._sums.get(name)
-        requests, tokens, cost, at_ms = more
-        if had is not None:
-            requests, tokens, cost = requests + had.requests, tokens + had.tokens, cost + had.cost_nano_usd
-            at_ms = max(at_ms, had.at_ms)
-        self._sums[name] = SpendSum(*name, requests, tokens, cost, at_ms)
+        if had is None:
+            self._sums[name] = more
+        else:
+            had[0] += more[0]
+            had[1] += more[1]
+            had[2] += more[2]
+            had[3] = max(had[3], more[3])
         self._grown.add(name)
 
     def _shard(self, key_id: str) -> int:
@@ -174,7 +177,7 @@ def _read(data: bytes) -> dict[str, Any]:
     return state
 
 
-def _grouped(frame: pa.RecordBatch, kept: Array, parts: Array) -> Iterator[tuple[Name, tuple[int, int, int, int]]]:
+def _grouped(frame: pa.RecordBatch, kept: Array, parts: Array) -> Iterator[tuple[Name, list[int]]]:
     """The kept rows by name; integers only, so that the sums are the same in whatever order."""
     rows = np.flatnonzero(kept)
     at, ids = intake.codes(frame, "key_id")
@@ -197,11 +200,15 @@ def _grouped(frame: pa.RecordBatch, kept: Array, parts: Array) -> Iterator[tuple
         for values in (intake.column(frame, "requests"), tokens, intake.column(frame, "cost_nano_usd"))
     ]
     newest = np.maximum.reduceat(intake.column(frame, "ts_ms")[rows], start).tolist()
-    heads = zip(parts[start].tolist(), slots[start].tolist(), packed[start].tolist(), strict=True)
-    for (part, slot, code), *more in zip(heads, *sums, newest, strict=True):
-        labels: list[str] = []
-        for values in reversed(texts):
-            code, place = divmod(code, len(values))  # noqa: PLW2901 - unpacked in the reverse order of packing
-            labels.append(values[place])
-        team, app, env = reversed(labels)
-        yield (part, slot, ids[code], team, app, env), tuple(more)
+    keys, labels = np.divmod(packed[start], math.prod(map(len, texts)))
+    whose = {code: _labels(code, texts) for code in np.unique(labels).tolist()}
+    heads = zip(parts[start].tolist(), slots[start].tolist(), keys.tolist(), labels.tolist(), strict=True)
+    for (part, slot, key, label), *more in zip(heads, *sums, newest, strict=True):
+        yield (part, slot, ids[key], *whose[label]), more
+
+
+def _labels(code: int, texts: list[list[str]]) -> tuple[str, str, str]:
+    """Team, app and env again, unpacked in the reverse order of packing."""
+    code, env = divmod(code, len(texts[2]))
+    team, app = divmod(code, len(texts[1]))
+    return texts[0][team], texts[1][app], texts[2][env]
