@@ -15,6 +15,7 @@ import typer
 from service.cli_budgets import budgeting
 from service.cli_contain import containing
 from service.cli_costs import spending
+from service.cli_drill import drills
 from service.cli_evidence import evidence
 from service.cli_follow_up import following
 from service.cli_gate import gates
@@ -50,6 +51,7 @@ keys.add_typer(life)
 app.add_typer(keys, name="keys")
 app.add_typer(gates)
 app.add_typer(spending)
+app.add_typer(drills, name="drill")
 
 
 def _version(wanted: bool) -> None:
