@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from controls.budgets import Budgets, period_of
+from controls.registry import Registry
 from gate.budgets import AloneSlices
 from gate.check import PATH
 from gate.checks import Checks
@@ -74,7 +75,7 @@ async def walk(folder: Folder, *, app: str, model: str, calls: int) -> Drill:
     output = folder.wiring.gate.max_output_tokens
     one = Amount(1, output, 0 if rates is None else round(output * rates[1]))
     budget = _small(stops[0], one, calls)
-    known = Known(folder.keys)
+    known = Known(Registry(folder.keys))
     base = planes_of(folder, at_ms=wall_ms())
     planes = Planes(base.policies, Budgets(BudgetsConfig(budgets=(budget,))), folder.wiring.gate)
     decider = Decider(
