@@ -175,7 +175,7 @@ def _news(before: Incident, after: Incident, finding: Finding, *, told_lost_usd:
     """What a person would want to know of this finding; empty when they know it already."""
     news = []
     if rank(after.severity) > rank(before.severity):
-        why = "the key was found by others" if finding.family in TOLD else pace_words(after)
+        why = "the key was found by others" if finding.family == "leak" else pace_words(after)
         news.append(f"Raised to {after.severity}: {why}.")
     proved = any(leak.verified for leak in after.leaks) and not any(leak.verified for leak in before.leaks)
     if finding.family not in before.families:

@@ -91,6 +91,8 @@ def pace_words(incident: Incident) -> str:
     if incident.budget is not None:
         return f"{incident.budget.spent / incident.budget.limit:.0%} of the budget is spent"
     if incident.only_told:
+        if "leak" not in incident.families:
+            return "nobody has said yet whose use this is"
         return "the key was found by others and still works"
     excess, limit = excess_usd_per_min(incident), incident.acceptable_loss_usd
     left = minutes_left(excess, lost_usd=incident.lost_usd, acceptable_loss_usd=limit)

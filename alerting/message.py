@@ -9,7 +9,7 @@ from alerting.budgets import budget_facts, budget_title
 from alerting.runbook import RUNBOOKS, by_weight, runbook
 from alerting.steps import needs_person
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
-from schemas.records import CERTAIN, TOLD, Incident, rfc3339
+from schemas.records import CENSUS_PREFIX, CERTAIN, TOLD, Incident, rfc3339
 
 _STEPS_SHOWN = 8
 
@@ -50,6 +50,9 @@ def title(incident: Incident) -> str:
     facts = incident.facts
     if incident.budget is not None:
         return f"{incident.severity.upper()}, {INCIDENT_WORDS[incident.state]}: {budget_title(incident.budget)}"
+    if incident.of_no_key:
+        name = clean(incident.key_id.removeprefix(CENSUS_PREFIX), 80)
+        return f"{incident.severity.upper()}, {INCIDENT_WORDS[incident.state]}: {name}"
     act = ", A PERSON MUST ACT NOW" if needs_person(incident) else ""
     whose = f"{clean(facts.team, 40)}/{clean(facts.app, 40)} ({clean(facts.env, 20)})"
     return (
@@ -61,7 +64,8 @@ def title(incident: Incident) -> str:
 def weights(incident: Incident) -> str:
     """How much each family contributes, in words; empty for an incident without findings."""
     certain = [f"{family} (certain)" for family in by_weight(incident) if family in CERTAIN]
-    certain += [f"{family} (reported)" for family in by_weight(incident) if family in TOLD]
+    certain += [f"{family} (reported)" for family in by_weight(incident) if family == "leak"]
+    certain += [f"{family} (whose it is)" for family in by_weight(incident) if family in TOLD - {"leak"}]
     learned = [family for family in by_weight(incident) if family not in CERTAIN and family in incident.scores]
     rare = [f"{family} {incident.scores[family]:.1f}" for family in learned]
     return ", ".join(certain + rare) + ("; one point more is ten times rarer" if rare else "")

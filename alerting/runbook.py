@@ -13,11 +13,13 @@ ANY: Final = "README"
 
 
 def by_weight(incident: Incident) -> tuple[Family, ...]:
-    """Its families, what counts most first: certain limits, then what others report, then the rarest."""
+    """Its families, what counts most first: certain limits, then what others report, then the rarest; whose the key is
+    comes last, for it can wait.
+    """
     scores = incident.scores
 
-    def weight(family: Family) -> tuple[bool, bool, float]:
-        return family not in CERTAIN, family not in TOLD, -scores.get(family, 0.0)
+    def weight(family: Family) -> tuple[bool, bool, bool, float]:
+        return family not in CERTAIN, family == "identity", family not in TOLD, -scores.get(family, 0.0)
 
     return tuple(sorted(incident.families, key=weight))
 

@@ -49,6 +49,8 @@ def _why_stays(incident: Incident) -> str:
         return "a step has failed: a person must act and resolve it"
     if incident.leaks and cut_step(incident) is None:
         return "the key was found by others and still works: a person must act and resolve it"
+    if incident.only_told and cut_step(incident) is None and not incident.of_no_key:
+        return "whose use this is does not get clear by silence: a person must register the key or resolve it"
     return ""
 
 

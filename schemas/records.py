@@ -28,14 +28,15 @@ Family = Literal[
     "budget",
     "cohort",
     "leak",
+    "identity",
 ]
 Step = Literal["notify", "throttle", "degrade", "block", "disable", "revoke", "restore", "switch"]
 """Rungs of the ladder, their undoing, and the switch of a key's users to its backup before a cut."""
 IncidentState = Literal["open", "acknowledged", "contained", "resolved", "false_positive"]
 CERTAIN: Final[frozenset[str]] = frozenset({"policy", "budget"})
-TOLD: Final[frozenset[str]] = frozenset({"leak"})
-"""Families that somebody outside tells of a key: no detector scores them, they say nothing of its use or spend, and
-their times are the wall clock's."""
+TOLD: Final[frozenset[str]] = frozenset({"leak", "identity"})
+"""Families that no detector scores: somebody outside tells them of a key, or the census does. They say nothing of what
+it spends, and their times do not move the clock of events."""
 EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
     "velocity": frozenset({"volume"}), "drift": frozenset({"volume"}), "rhythm": frozenset({"volume"}),
     "cohort": frozenset({"volume", "price"}), "economics": frozenset({"volume", "price"}), "mix": frozenset({"price"}),
@@ -45,6 +46,8 @@ EVIDENCE: Final[Mapping[str, frozenset[str]]] = {
 """What each family looks at that is not certain. Families that share something do not support each other: a batch job
 shows in velocity, rhythm and drift alike, longer prompts in velocity as well as in the price of a request, and a job
 whose requests are all alike in velocity and repetition."""
+CENSUS_PREFIX: Final = "census:"
+"""Begins the `key_id` of what the census says of many keys and no single one."""
 SCOPE_PREFIX: Final = "budget:"
 """Begins the `key_id` of what is said of a budget and no key: `budget:search in production`."""
 CLOSED: Final[frozenset[str]] = frozenset({"resolved", "false_positive"})
@@ -195,7 +198,7 @@ class Leak(Record):
 
 
 class Finding(Record):
-    """One detector's statement about one key in one second of event time; or of TOLD, what somebody outside says."""
+    """One detector's statement about one key in one second of event time; or of TOLD, what others say of it."""
 
     type: Literal["finding"] = "finding"
     finding_id: str
@@ -284,8 +287,13 @@ class Incident(Record):
 
     @property
     def only_told(self) -> bool:
-        """Whether nothing but reports from outside is behind it: then nothing is known of the key's use and spend."""
+        """Whether no detector is behind it: then nothing is known of the key's use and spend."""
         return bool(self.families) and TOLD.issuperset(self.families)
+
+    @property
+    def of_no_key(self) -> bool:
+        """Of a budget, or of many keys at once: there is no key to act on."""
+        return self.key_id.startswith((SCOPE_PREFIX, CENSUS_PREFIX))
 
 
 class Command(Record):

@@ -194,7 +194,7 @@ def _verdict(said: Said) -> Verdict:
 def _families(names: tuple[str, ...]) -> tuple[Family, ...]:
     for name in names:
         if name in TOLD:
-            raise UserError(f"--family {name}: no mark softens what others report; `keyfuse resolve` closes it")
+            raise UserError(f"--family {name}: no mark softens what no detector says; `keyfuse resolve` closes it")
         if name in CERTAIN:
             raise UserError(f"--family {name}: no mark softens a certain limit; change it in detectors.yaml")
         if name not in get_args(Family):

@@ -16,6 +16,7 @@ from containment.orders import sign
 from containment.providers.base import Provider, StepsOf
 from containment.switches.base import Switch
 from controls.budgets import Budgets
+from controls.census import Census
 from schemas.minting import MintOrder
 from schemas.signing import Signer
 from service.backups import backup_of, users_of
@@ -25,6 +26,7 @@ from storage.store import Store
 from streams.acks import Arrived
 from streams.archive import RECORD_TOPICS, ArchiveDeps, RecordArchive, UsageArchive
 from streams.budget_stage import BudgetStage
+from streams.census import CensusTaker
 from streams.changelog import Changelog
 from streams.contain import ContainDeps, ContainStage
 from streams.contain_gate import Trust
@@ -112,6 +114,7 @@ async def record_archive(edges: Edges, store: Callable[[], Store]) -> RecordArch
         sealing=edges.install.sealing(),
         order_keys=edges.install.order_keys(),
         registry=lambda: edges.install.registry,
+        stale_days=lambda: edges.install.folder.keys.issuing.stale_days,
     )
     return RecordArchive(reader, names, deps)
 
@@ -142,6 +145,16 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
         tick_s=0.5
     )  # fmt: skip
     return app, stage
+
+
+def census(edges: Edges) -> CensusTaker:
+    """Who is in use, and how, against what is registered."""
+    install = edges.install
+    counted = Census(
+        entry=lambda key_id: install.registry.entry(key_id),  # noqa: PLW0108 - another registry after a reload
+        registered=lambda: len(install.registry.entries()),
+    )
+    return CensusTaker(counted, outbox=edges.outbox, metrics=edges.metrics)
 
 
 def uses(edges: Edges, observers: Sequence[UseObserver] = ()) -> tuple[StageApp, UsesStage]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from controls.registry import NEVER_USED
@@ -34,3 +34,21 @@ def write_owners(store: Store, entries: Mapping[str, KeyRecord], *, now_ms: int)
             rows.append({"key_id": key_id, "since": since} | dict(zip(_OWNED, owned, strict=True)))
     store.insert_records("key_owners", rows)
     return len(rows)
+
+
+def last_uses(store: Store, key_ids: Sequence[str]) -> dict[str, int]:
+    """When each of these was last used (ms), as far as the hourly rollup goes back."""
+    rows = store.connection.rows(
+        "SELECT key_id, toUnixTimestamp64Milli(max(u.last_seen)) FROM usage_hour AS u"
+        " WHERE key_id IN {keys:Array(String)} GROUP BY key_id",
+        {"keys": list(key_ids)},
+    )
+    return {str(key_id): int(at_ms) for key_id, at_ms in rows}
+
+
+def registered_since(store: Store) -> dict[str, int]:
+    """When each key's first owner was written down (ms)."""
+    rows = store.connection.rows(
+        "SELECT key_id, toUnixTimestamp64Milli(min(written_at)) FROM key_owners GROUP BY key_id"
+    )
+    return {str(key_id): int(at_ms) for key_id, at_ms in rows}

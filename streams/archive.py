@@ -27,12 +27,14 @@ from storage.errors import Unreachable
 from storage.rows import StoredRecord, record_row
 from storage.store import Store
 from streams.audit import CHAIN, AuditKeeper, Sealing, chain_of
+from streams.census import tell
 from streams.health import StageProgress
 from streams.holds import HoldKeeper
 from streams.kafka import rewind
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.owners import OwnerKeeper
+from streams.stale_keys import StaleKeys
 from streams.topics import Topic
 
 _PAUSES_S: Final = (0.2, 1.0, 5.0, 15.0)
@@ -76,6 +78,8 @@ class ArchiveDeps:
     """Public keys that sign orders; empty: not known here, so every order is stored."""
     registry: Callable[[], Registry] = field(default_factory=lambda: lambda: _NOBODY)
     """Whose keys are whose: its owners are written down beside the events."""
+    stale_days: Callable[[], float] = field(default_factory=lambda: lambda: 30.0)
+    """Registered keys that were not used for so long are told of."""
 
 
 async def patiently(deps: ArchiveDeps, blocking: Callable[[], T]) -> T:
@@ -193,6 +197,7 @@ class RecordArchive:
         self._audit = AuditKeeper(deps.sealing, now_s=deps.now_s, now_ms=deps.now_ms)
         self._holds = HoldKeeper(deps.metrics, now_s=deps.now_s, now_ms=deps.now_ms)
         self._owners = OwnerKeeper(deps.registry, now_s=deps.now_s, now_ms=deps.now_ms)
+        self._stale = StaleKeys(deps.registry, deps.stale_days, now_s=deps.now_s, now_ms=deps.now_ms)
         self._stopping = False
 
     def stop(self) -> None:
@@ -215,13 +220,19 @@ class RecordArchive:
                 await patiently(self._deps, lambda table=table, rows=rows: self._insert(table, rows))  # type: ignore[misc]
             if "holds" in tables or self._holds.due():
                 await self._keep_holds()
-            if self._owners.due():
-                await patiently(self._deps, lambda: self._owners.keep(self._deps.store()))
+            await self._look_at_keys()
             if self._audit.due():
                 await patiently(self._deps, lambda: self._audit.seal(self._deps.store()))
             if fetched:
                 await self._commit({tp: records[-1].offset + 1 for tp, records in fetched.items()})
         await asyncio.to_thread(self._audit.seal_last, self._deps.store)
+
+    async def _look_at_keys(self) -> None:
+        if self._owners.due():
+            await patiently(self._deps, lambda: self._owners.keep(self._deps.store()))
+        if self._stale.due():
+            found = await patiently(self._deps, lambda: self._stale.find(self._deps.store()))
+            await tell(found, self._deps.outbox, self._deps.metrics)
 
     async def _keep_holds(self) -> None:
         rows = await patiently(self._deps, lambda: self._holds.keep(self._deps.store()))

@@ -52,6 +52,7 @@ CounterName = Literal[
     "keyfuse_lease_asks_total",
 ]
 GaugeName = Literal[
+    "keyfuse_census_keys",
     "keyfuse_incidents_open",
     "keyfuse_archive_pending_rows",
     "keyfuse_held_events_missing",
@@ -261,6 +262,11 @@ COUNTERS: Final[dict[CounterName, Def]] = {
 }
 
 GAUGES: Final[dict[GaugeName, Def]] = {
+    "keyfuse_census_keys": Def(
+        "keys",
+        "Keys whose use the census remembers, at most 100,000.",
+        "More keys in use. At the most it forgets the ones it knew first: use that is odd over days is told later.",
+    ),
     "keyfuse_incidents_open": Def("incidents", "Incidents not yet closed.", "People have work, or nobody closes them."),
     "keyfuse_archive_pending_rows": Def(
         "rows", "Rows read and not yet stored.", "The store is slow or down. Nothing is lost: Kafka keeps them."

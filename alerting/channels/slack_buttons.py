@@ -72,7 +72,7 @@ def _by_state(incident: Incident) -> Iterator[Button]:
         yield from ("resolve", "false_positive")
         return
     yield "acknowledge" if incident.state == "open" else "resolve"
-    if incident.budget is not None:  # there is no key to act on
+    if incident.of_no_key:
         yield "snooze"
         return
     yield from ("contain", "snooze", "expected", "false_positive")

@@ -238,7 +238,7 @@ def test_announced_times_are_listed_until_they_are_over(config: Path) -> None:
         (Said("key-1", "true", "r", "ann", until="4h"), "go with `expected` alone"),
         (Said("key-1", "false-positive", "r", "ann", times=3), "go with `expected` alone"),
         (Said("key-1", "false-positive", "r", "ann", families=("policy",)), "no mark softens a certain limit"),
-        (Said("key-1", "false-positive", "r", "ann", families=("leak",)), "no mark softens what others report"),
+        (Said("key-1", "false-positive", "r", "ann", families=("leak",)), "no mark softens what no detector says"),
         (Said("key-1", "false-positive", "r", "ann", families=("speed",)), "--family speed: expected some of velocity"),
         (Said("key-1", "true", "r", "ann", scope="world"), "--scope world: expected key or cohort"),
         (Said("prod", "false-positive", "r", "ann", scope="cohort"), "name a cohort as ENV/PROVIDER"),
