@@ -152,7 +152,7 @@ def census(edges: Edges) -> CensusTaker:
     install = edges.install
     counted = Census(
         entry=lambda key_id: install.registry.entry(key_id),  # noqa: PLW0108 - another registry after a reload
-        registered=lambda: len(install.registry.entries()),
+        registered=lambda: len(install.registry.entries()) if install.folder.keys.census.unknown_keys else 0,
     )
     return CensusTaker(counted, outbox=edges.outbox, metrics=edges.metrics)
 

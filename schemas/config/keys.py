@@ -207,6 +207,13 @@ class RevalidationConfig(Config):
         return self
 
 
+class CensusConfig(Config):
+    """Keys in use, held against what is registered. It tells people and never cuts."""
+
+    unknown_keys: bool = True
+    """False: a key in use that is not registered is no incident, where only some of the keys are registered."""
+
+
 class KeysConfig(Config):
     """`keys.yaml`."""
 
@@ -214,5 +221,6 @@ class KeysConfig(Config):
     rotation: RotationConfig = RotationConfig()
     revalidation: RevalidationConfig = RevalidationConfig()
 
+    census: CensusConfig = CensusConfig()
     keys: tuple[KeyConfig, ...] = ()
     """All registered keys."""
