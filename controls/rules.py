@@ -48,7 +48,7 @@ SEEN_IN: Final[Mapping[str, int]] = {
     "countries": _FIELD("country"), "origins": _FIELD("origin"),
 }  # fmt: skip
 """Where a call says what a list is about."""
-_REMEMBERED: Final = 256
+_REMEMBERED: Final = 8192  # texts of one list; a frame may bring thousands of addresses
 
 
 @dataclass(frozen=True, slots=True)
