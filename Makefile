@@ -14,7 +14,7 @@ help:  ## this list
 	touch $@
 
 # Real gateways for the tests of the gate's adapters; their pins clash with ours.
-.venv/gateways/ready: requirements-gateways.lock .venv/ready
+.venv/gateways/ready: requirements-gateways.lock | .venv/ready
 	$(PYTHON) -m venv .venv/gateways
 	.venv/gateways/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gateways.lock
 	touch $@

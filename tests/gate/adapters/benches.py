@@ -98,12 +98,14 @@ async def _litellm(gate: FakeGate, behind: Upstream, folder: Path) -> AsyncItera
 @asynccontextmanager
 async def _asgi(gate: FakeGate, behind: Upstream, folder: Path) -> AsyncIterator[Bench]:
     made: dict[Fail, Call] = {}
+    urls: list[str] = []
     async with AsyncExitStack() as stack:
         for fail in ("open", "closed"):
             guarded = KeyfuseMiddleware(behind.app(), settings=settings(gate, fail))
             stack.push_async_callback(guarded.close)
-            made[fail] = over(await stack.enter_async_context(serving(Faulty(guarded))))
-        yield Bench(gate, behind, made)
+            urls.append(await stack.enter_async_context(serving(Faulty(guarded))))
+            made[fail] = over(urls[-1])
+        yield Bench(gate, behind, made, urls[0])
 
 
 @asynccontextmanager

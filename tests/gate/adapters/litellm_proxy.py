@@ -73,7 +73,9 @@ async def proxies(folder: Path, upstream: str, *variants: dict[str, str]) -> Asy
     }
     command = [str(GATEWAYS / "python"), str(Path(__file__).with_name("run_proxies.py")), str(path), json.dumps(asked)]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, env=env, cwd=folder, stdout=out, stderr=out, start_new_session=True)  # noqa: ASYNC220
+        process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+            command, env=env, cwd=folder, stdin=subprocess.PIPE, stdout=out, stderr=out, start_new_session=True
+        )
     try:
         urls = [f"http://127.0.0.1:{port}" for port in ports]
         async with httpx.AsyncClient() as http:
@@ -82,7 +84,7 @@ async def proxies(folder: Path, upstream: str, *variants: dict[str, str]) -> Asy
         yield urls
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.communicate()
 
 
 async def _up(http: httpx.AsyncClient, url: str, process: subprocess.Popen[bytes]) -> bool:

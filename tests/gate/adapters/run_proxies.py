@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -14,19 +15,18 @@ from typing import Any
 def main(config: str, variants: list[dict[str, Any]]) -> None:
     import litellm.proxy.proxy_server  # noqa: F401, PLC0415 - what takes the time, before the fork
 
-    children = [child for variant in variants if (child := _forked(config, variant))]
-    for child in children:
-        os.waitpid(child, 0)
+    for variant in variants:
+        _forked(config, variant)
+    sys.stdin.read()  # ends with whoever started this, however that ends
+    os.killpg(0, signal.SIGKILL)
 
 
-def _forked(config: str, variant: dict[str, Any]) -> int:
-    child = os.fork()
-    if child == 0:
+def _forked(config: str, variant: dict[str, Any]) -> None:
+    if os.fork() == 0:
         os.environ.update(variant["env"])
         from litellm import run_server  # noqa: PLC0415
 
         run_server(["--config", config, "--host", "127.0.0.1", "--port", str(variant["port"]), "--telemetry", "False"])
-    return child
 
 
 if __name__ == "__main__":

@@ -189,6 +189,21 @@ async def test_a_stream_through_litellm_is_settled_with_what_the_provider_said(c
     assert settled["cost_usd"] == pytest.approx(7 * 0.15e-6 + 4 * 0.075e-6 + 5 * 0.6e-6)
 
 
+@pytest.mark.parametrize("made", ["gate.adapters.asgi", "gate.adapters.litellm"], indirect=True)
+async def test_a_client_that_goes_away_pays_for_what_it_got(clean: Bench, key: str) -> None:
+    clean.behind.long = True
+    try:
+        async with client(clean.url, key) as one:  # noqa: SIM117 - the second needs the first
+            async with await one.chat.completions.create(model="dear", stream=True, **CHAT) as stream:
+                async for piece in stream:
+                    if piece.choices[0].delta.content == WORDS[-1]:
+                        break
+        await until(lambda: clean.gate.settled_of(key), lambda: f"settled: {clean.gate.settled}")
+    finally:
+        clean.behind.long = False
+    assert clean.gate.settled_of(key)[0]["output_tokens"] >= len(WORDS)
+
+
 @LITELLM
 async def test_embeddings_are_calls_as_well(clean: Bench, key: str) -> None:
     async with client(clean.url, key) as one:

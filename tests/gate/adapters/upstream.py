@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,11 +25,12 @@ WORDS: Final = ("one", "two", "three")
 
 @dataclass
 class Upstream:
-    """A provider. `broken`: it answers 500."""
+    """A provider. `broken`: it answers 500; `long`: its streams are longer than anybody wants to hear."""
 
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     broken: bool = False
+    long: bool = False
     url: str = ""
 
     def app(self) -> Starlette:
@@ -46,7 +48,8 @@ class Upstream:
             return JSONResponse({"error": {"message": "broken"}}, 500)
         if asked.get("stream"):
             told = bool((asked.get("stream_options") or {}).get("include_usage"))
-            return StreamingResponse(_pieces(asked["model"], usage=told), media_type="text/event-stream")
+            words = WORDS * 100 if self.long else WORDS
+            return StreamingResponse(_pieces(asked["model"], words, usage=told), media_type="text/event-stream")
         choice = {"index": 0, "message": {"role": "assistant", "content": " ".join(WORDS)}, "finish_reason": "stop"}
         return JSONResponse(_object("chat.completion", asked["model"], choices=[choice], usage=USAGE))
 
@@ -70,8 +73,9 @@ def _object(kind: str, model: str, **more: Any) -> dict[str, Any]:
     return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": model, **more}
 
 
-async def _pieces(model: str, *, usage: bool) -> AsyncIterator[bytes]:
-    for word in WORDS:
+async def _pieces(model: str, words: Iterable[str], *, usage: bool) -> AsyncIterator[bytes]:
+    for word in words:
+        await asyncio.sleep(0.01)  # as a provider does, who thinks
         choice = {"index": 0, "delta": {"role": "assistant", "content": word}, "finish_reason": None}
         yield _line(_object("chat.completion.chunk", model, choices=[choice]))
     if usage:
