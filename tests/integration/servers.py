@@ -84,6 +84,10 @@ class Gate:
     async def shut(self) -> None:
         if self._server is None:
             return
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(3):  # whoever was let in this very moment gets inside: a closed server would lose its socket
+            await asyncio.sleep(0)
         self._server.close()
         self._server = None
         for task in self._inside:
