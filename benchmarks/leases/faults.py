@@ -12,7 +12,7 @@ def any_fault(world: World) -> None:
 
 
 def crash(world: World) -> None:
-    """A gate is killed. Its calls go on at the provider."""
+    """A gate is killed, or stands still. Its calls go on at the provider."""
     replica = world.random.choice(world.replicas)
     if replica.alive:
         replica.alive = False

@@ -12,12 +12,12 @@ from functools import partial
 from typing import Final
 
 from benchmarks.leases.faults import any_fault
-from benchmarks.leases.world import CeilingPassed, Plan, World
+from benchmarks.leases.world import CeilingPassed, Fault, Plan, World
 
 PLANS: Final[dict[str, Plan]] = {
     "money, two gates": Plan(replicas=2),
     "money, three gates": Plan(),
-    "money, no journal": Plan(journal=False),
+    "money, every stop a new start": Plan(wakes=False),
     "money, some calls pass by the gates": Plan(beside=0.03),
     "money, a large budget": Plan(limit=1_000_000),
     "money, calls over at once": Plan(reservation_ms=400, seen_within_ms=200, limit=60_000, gap_ms=60),
@@ -46,9 +46,9 @@ class Sum:
         )  # fmt: skip
 
 
-def one(plan: Plan, seed: int) -> Sum:
+def one(plan: Plan, seed: int, fault: Fault = any_fault) -> Sum:
     """One history, told in figures."""
-    world = World(plan, seed, fault=any_fault)
+    world = World(plan, seed, fault=fault)
     try:
         truth = world.run()
     except CeilingPassed as error:

@@ -34,7 +34,7 @@ class Plan:
     limit: int = 20_000
     largest: int = 400  # of one call
     settles: bool = True  # False: as with requests, a call comes to what was reserved for it
-    journal: bool = True  # a gate that crashes goes on as the same boot
+    wakes: bool = True  # a gate that stops may go on as it was: its machine only stood still
     beside: float = 0.0  # share of the traffic that passes by the gates
     start: int = 0  # what a gate may use of it before it asks
     gap_ms: int = 100  # between two calls of a gate
@@ -155,11 +155,11 @@ class World:
         return Replica(f"gate-{number}", self.new_boot(f"gate-{number}", 1), pace, self.random.uniform(0, 1e9))
 
     def restart(self, replica: Replica) -> None:
-        """With its journal the same boot goes on; without, it begins anew and knows nothing."""
+        """It only stood still, and the same boot goes on; or it was killed: a new one, which knows nothing, begins."""
         if replica.alive or replica.dead:
             return
         replica.alive = True
-        if not self.plan.journal or self.random.random() < 0.3:  # its disk is lost as well
+        if not self.plan.wakes or self.random.random() < 0.3:
             replica.boots += 1
             replica.boot, replica.open, replica.read = self.new_boot(replica.name, replica.boots), [], 0
         if self.random.random() < 0.3:
@@ -211,7 +211,7 @@ class World:
         if call not in replica.open:
             return
         if not replica.alive:
-            self.at(1000, lambda: self._close(replica, call, call.reserved))  # its journal knows it
+            self.at(1000, lambda: self._close(replica, call, call.reserved))  # when it goes on
             return
         replica.open.remove(call)
         call.boot.settle(POT, call.period, call.reserved, used)
