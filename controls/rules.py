@@ -137,6 +137,8 @@ def _matches(kind: RuleKind, text: str, wanted: Sequence[str], families: Familie
         return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in wanted)
     if kind == "models":
         wanted = [each for name in wanted for each in (families.get(name[1:], ()) if name[:1] == "@" else (name,))]
+        bare = text.partition("/")[2]  # gateways write `openai/gpt-4o`: the same model by another name
+        return any(fnmatchcase(text, pattern) or (bare and fnmatchcase(bare, pattern)) for pattern in wanted)
     return any(fnmatchcase(text, pattern) for pattern in wanted)
 
 

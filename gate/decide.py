@@ -81,6 +81,8 @@ class Decider:
         ruling = self._refusal(call, verdict, entry, facts)
         if ruling.state != "allow":
             return self._refused(ruling, verdict, entry, key_id)
+        if call.requests == 0:
+            return Answer("allow", key_id)
         budgets = self.planes.budgets.covering(key_id, facts)
         degraded = self._degraded(call, facts, verdict, budgets)
         if degraded.model:
@@ -122,14 +124,16 @@ class Decider:
         return len(late)
 
     def _refusal(self, call: Call, verdict: GateVerdict | None, entry: KeyRecord | None, facts: KeyFacts) -> Ruling:
-        """The first plane that says no."""
+        """The first plane that says no. Without a call there is only the key to be asked about."""
         if verdict is not None and verdict.state == "deny":
             return Ruling("deny", f"verdict of incident {verdict.incident_id}", verdict.reason)
         unknown = "deny" if call.ours else self.planes.settings.unknown_keys
         ruling = by_life(entry, call.at_ms, unknown=unknown)
         if ruling.state == "allow":
             ruling = self._reach.judge(facts)
-        return ruling if ruling.state != "allow" else self.planes.policies.judge(call, facts, entry)
+        if ruling.state != "allow" or call.requests == 0:
+            return ruling
+        return self.planes.policies.judge(call, facts, entry)
 
     def _degraded(
         self, call: Call, facts: KeyFacts, verdict: GateVerdict | None, budgets: Iterable[BudgetConfig]

@@ -26,9 +26,15 @@ _USAGE: Final = (
 
 
 def event_of(payload: Mapping[str, Any], key_id: str) -> dict[str, Any]:
-    """For `POST /v1/events`; told of `key_id`."""
+    """For `POST /v1/events`; told of `key_id`.
+
+    The model is named as the client and the gate name it, or policies would judge the same call by two names. Only
+    where LiteLLM knows no cost it is the provider's own name, for Keyfuse to find the price by.
+    """
     meta = _object(payload.get("metadata"))
     kept = _some(payload, _FIELDS) | {"id": _id(payload)}
+    if payload.get("model_group") and payload.get("response_cost"):
+        kept["model"] = payload["model_group"]
     kept["metadata"] = _some(meta, _METADATA) | {"user_api_key_hash": key_id}
     kept["metadata"]["usage_object"] = _some(_object(meta.get("usage_object")), _USAGE)
     error = _some(_object(payload.get("error_information")), _ERROR)

@@ -32,6 +32,8 @@ POLICIES = Policies(
         ("k1", "search", "qa", "gpt-5", None),
         ("k7", "ads", "prod", "gpt-5", "this key"),
         ("k7", "ads", "prod", "gpt-4.1-nano", None),
+        ("k7", "ads", "prod", "openai/gpt-4.1-nano", None),  # as gateways write it
+        ("k1", "ads", "dev", "openai/gpt-5", "dev is cheap"),
         ("k7", "ads", "prod", "GPT-4.1-nano", "everyone"),  # upper and lower case differ
         ("k7", "ads", "dev", "gpt-5", "dev is cheap"),  # the first of several, in the order written
     ],

@@ -257,3 +257,13 @@ def test_the_verdict_of_an_incident_and_the_providers_own_hold_side_by_side() ->
     assert [gate.ask().state for _ in range(7)][-2:] == ["allow", "throttle"]
     gate.verdict("allow")
     assert gate.ask().state == "allow"
+
+
+def test_a_question_about_the_key_alone_is_no_call_and_reserves_nothing() -> None:
+    """A gateway asks so when a client comes in, before it knows which model is called."""
+    gate = Gate(rules=Rules(frozenset({""})))
+
+    assert gate.ask(model="").state == "deny"
+    assert gate.ask(model="", requests=0) == ("allow", "k1", "", "", None, "", "", "")
+    gate.verdict("deny")
+    assert gate.ask(requests=0).state == "deny"

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from tests.integration.world import until
 GATEWAYS: Final = Path(sys.prefix) / "gateways" / "bin"
 ROOT: Final = Path(__file__).parents[3]
 MASTER: Final = "sk-master-of-the-tests"
+NAMES: Final = {"dear": "gpt-4o", "cheap": "gpt-4o-mini", "embed": "text-embedding-3-small"}
 _START_S: Final = 120.0  # seven seconds of work, on a machine that may be busy
 
 
@@ -36,8 +37,8 @@ def skip_without(program: str) -> Path:
     return found
 
 
-def config(upstream: str) -> str:
-    """What the documentation shows, word by word, with models of the test's own."""
+def config(upstream: str, names: Mapping[str, str]) -> str:
+    """What the documentation shows, word by word, with models of the test's own: a name → the provider's model."""
     shown = yaml.safe_load((ROOT / "docs/gate.md").read_text().split("```yaml\n")[1].split("```")[0])
 
     def model(name: str, **params: str) -> dict[str, object]:
@@ -46,9 +47,7 @@ def config(upstream: str) -> str:
     return yaml.safe_dump(
         {
             "model_list": [
-                model("dear", model="openai/gpt-4o", api_base=f"{upstream}/v1"),
-                model("cheap", model="openai/gpt-4o-mini", api_base=f"{upstream}/v1"),
-                model("embed", model="openai/text-embedding-3-small", api_base=f"{upstream}/v1"),
+                model(name, model=f"openai/{behind}", api_base=f"{upstream}/v1") for name, behind in names.items()
             ],
             "litellm_settings": shown["litellm_settings"] | {"num_retries": 0},
             "general_settings": shown["general_settings"],
@@ -57,11 +56,13 @@ def config(upstream: str) -> str:
 
 
 @asynccontextmanager
-async def proxies(folder: Path, upstream: str, *variants: dict[str, str]) -> AsyncIterator[list[str]]:
+async def proxies(
+    folder: Path, upstream: str, *variants: dict[str, str], names: Mapping[str, str] = NAMES
+) -> AsyncIterator[list[str]]:
     """The address of one proxy for each environment given."""
     skip_without("litellm")
     path, log = folder / "litellm.yaml", folder / "litellm.log"
-    path.write_text(config(upstream))
+    path.write_text(config(upstream, names))
     ports = [free_port() for _ in variants]
     asked = [{"port": port, "env": env} for port, env in zip(ports, variants, strict=True)]
     env = {

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gate.adapters.payload import event_of
 from gate.adapters.question import input_bytes, json_of, key_of, max_output_tokens, question_of
 from gate.adapters.settings import Settings, settings_from
 from gate.adapters.usage import Reader, Used
@@ -145,3 +146,17 @@ def test_settings_name_everything_that_is_wrong_and_show_no_token() -> None:
     with pytest.raises(ValueError, match=r"KEYFUSE_GATE_URL.*KEYFUSE_GATE_FAIL.*KEYFUSE_GATE_TIMEOUT_S"):
         settings_from({"KEYFUSE_GATE_FAIL": "maybe", "KEYFUSE_GATE_TIMEOUT_S": "soon"})
     assert "of-the-gate" not in repr(Settings("http://gate", gate_token="of-the-gate", intake_token="of-the-gate"))
+
+
+@pytest.mark.parametrize(
+    ("payload", "model"),
+    [
+        ({"model": "openai/gpt-4o", "model_group": "dear", "response_cost": 0.5}, "dear"),
+        ({"model": "openai/gpt-4o", "model_group": "dear", "response_cost": 0.0}, "openai/gpt-4o"),
+        ({"model": "openai/gpt-4o", "response_cost": 0.5}, "openai/gpt-4o"),
+    ],
+)
+def test_an_event_names_the_model_as_the_gate_was_asked_unless_only_the_real_name_has_a_price(
+    payload: dict[str, Any], model: str
+) -> None:
+    assert event_of(payload, "fp1:k")["model"] == model
