@@ -158,7 +158,7 @@ def _rotations(facts: Facts) -> Line:
     more = [f"and {len(recent) - _NAMED} more in the audit"] if len(recent) > _NAMED else []
     title = "Rotated secrets were seen to be refused"
     left = [one.old for one in recent if one.refused_ms is None]
-    todo = (f"{title}: see to {_names(left)}",) if left else ()
+    todo = (f"{title}: see to {_names(left)} (`keyfuse keys due`)",) if left else ()
     return Line(title, 2, len(proved), len(recent), (*evidence, *more), todo)
 
 

@@ -13,10 +13,10 @@ Control = Literal[
     "hard_budget", "limits", "day_limit", "cut", "cut_by_itself",
 ]  # fmt: skip
 WORDS: Final[Mapping[Control, tuple[str, str]]] = {
-    "owner": ("an owner is recorded", "`owner` in keys.yaml"),
+    "owner": ("an owner is recorded", "`owner` in keys.yaml, or `keyfuse keys transfer`"),
     "purpose": ("its purpose is recorded", "`purpose` in keys.yaml"),
     "expiry": ("it ends by itself", "`expires` in keys.yaml; issued keys have it by `issuing`"),
-    "rotation": ("its secret is changed on schedule", "`rotate_every_days` in keys.yaml, and rotations"),
+    "rotation": ("its secret is changed on schedule", "`rotate_every_days` in keys.yaml, and `keyfuse keys rotate`"),
     "revalidation": ("its owner said lately that it is needed", "`revalidation.enabled` in keys.yaml"),
     "backup": ("a backup is registered", "`backup` in keys.yaml"),
     "gate": ("whoever uses it passes the gate", "a key of Keyfuse's own, or `gate.in_front_of` in keyfuse.yaml"),

@@ -36,7 +36,7 @@ THREATS: Final[tuple[Threat, ...]] = (
         "Up to 80,000 USD within hours on a key that costs 180 a month.",
         "velocity, certain limits", ("limits", "cut", "cut_by_itself", "rate", "hard_budget"),
         "cut within seconds and verified; the gate refuses at once",
-        ("tests/scenarios/test_detectors.py", "tests/integration/test_pipeline.py", "tests/scenarios/test_demo.py"),
+        ("tests/scenarios/test_detectors.py", "tests/integration/test_newcomers_way.py"),
     ),
     Threat(
         "resold", "A reverse proxy resells the key to many",
@@ -103,21 +103,21 @@ THREATS: Final[tuple[Threat, ...]] = (
         "race", "Many calls at once pass a ceiling that each of them keeps",
         "Check, then count: what is under way is not counted, so the overshoot grows with the concurrency.",
         "not needed", ("gate", "hard_budget"), "the gate reserves before the call; replicas share a budget by leases",
-        ("tests/gate/test_decide.py",),
+        ("tests/gate/test_interleavings.py", "tests/gate/test_lease_histories.py"),
     ),
     Threat(
         "insider", "Somebody gives themselves a key, a budget or an exception",
         "What is granted by a click is seldom taken back.",
         "every change has who, when and why", ("owner", "purpose", "expiry"),
         "a second person approves; everything ends; roles decide whose word counts",
-        ("tests/controls/test_people.py", "tests/streams/test_peoples_words.py"),
+        ("tests/controls/test_people.py", "tests/integration/test_exceptions.py"),
     ),
     Threat(
         "orphan", "The owner has left",
         "The key goes on without anybody who would notice.",
         "revalidation, overdue rotations", ("owner", "revalidation", "rotation"),
         "keys are transferred when people leave, and rotated",
-        ("tests/controls/test_rotation.py",),
+        ("tests/controls/test_rotation.py", "tests/integration/test_key_life.py"),
     ),
     Threat(
         "forged_events", "Forged events shall make Keyfuse switch the company off",
