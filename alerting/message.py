@@ -9,7 +9,7 @@ from alerting.budgets import budget_facts, budget_title
 from alerting.runbook import RUNBOOKS, by_weight, runbook
 from alerting.steps import needs_person
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
-from schemas.records import CENSUS_PREFIX, CERTAIN, TOLD, Incident, rfc3339
+from schemas.records import CENSUS_PREFIX, CERTAIN, GATE_PREFIX, TOLD, Incident, rfc3339
 
 _STEPS_SHOWN = 8
 
@@ -85,6 +85,8 @@ def plain(incident: Incident, runbooks: str = RUNBOOKS) -> str:
 def _facts(incident: Incident) -> tuple[tuple[str, str], ...]:
     if incident.budget is not None:
         return tuple(budget_facts(incident, incident.budget))
+    if incident.key_id.startswith(GATE_PREFIX):
+        return (("Incident", f"{incident.incident_id}, opened {rfc3339(incident.opened_at_ms)}"),)
     facts = incident.facts
     now, normal = usd(incident.usd_per_min), usd(incident.expected_usd_per_min)
     spends = "not known: its use was not odd so far" if incident.only_told else f"{now}/min, normally {normal}/min"

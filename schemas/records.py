@@ -50,6 +50,9 @@ CENSUS_PREFIX: Final = "census:"
 """Begins the `key_id` of what the census says of many keys and no single one."""
 SCOPE_PREFIX: Final = "budget:"
 """Begins the `key_id` of what is said of a budget and no key: `budget:search in production`."""
+GATE_PREFIX: Final = "gate:"
+"""Begins the `key_id` of what is said of a gate that fell silent."""
+OF_NO_KEY: Final = (SCOPE_PREFIX, CENSUS_PREFIX, GATE_PREFIX)
 CLOSED: Final[frozenset[str]] = frozenset({"resolved", "false_positive"})
 EXPECTED_FAMILIES: Final[tuple[Family, ...]] = ("velocity", "drift", "economics", "rhythm", "repetition", "cohort")
 """What more use than usual is expected to show in, unless the mark or the announcement names others."""
@@ -292,8 +295,8 @@ class Incident(Record):
 
     @property
     def of_no_key(self) -> bool:
-        """Of a budget, or of many keys at once: there is no key to act on."""
-        return self.key_id.startswith((SCOPE_PREFIX, CENSUS_PREFIX))
+        """Of a budget, a gate, or many keys at once: there is no key to act on."""
+        return self.key_id.startswith(OF_NO_KEY)
 
 
 class Command(Record):

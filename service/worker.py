@@ -41,6 +41,7 @@ from streams.budget_stage import BudgetStage
 from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
 from streams.follow import Take, follow
+from streams.gate_watch import GateWatch, watch_gates
 from streams.gates_heard import GatesHeard
 from streams.health import Health
 from streams.kafka import create_topics, producer, wait_for_broker
@@ -208,8 +209,15 @@ class Worker:
             trust = install.trust(own=signer.public_key if signer else "")
             providers, switches = install.providers(), install.switches()
             incidents, gates = OpenIncidents(), GatesHeard(now_ms=wall_ms, tick_s=time.monotonic)
-            await self._read_and_follow(Topic.INCIDENTS, incidents.take)
+            watch = GateWatch(gates, lambda: install.folder.wiring.gate, now_ms=wall_ms, tick_s=time.monotonic)
+            await self._read_and_follow(
+                Topic.INCIDENTS, lambda key, value: watch.take(key, value) | incidents.take(key, value)
+            )
             await self._read_and_follow(Topic.GATES, gates.take, caught_up=gates.caught_up)
+            self._run("silent-gates", lambda: watch_gates(
+                watch, edges.outbox, self.metrics, reached=edges.producer.client.force_metadata_update,
+                stopping=self._ending,
+            ))  # fmt: skip
             await self._connect_gates(providers, edges.outbox, gates)
             app, contain = stages.contain(edges, providers, switches, stages.Around(incidents, gates), trust)
             chosen.append(("contain", app))

@@ -20,9 +20,10 @@ from containment.providers.base import StepsOf, StepSpec, reversibility
 from controls.people import NOBODY, People
 from schemas.config import BudgetsConfig, ResponsesConfig
 from schemas.records import (
-    CENSUS_PREFIX,
     CERTAIN,
     CLOSED,
+    GATE_PREFIX,
+    OF_NO_KEY,
     SCOPE_PREFIX,
     TOLD,
     AuditRow,
@@ -45,6 +46,7 @@ Offered = Callable[[str, KeyFacts], Mapping[Step, StepSpec]]
 UNCONFIGURED: Final[Mapping[Step, StepSpec]] = {"disable": StepSpec(True, "key", 0, "The key is refused.")}
 _OF_NO_KEY: Final = frozenset({"acknowledge", "snooze", "resolve"})
 """What people can say of an incident that is about no single key."""
+NO_GATE: Final = "this is about a gate, and ends by itself: when the gate reports again, or after a day"
 NO_SINGLE_KEY: Final = "this is about many keys: `keyfuse keys` shows them, and each can be cut by its own name"
 _STATE_OF = {"run": StepState.REQUESTED, "await_approval": StepState.AWAITING_APPROVAL, "dry_run": StepState.REQUESTED}
 
@@ -88,7 +90,7 @@ class Decider:
         silent = Decision(case) if finding.family in TOLD else self.silence(case, finding.at_ms)
         change = on_finding(silent.case, finding, responses=self.responses, budgets=self.budgets)
         decision = Decision(change.case, silent.incidents + change.incidents, (), change.reason)
-        if change.reason == REPEAT or finding.key_id.startswith((SCOPE_PREFIX, CENSUS_PREFIX)):
+        if change.reason == REPEAT or finding.key_id.startswith(OF_NO_KEY):
             return decision
         return self._climb(decision, finding)
 
@@ -111,7 +113,9 @@ class Decider:
         if case is not None and word_mark(request) in case.heard:
             return Decision(case, reason=REPEAT)  # its commands went out before the word was remembered
         incident = case.incident if case else None
-        if request.key_id.startswith((SCOPE_PREFIX, CENSUS_PREFIX)) and request.action not in _OF_NO_KEY:
+        if request.key_id.startswith(GATE_PREFIX):
+            return Decision(case, reason=NO_GATE, audit=(word_row(request, "refused", NO_GATE),))
+        if request.key_id.startswith(OF_NO_KEY) and request.action not in _OF_NO_KEY:
             words = NO_KEY if request.key_id.startswith(SCOPE_PREFIX) else NO_SINGLE_KEY
             return Decision(case, reason=words, audit=(word_row(request, "refused", words),))
         asked = self._asked(case, request) if request.action in ("contain", "approve") else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple, Protocol
 
 import structlog
@@ -101,6 +101,12 @@ class GatesHeard:
             for name, heard in self._gates.items()
             if not heard.report.leaving and now_s - heard.at_s <= _GONE_S
         }
+
+    def reports(self) -> Iterator[tuple[GateReport, float]]:
+        """The newest of each gate that ever reported, and how many seconds old it is."""
+        now_s = self._tick_s()
+        for heard in self._gates.values():
+            yield heard.report, now_s - heard.at_s
 
     async def hold(self, written: Mapping[int, int]) -> Reached | None:
         began_s, asked = self._tick_s(), set(self.members())

@@ -70,6 +70,7 @@ GaugeName = Literal[
     "keyfuse_gate_reservations",
     "keyfuse_gate_news_age_seconds",
     "keyfuse_lease_gates",
+    "keyfuse_gates_silent",
     "keyfuse_usage_behind_seconds",
 ]
 HistogramName = Literal["keyfuse_command_seconds", "keyfuse_verdict_seconds", "keyfuse_event_to_finding_seconds"]
@@ -332,6 +333,11 @@ GAUGES: Final[dict[GaugeName, Def]] = {
     ),
     "keyfuse_lease_gates": Def(
         "gates", "Gates that asked for slices of budgets lately.", "Gates were started; a fall: one is away or cut off."
+    ),
+    "keyfuse_gates_silent": Def(
+        "gates",
+        "Gates that fell silent without taking their leave: each is an incident.",
+        "A gate died, or does not reach the broker: it fails open or closed by now.",
     ),
     "keyfuse_usage_behind_seconds": Def(
         "seconds",

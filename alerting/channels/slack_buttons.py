@@ -13,7 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from alerting.channels.slack_text import Block, escape, mrkdwn, plain
 from alerting.steps import can_be_restored, waiting
 from alerting.words import STEP_WORDS, clean
-from schemas.records import CLOSED, Incident, IncidentStep
+from schemas.records import CLOSED, GATE_PREFIX, Incident, IncidentStep
 
 Button = Literal[
     "acknowledge", "contain", "snooze", "expected", "false_positive", "resolve", "restore", "approve", "reject"
@@ -70,6 +70,8 @@ def _by_state(incident: Incident) -> Iterator[Button]:
         if can_be_restored(incident):
             yield "restore"
         yield from ("resolve", "false_positive")
+        return
+    if incident.key_id.startswith(GATE_PREFIX):  # it ends by itself
         return
     yield "acknowledge" if incident.state == "open" else "resolve"
     if incident.of_no_key:
