@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, Final, NamedTuple
-from urllib.parse import urlsplit
 
 from gate.adapters.question import json_of, key_of, question_of
 from gate.adapters.wire import Answer, headers_of, refusal
@@ -50,7 +49,7 @@ def question_from(method: str, path: str, headers: Mapping[str, str], body: byte
     read = json_of(body)
     if "model" not in read and headers.get("x-keyfuse-model"):
         read["model"] = headers["x-keyfuse-model"]
-    endpoint = urlsplit(headers.get("x-original-uri") or path.removeprefix(PATH)).path
+    endpoint = (headers.get("x-original-uri") or path.removeprefix(PATH)).partition("?")[0].partition("#")[0]
     asked = question_of(read, headers, endpoint=endpoint, ip=_ip(headers)) | {"key": key}
     if not body:
         asked["input_bytes"] = _declared(headers)

@@ -41,7 +41,11 @@ class Checks:
 
     def _decide(self, question: dict[str, object]) -> Answer:
         edge = self._edge
-        call = authorize_of(orjson.dumps(question), fingerprint=edge.fingerprint, at_ms=edge.now_ms())
+        try:
+            asked = orjson.dumps(question)
+        except orjson.JSONEncodeError:  # half a character, a number without end
+            return _BAD
+        call = authorize_of(asked, fingerprint=edge.fingerprint, at_ms=edge.now_ms())
         if isinstance(call, list):
             return _BAD
         tick_ms = edge.tick_ms()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import time
 from collections import OrderedDict
@@ -17,6 +18,7 @@ _LOG: Final = logging.getLogger("keyfuse.adapter")
 _REMEMBERED: Final = 100_000  # keys
 _PATIENCE: Final = 3  # failures one after the other before calls no longer wait for the gate ...
 _REST_S: Final = 1.0  # ... but for one try in this time
+_BAD: Final = Answer("deny", "the gate cannot judge a call like this", "gate.bad_question")
 _LIMITS: Final = httpx.Limits(max_keepalive_connections=32, keepalive_expiry=60)
 
 
@@ -54,6 +56,11 @@ class Memory:
         if len(self._last) > _REMEMBERED:
             self._last.popitem(last=False)
         return answer
+
+    def odd(self) -> Answer:
+        """No gate can be asked this: refused, and no word on whether the gate is there."""
+        self.counts["refused"] += 1
+        return _BAD
 
     def failed(self, why: str) -> None:
         """It did not."""
@@ -96,10 +103,12 @@ class AsyncGate:
 
     async def ask(self, question: dict[str, Any]) -> Answer:
         """Never raises: when the gate does not answer, the answer says so."""
-        who = _who(question)
+        who, content = _who(question), _content(question)
+        if content is None:
+            return self.memory.odd()
         if self.memory.may_ask(time.monotonic()):
             try:
-                return self.memory.told(who, _read(await self._http.post(self._url, json=question)))
+                return self.memory.told(who, _read(await self._http.post(self._url, content=content)))
             except (httpx.HTTPError, ValueError) as problem:
                 self.memory.failed(_why(problem))
         return self.memory.without(who)
@@ -120,10 +129,12 @@ class Gate:
 
     def ask(self, question: dict[str, Any]) -> Answer:
         """Never raises: when the gate does not answer, the answer says so."""
-        who = _who(question)
+        who, content = _who(question), _content(question)
+        if content is None:
+            return self.memory.odd()
         if self.memory.may_ask(time.monotonic()):
             try:
-                return self.memory.told(who, _read(self._http.post(self._url, json=question)))
+                return self.memory.told(who, _read(self._http.post(self._url, content=content)))
             except (httpx.HTTPError, ValueError) as problem:
                 self.memory.failed(_why(problem))
         return self.memory.without(who)
@@ -133,7 +144,19 @@ class Gate:
 
 
 def _headers(settings: Settings) -> dict[str, str]:
-    return {"authorization": f"Bearer {settings.gate_token}"} if settings.gate_token else {}
+    token = {"authorization": f"Bearer {settings.gate_token}"} if settings.gate_token else {}
+    return token | {"content-type": "application/json"}
+
+
+def _content(question: dict[str, Any]) -> bytes | None:
+    """In ASCII: half a character of a client's stays what it is, and the gate says what it thinks of it.
+
+    None for what is no JSON. Neither may count as a gate that is away, or a client could have all others let pass.
+    """
+    try:
+        return json.dumps(question).encode()
+    except (TypeError, ValueError):
+        return None
 
 
 def _who(question: dict[str, Any]) -> str:
@@ -143,7 +166,7 @@ def _who(question: dict[str, Any]) -> str:
 def _read(response: httpx.Response) -> Answer:
     """A question that the gate cannot take is refused: else an odd call would get past every rule."""
     if response.status_code in {400, 413, 422}:
-        return Answer("deny", "the gate cannot judge a call like this", "gate.bad_question")
+        return _BAD
     response.raise_for_status()
     return answer_of(response.json())
 

@@ -119,6 +119,21 @@ async def test_a_proxy_without_the_gates_token_learns_nothing() -> None:
     assert (await front.ask(x_keyfuse_token="of-the-proxies")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"model": "dear", "user": "\\ud800"}', "/v1/x"),
+        (b'{"model": "dear", "max_tokens": 1' + b"0" * 40 + b"}", "/v1/x"),
+        (b"{}", "//[bad/v1/x"),
+    ],
+    ids=["half a character", "a number without end", "no address"],
+)  # fmt: skip
+async def test_what_a_client_may_write_into_its_call_never_breaks_the_answer(body: bytes, path: str) -> None:
+    answer = await Front().ask(body, path=path)
+    assert answer.status_code in {200, 403}
+    assert answer.status_code == 200 or answer.headers["x-keyfuse-rule"] == "gate.bad_question"
+
+
 async def test_looking_is_no_call() -> None:
     front = Front(Gate(keys=(KEY,), rules=Rules(limits=(Rate("policy p: requests", "requests", 60, 1),))))
     looks = [(await front.ask(b"", method="GET", path="/v1/models")).status_code for _ in range(3)]
