@@ -7,6 +7,7 @@ way at once, their reservations never pass a ceiling. `at_ms` of a call is the w
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -206,13 +207,17 @@ def lowest(ceilings: Iterable[Ceiling]) -> tuple[Ceiling, ...]:
 def _slowed(
     verdict: GateVerdict | None, entry: KeyRecord | None, settings: GateConfig, *, degraded: bool
 ) -> tuple[Ceiling, ...]:
-    """A few requests a minute: a key that is throttled by an incident or in its life, or has no cheaper model."""
-    why = ""
-    if verdict is not None and (verdict.state == "throttle" or (verdict.state == "degrade" and not degraded)):
+    """A few requests a minute: a key that is throttled by an incident or in its life, or has no cheaper model.
+
+    Calls that have one are counted and never slowed: else each of them would make the others' count begin anew.
+    """
+    why, limit = "", float(settings.throttled_requests_per_min)
+    if verdict is not None and verdict.state in {"throttle", "degrade"}:
         why = f"verdict of incident {verdict.incident_id}"
+        limit = math.inf if verdict.state == "degrade" and degraded else limit
     elif entry is not None and entry.state == "throttled":
         why = "life of the key"
-    return (Rate(f"{why}: throttled", "requests", 60, settings.throttled_requests_per_min),) if why else ()
+    return (Rate(f"{why}: throttled", "requests", 60, limit),) if why else ()
 
 
 def _over(ceiling: Ceiling, needed: int, wait_s: float) -> Ruling:

@@ -107,15 +107,15 @@ class Account:
                 cells[at] += difference
                 cells[mine.at + _TOTAL] += difference
 
-    def reshaped(self, shape: Shape) -> Account:
-        """The same use under other ceilings: what was counted for a unit and window stays."""
-        other = Account(shape)
+    def reshape(self, shape: Shape) -> None:
+        """Other ceilings from now on: what was counted for a unit and window stays. Calls under way settle with it."""
+        cells = array("q", bytes(8 * shape.size))
         for row in shape.rows:
             mine = _same_window(self.shape.rows, row)
             if mine is not None:
                 size = _RING + row.parts
-                other.cells[row.at : row.at + size] = self.cells[mine.at : mine.at + size]
-        return other
+                cells[row.at : row.at + size] = self.cells[mine.at : mine.at + size]
+        self.shape, self.cells = shape, cells
 
 
 class Windows:
@@ -151,7 +151,7 @@ class Windows:
         if found.shape.ceilings is not ceilings or found.shape.gates != self.gates:
             shape = self._shape(ceilings)
             if found.shape is not shape:
-                found = self._young[key_id] = found.reshaped(shape)
+                found.reshape(shape)
         return found
 
     def _shape(self, ceilings: tuple[Ceiling, ...]) -> Shape:

@@ -74,6 +74,30 @@ def test_a_degraded_key_goes_on_with_a_model_that_a_budget_approved() -> None:
     assert (answer.state, answer.model) == ("degrade", "cheap")
 
 
+def test_calls_of_a_degraded_key_that_have_a_cheaper_model_do_not_free_those_that_have_none() -> None:
+    gate = Gate(
+        budgets=(STOP.model_copy(update={"degrade": DEGRADE}),), settings=GateConfig(throttled_requests_per_min=2)
+    )
+    gate.verdict("degrade")
+
+    states = [gate.ask(model=model, output=10).state for model in ("dear", "cheap") * 4]
+
+    assert (states[0::2], states[1::2]) == (["degrade"] * 4, ["allow", *["throttle"] * 3])
+
+
+def test_what_a_call_did_not_use_is_free_again_though_other_ceilings_hold_by_now() -> None:
+    tokens = Rate("policy p: tokens", "tokens", 86_400, 300)
+    gate = Gate(rules=Rules(limits=(tokens,)))
+    under_way = gate.ask(tokens=200)
+
+    gate.rules.limits = (tokens, Rate("policy p: requests", "requests", 60, 100))
+    assert gate.ask(tokens=200).state == "throttle"
+    gate.settle(under_way, tokens=50)
+
+    assert gate.ask(tokens=200).state == "allow"
+    assert gate.ask(tokens=100).state == "throttle", "and counted once"
+
+
 def test_a_degraded_key_without_a_cheaper_model_is_throttled() -> None:
     gate = Gate(settings=GateConfig(throttled_requests_per_min=1))
 

@@ -122,10 +122,12 @@ def test_a_correction_from_before_the_change_takes_nothing_from_what_came_after(
     windows, before, after = Windows(), (requests(5),), (Rate("t", "tokens", 60, 100), requests(5))
     old = windows.account("k", before)
     assert passes(old, Amount(1, 100), 0)
+    shape = old.shape
     changed = windows.account("k", after)
+    assert changed is old, "calls under way settle with it"
     assert passes(changed, Amount(1, 100), 0)
 
-    changed.correct(old.shape, Amount(-1, -100), 0, 0)
+    changed.correct(shape, Amount(-1, -100), 0, 0)
 
     assert changed.over(Amount(1, 1), 0, 0) is not None
     assert changed.over(Amount(4, 0), 0, 0) is None
