@@ -67,7 +67,11 @@ class _Connection(asyncio.Protocol):
                 self._end(problem(413, _TOO_MUCH.format(self._most_bytes)))
 
     def close(self) -> None:
-        self._transport.close()
+        """At the second time also of one that does not read its last answer."""
+        if self._transport.is_closing():
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def on_message_begin(self) -> None:
         self._url, self._headers, self._body, self._most_bytes = b"", {}, [], MAX_BODY_BYTES
@@ -94,20 +98,20 @@ class _Connection(asyncio.Protocol):
         self._received = 0
         if self._transport.is_closing():
             return
-        body = b"".join(self._body)
+        method, body = self._parser.get_method(), b"".join(self._body)
         if len(body) > self._most_bytes:
             reply = problem(413, _TOO_MUCH.format(self._most_bytes))
         else:
             asked = Asked(self._headers, body)
-            reply = self._server.answer(self._parser.get_method(), self._url.partition(b"?")[0], asked)
-        if self._parser.should_keep_alive():
-            self._transport.write(_bytes(reply))
+            reply = self._server.answer(method, self._url.partition(b"?")[0], asked)
+        if self._parser.should_keep_alive() and not self._parser.should_upgrade():
+            self._transport.write(_bytes(reply, head=method == b"HEAD"))
         else:
-            self._end(reply)
+            self._end(reply, head=method == b"HEAD")
 
-    def _end(self, reply: Reply) -> None:
+    def _end(self, reply: Reply, *, head: bool = False) -> None:
         if not self._transport.is_closing():
-            self._transport.write(_bytes(reply, b"connection: close\r\n"))
+            self._transport.write(_bytes(reply, b"connection: close\r\n", head=head))
             self._transport.close()
 
 
@@ -148,9 +152,10 @@ class Listener:
                 connection.heard = False
 
 
-def _bytes(reply: Reply, more: bytes = b"") -> bytes:
+def _bytes(reply: Reply, more: bytes = b"", *, head: bool = False) -> bytes:
+    """`head`: of an answer without a body its client would take one for the next answer's beginning."""
     for name, value in reply.headers:
         more += b"%b: %b\r\n" % (name, value)
     return b"HTTP/1.1 %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n%b" % (
-        _LINE[reply.status], reply.content_type, len(reply.body), more, reply.body,
+        _LINE[reply.status], reply.content_type, len(reply.body), more, b"" if head else reply.body,
     )  # fmt: skip

@@ -51,6 +51,7 @@ class Edge:
     metrics: Callable[[], bytes]
     details: Callable[[], dict[str, Any]] = field(default=dict)  # besides, for `/healthz`
     stale_s: Callable[[], float | None] = lambda: None  # how old what is known is, while the broker is away
+    failed: Callable[[Exception], None] = lambda _: None  # a mistake of the gate's own, to be told
 
 
 class GateServer:
@@ -69,7 +70,15 @@ class GateServer:
         }
 
     def answer(self, method: bytes, path: bytes, asked: Asked) -> Reply:
-        handler = self.routes.get((method, path))
+        """Whatever goes wrong, the call is refused: an odd one must not pass as if the gate were away."""
+        try:
+            return self._answer(method, path, asked)
+        except Exception as error:
+            self.edge.failed(error)
+            return problem(400, "the gate cannot judge this; its log says why")
+
+    def _answer(self, method: bytes, path: bytes, asked: Asked) -> Reply:
+        handler = self.routes.get((b"GET" if method == b"HEAD" else method, path))
         if handler is not None:
             return handler(asked)
         for beginning, others in self._beneath:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,7 @@ class GateMemory:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._path = folder, folder / _NAME
+        self._writing = threading.Lock()  # the last word at the end must not meet one that is still on its way
 
     def read(self) -> Remembered | None:
         """None where nothing was kept, or what was kept is damaged; that is logged."""
@@ -31,10 +33,11 @@ class GateMemory:
 
     def write(self, data: bytes) -> None:
         """Blocking. OSError where the disk does not take it: what was there stays."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        with self._writing:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            new = self._path.with_suffix(".new")
+            with new.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)

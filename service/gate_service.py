@@ -7,8 +7,9 @@ import contextlib
 import gc
 import secrets
 import socket
+import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
 from typing import Any, Final, TypeVar
 
@@ -25,7 +26,7 @@ from gate.http import Listener
 from gate.known import Known
 from gate.lease import Borrower
 from gate.leased import LeasedSlices
-from gate.memory import Remembered, packed
+from gate.memory import Remembered, packing, sealed
 from gate.reach import BrokerReach
 from gate.reservations import Reservations
 from gate.savings import Savings
@@ -39,7 +40,7 @@ from schemas.verdict import GateVerdict
 from service.clocks import steady_ms
 from service.config_tree import Folder
 from service.gate_feed import GateFeed, Take
-from service.gate_lending import borrow, give_back, hears, keep, state_dir, tell_savings
+from service.gate_lending import borrow, give_back, hears, keep, keep_going, state_dir, tell_savings
 from service.gate_memory import GateMemory
 from service.gate_metrics import show
 from service.gate_planes import planes_of
@@ -89,7 +90,7 @@ class GateService:
         self.slices.watch(install.folder.budgets.budgets)
         self._told = asyncio.Event()
         self._heard = False  # something since the last report
-        self._news = False  # something since it was kept on disk
+        self._news = self._stood = False  # verdicts, keys, exceptions; budgets: since they were kept on disk
         self._kept_ms: int | None = None  # when what it read from its disk was written
         self._sender: AIOKafkaProducer | None = None
         self._outbox: Outbox | None = None
@@ -103,7 +104,7 @@ class GateService:
         self.server = GateServer(
             Edge(
                 self.savings, install.fingerprinter().of, wall_ms, steady_ms, token, self._problems, self._render,
-                self._details, self._stale_s,
+                self._details, self._stale_s, self._failed,
             )
         )  # fmt: skip
         self.server.beneath(PATH.encode(), Checks(self.server.edge).answer)
@@ -120,12 +121,15 @@ class GateService:
             await self.feed.filled.wait()
         else:
             self._recall(remembered)
-            self._run(self._connect_at_last())
+            self._run("connect", self._connect_at_last)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.feed.filled.wait(), self._patience_s)
-        self._run(self._expire())
-        self._run(keep(self.memory, self._packed))
-        self._run(follow_folder(self.install, self.metrics, changed=self._reloaded, stopping=self._ending))
+        self._run("expire", self._expire)
+        self._run("keep", lambda: keep(self.memory, self._packing))
+        self._run(
+            "folder",
+            lambda: follow_folder(self.install, self.metrics, changed=self._reloaded, stopping=self._ending),
+        )
         self.url = await self._http.start()
 
     async def stop(self) -> None:
@@ -135,10 +139,10 @@ class GateService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        data = self._packed()
-        if data is not None:
+        pieces = self._packing(all_news=True)
+        if pieces is not None:
             with contextlib.suppress(OSError):  # it knows a little less after the restart
-                await asyncio.to_thread(self.memory.write, data)
+                await asyncio.to_thread(self.memory.write, sealed(pieces, wall_ms()))
         if self._outbox is None or self._sender is None:
             return
         try:
@@ -160,11 +164,11 @@ class GateService:
         except BaseException:  # also when it is cancelled: a producer that is not stopped stays
             await sender.stop()
             raise
-        self._sender, self._outbox = sender, Outbox(sender, install.topics)
-        self._run(self.feed.run(self._ending))
-        self._run(self._report(self._outbox))
-        self._run(borrow(self.borrower, self._outbox))
-        self._run(tell_savings(self.savings, self._outbox))
+        self._sender, self._outbox = sender, (outbox := Outbox(sender, install.topics))
+        self._run("feed", lambda: self.feed.run(self._ending))
+        self._run("report", lambda: self._report(outbox))
+        self._run("borrow", lambda: borrow(self.borrower, outbox))
+        self._run("savings", lambda: tell_savings(self.savings, outbox))
 
     async def _connect_at_last(self) -> None:
         while True:
@@ -186,15 +190,15 @@ class GateService:
         self._progressed()
         self._kept_ms = remembered.at_ms
 
-    def _packed(self) -> bytes | None:
-        """What to keep, if something is new and all of it is known."""
-        if not self._news or not self.feed.filled.is_set():
+    def _packing(self, all_news: bool) -> Iterator[bytes] | None:
+        """What to keep, if something is new and all of it is known. Where budgets stand is always new, and can wait."""
+        if not (self._news or (all_news and self._stood)) or not self.feed.filled.is_set():
             return None
-        self._news = False
-        return packed(self.known, self._exceptions.values(), wall_ms())
+        self._news = self._stood = False
+        return packing(self.known, self._exceptions.values())
 
-    def _run(self, loop: Any) -> None:  # noqa: ANN401 - any coroutine
-        self._tasks.append(asyncio.create_task(loop))
+    def _run(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+        self._tasks.append(asyncio.create_task(keep_going(name, loop, self.metrics), name=name))
 
     def _ending(self) -> bool:
         return self._stopping
@@ -218,7 +222,7 @@ class GateService:
             self._newer_rules = False
             self._rule(self.install.folder)
         if self._heard:  # not a report of a gate, or reports would beget reports
-            self._heard, self._news = False, True
+            self._heard = False
             self._told.set()
 
     def _takers(self) -> dict[Topic, Take]:
@@ -236,6 +240,8 @@ class GateService:
 
         def read(_: bytes | None, value: bytes | None) -> None:
             self._heard |= topic is not Topic.GATES
+            self._stood |= topic is Topic.BUDGETS
+            self._news |= topic not in {Topic.GATES, Topic.BUDGETS}
             try:
                 if value is not None:
                     take(kind.from_bytes(value))
@@ -305,6 +311,12 @@ class GateService:
             return None
         age_s = self.reach.age_s()
         return (wall_ms() - (self._kept_ms or self.started_ms)) / 1000 if age_s is None else age_s
+
+    def _failed(self, error: Exception) -> None:
+        """Never what the error says: that may be of a client's."""
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        self.metrics.inc("keyfuse_gate_failed_total")
+        log.error("the gate cannot judge a call", why=type(error).__name__, where=f"{where.name}:{where.lineno}")
 
     def _render(self) -> bytes:
         self._shown = show(self.metrics, self.decider, self._shown)

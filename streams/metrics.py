@@ -50,6 +50,7 @@ CounterName = Literal[
     "keyfuse_gate_unpriced_total",
     "keyfuse_gate_unread_total",
     "keyfuse_lease_asks_total",
+    "keyfuse_gate_failed_total",
 ]
 GaugeName = Literal[
     "keyfuse_census_keys",
@@ -259,6 +260,11 @@ COUNTERS: Final[dict[CounterName, Def]] = {
         "asks",
         "Asks of gates for slices of budgets that were answered.",
         "More gates, or budgets near their end. No rise at all while gates run: nobody lends, see the role `budget`.",
+    ),
+    "keyfuse_gate_failed_total": Def(
+        "requests",
+        "Requests that a gate could not judge for a mistake of its own. They are refused.",
+        "A call that the gate was not made for; its log says where it stumbled. Tell those who make Keyfuse.",
     ),
 }
 

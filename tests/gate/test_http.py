@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gate.http import Listener
-from gate.server import MAX_BODY_BYTES
-from tests.gate.test_server import server
+from gate.server import MAX_BODY_BYTES, Asked, Reply
+from tests.gate.test_server import SECRET, server
 from tests.gate.world import Gate
 
 BODY = b'{"key_id": "k1"}'
@@ -104,6 +105,31 @@ async def test_what_is_no_question_is_answered_once_and_ends_the_connection(
     assert (await line.answer())[0] == status
     with contextlib.suppress(ConnectionError):  # one that is reset has ended as well
         assert await line.ended()
+
+
+async def test_who_asks_for_the_head_alone_is_sent_no_body(line: Line) -> None:
+    """A body would be taken for the beginning of the next answer."""
+    for path, status in ((b"/healthz", b"200"), (b"/nowhere", b"404")):
+        await line.send(b"HEAD %b HTTP/1.1\r\nHost: gate\r\n\r\n" % path)
+        head = await line._reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 " + status)
+    await line.send(ASK)
+    assert (await line.answer())[0] == 200
+
+
+async def test_a_mistake_of_the_gates_own_refuses_that_call_and_no_other() -> None:
+    told: list[Exception] = []
+
+    def broken(_: Asked) -> Reply:
+        raise KeyError(SECRET)
+
+    gate = server(Gate())
+    gate.edge = replace(gate.edge, failed=told.append)
+    gate.routes[b"POST", b"/v1/settle"] = broken
+    answer = gate.answer(b"POST", b"/v1/settle", Asked({}, b"{}"))
+
+    assert (answer.status, SECRET.encode() in answer.body, len(told)) == (400, False, 1)
+    assert gate.answer(b"POST", b"/v1/authorize", Asked({}, BODY)).status == 200
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=4))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controls.registry import Registry
 from gate.known import Known
-from gate.memory import Damaged, packed, unpacked
+from gate.memory import Damaged, packed, packing, sealed, unpacked
 from schemas.config import KeysConfig
 from schemas.verdict import GateState, GateVerdict
 from service.gate_memory import GateMemory
@@ -27,6 +27,18 @@ def test_what_was_refused_is_refused_after_a_restart() -> None:
     remembered = unpacked(packed(known(k1="throttle", k2="deny", k3="allow"), (), 77))
     assert [(v.key_id, v.state) for v in remembered.verdicts] == [("k2", "deny"), ("k1", "throttle")]
     assert remembered.at_ms == 77
+
+
+def test_however_much_is_known_it_is_packed_a_little_at_a_time_and_comes_back_whole() -> None:
+    states: list[GateState] = ["deny", "throttle"]
+    wide = known(**{f"k{number}": states[number % 2] for number in range(95)})
+
+    pieces = list(packing(wide, ()))
+    wide.judged(GateVerdict(key_id="later", state="deny", reason="", incident_id="", at_ms=2))
+
+    assert len(pieces) > 3
+    assert max(piece.count(b"key_id") for piece in pieces) <= 40
+    assert len(unpacked(sealed(pieces, 1)).verdicts) == 95
 
 
 @given(st.data())
