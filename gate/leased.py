@@ -45,16 +45,18 @@ class LeasedSlices:
         return Ruling("throttle", f"budget {budget.name}", words, retry_after_s=_SOON_S)
 
     def take(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> str:
-        period = ""
-        for pot, _, needed in _needed(budget, amount):
-            period = self._borrower.take(pot, needed)
-        return period
+        """Of which pots, each in its own period: one may have heard of the new one before the other."""
+        borrower = self._borrower
+        return "|".join(
+            [f"{pot.rpartition('/')[2]}={borrower.take(pot, needed)}" for pot, _, needed in _needed(budget, amount)]
+        )
 
     def settle(self, budget: str, period: str, reserved: Amount, used: Amount) -> None:
-        for unit, had, came_to in (
-            ("usd", reserved.nano_usd, used.nano_usd), ("tokens", reserved.tokens, used.tokens),
-        ):  # fmt: skip
-            self._borrower.settle(pot_name(budget, unit), period, had, came_to)
+        """With those pots alone: another one's limit may have been written meanwhile."""
+        for taken in period.split("|") if period else ():
+            unit, _, of = taken.partition("=")
+            had, came_to = (each.nano_usd if unit == "usd" else each.tokens for each in (reserved, used))
+            self._borrower.settle(pot_name(budget, unit), of, had, came_to)
 
 
 def _needed(budget: BudgetConfig, amount: Amount) -> Iterator[tuple[str, int, int]]:

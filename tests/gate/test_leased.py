@@ -59,6 +59,38 @@ def test_without_a_lease_a_call_is_to_come_again() -> None:
     assert (refusal.state, refusal.retry_after_s) == ("throttle", 1.0)
 
 
+def test_a_call_settles_with_what_it_took_of_though_one_pot_hears_of_the_new_period_first() -> None:
+    both = SHARED.model_copy(update={"tokens": 1000})
+    world = World(5)
+    world.slices.watch([both])
+    world.borrower.ask(60_000)
+    for seq, (pot, period) in enumerate([("search/tokens", "2026-11"), ("search/tokens", "2026-12")], start=1):
+        world.borrower.heard(
+            Lease(
+                lender="l", epoch=1, replica="a", boot="1", pot=pot, period=period, seq=seq, answers=1, cap=500,
+                for_ms=30_000, left=0,
+            )
+        )  # fmt: skip
+    reserved = Amount(1, 100, USD)
+    period = world.slices.take(both, reserved, NOW_MS)
+    world.slices.settle("search", period, reserved, Amount(1, 40, USD // 2))
+
+    purses = world.borrower.purses
+    told = {pot: (purse.now.period, purse.now.open, purse.now.settled) for pot, purse in purses.items() if pot != "*"}
+    assert told == {"search/usd": ("2026-11", 0, USD // 2), "search/tokens": ("2026-12", 0, 40)}
+
+
+def test_a_limit_that_was_written_while_a_call_was_under_way_gets_nothing_back_from_it() -> None:
+    world = World(5)
+    reserved = Amount(1, 100, USD)
+    period = world.slices.take(SHARED, reserved, NOW_MS)
+    world.slices.watch([SHARED.model_copy(update={"tokens": 1000})])
+    world.borrower.purses["search/tokens"].now.period = "2026-11"
+    world.slices.settle("search", period, reserved, Amount(1, 40, USD))
+
+    assert world.borrower.purses["search/tokens"].now.used == 0
+
+
 def test_live_gates_share_every_ceiling_and_one_call_fits_into_any_part() -> None:
     windows, ceilings = Windows(), (Rate("slow", "requests", 60, 6),)
 
