@@ -77,6 +77,8 @@ class Account:
             bucket = now_ms // width_ms
             if bucket > cells[at]:
                 _advance(cells, at, parts, bucket)
+            elif daily and bucket < cells[at] - 1:
+                cells[at] = bucket  # the wall clock was far ahead: what was counted is today's, and ends with it
             needed = amount[unit]
             if cells[at + _TOTAL] + needed > limit:
                 if not cells[at + _TOTAL] and needed <= ceiling.limit:

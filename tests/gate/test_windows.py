@@ -108,6 +108,16 @@ def test_time_that_goes_back_frees_nothing() -> None:
     assert one.over(Amount(1), 0, 0) is not None
 
 
+def test_a_wall_clock_that_was_a_year_ahead_fills_no_day_but_this_one() -> None:
+    one = account(requests(2, window_s=86_400))
+    assert one.over(Amount(2), 365 * DAY_MS, 0) is None
+    one.add(Amount(2))
+
+    today = [one.over(Amount(1), wall_ms, 0) is None for wall_ms in (5 * DAY_MS, 6 * DAY_MS - 1, 6 * DAY_MS)]
+
+    assert today == [False, False, True]
+
+
 def test_what_was_counted_stays_when_ceilings_change() -> None:
     windows, before, after = Windows(), (requests(5),), (Rate("t", "tokens", 60, 10), requests(2))
     assert passes(windows.account("k", before), Amount(2, 10), 0)
