@@ -16,6 +16,7 @@ from schemas.records import KeyFacts
 
 _MISSED: Final = 5  # reports, and a gate counts as away
 _RETRY_S: Final = 5.0
+_OVERLAP_MS: Final = 10_000  # a report of the start before this one may still come, by a clock a little off
 
 
 class BrokerReach:
@@ -34,6 +35,8 @@ class BrokerReach:
         self._sent: dict[int, float] = {}  # when each report was sent
         self._heard_ms: float | None = None
         self._others: dict[str, float] = {}  # replica -> until when it counts as alive
+        self.twin = False
+        """Another gate goes by the same name: of the two nobody knows which one has taken a cut."""
 
     def sent(self, report: GateReport) -> None:
         """A report is on its way."""
@@ -47,7 +50,10 @@ class BrokerReach:
             at_ms = self._sent.get(report.at_ms)
             if at_ms is not None:
                 self._heard_ms = max(self._heard_ms or at_ms, at_ms)
-        elif report.replica != self._replica:
+        elif report.replica == self._replica:
+            late = report.at_ms > self._started_ms + _OVERLAP_MS
+            self.twin |= late and not report.leaving
+        else:
             self._others[report.replica] = 0.0 if report.leaving else self._tick_ms() + _MISSED * report.every_s * 1000
 
     def gates(self) -> int:

@@ -252,7 +252,13 @@ class GateService:
         return read
 
     def _reported(self, report: GateReport) -> None:
+        known = self.reach.twin
         self.reach.heard(report)
+        if self.reach.twin and not known:
+            log.error(
+                "another gate has this one's name, so nobody knows which has taken a cut: set gate.replica",
+                replica=self.replica,
+            )
         self.decider.windows.gates = self.reach.gates()
 
     async def _report(self, outbox: Outbox) -> None:
@@ -299,6 +305,8 @@ class GateService:
             "news_age_s": None if self.reach.age_s() is None else round(self.reach.age_s() or 0.0, 1),
             "broker": "away" if self.reach.away else "reached",
         }  # fmt: skip
+        if self.reach.twin:
+            found["twin"] = "another gate has this name: give each its own gate.replica"
         if self.reach.away and self.feed.problem:
             found["why"] = self.feed.problem
         if self._kept_ms is not None and not self.feed.filled.is_set():

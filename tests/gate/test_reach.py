@@ -49,6 +49,16 @@ def test_news_is_as_old_as_the_sending_of_the_report_that_came_back() -> None:
     assert world.reach.age_s() == 40
 
 
+def test_two_gates_of_one_name_are_noticed_and_a_start_before_is_none() -> None:
+    before, after = World(), World()
+    before.reach.heard(before.report(started_ms=1, at_ms=6))
+    before.reach.heard(before.report(started_ms=1, at_ms=20_000, leaving=True))
+    before.reach.heard(before.report(replica="b", started_ms=1, at_ms=20_000))
+    after.reach.heard(after.report(started_ms=1, at_ms=20_000))
+
+    assert (before.reach.twin, after.reach.twin) == (False, True)
+
+
 def test_each_environment_fails_as_it_said() -> None:
     world = World()
     world.heard_at(0)
