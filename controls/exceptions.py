@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from controls.desks import NOTHING, IdentityState, Told
+from controls.owners import approvers_for
 from controls.people import People
 from controls.questions import answer_row, answered, why_not, withdrawn
 from schemas.config.budgets import BudgetsConfig
@@ -68,9 +69,7 @@ class ExceptionRules:
 
     def approvers(self, one: PolicyException, people: People) -> tuple[str, ...]:
         """Who is asked: the approvers of the teams that it is for, else everybody with that role; never who asks."""
-        named = [name for team in one.teams for name in self.keys.issuing.approvers.get(team, ())]
-        asked = dict.fromkeys(named or people.with_role("approver"))
-        return tuple(name for name in asked if name.lower() != one.by.lower())
+        return tuple(approvers_for(one.teams, self.keys.issuing.approvers, people, but={one.by}))
 
     def _wrong(self, ask: ExceptionAsk) -> list[str]:
         found = []

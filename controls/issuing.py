@@ -93,10 +93,15 @@ def why_a_person(ask: KeyAsk, rule: IssueRule, registry: Registry) -> list[str]:
         found.append(f"it is to be shown {wish.data_class} data")
     if rule.most_per_owner is not None:
         owner = owner_of(ask.by, wish)
-        have = sum(bool(key.request_id) and key.state in SERVED for key in registry.owned_by(owner, wish.env))
+        have = sum(bool(key.request_id) and _counts(key) for key in registry.owned_by(owner, wish.env))
         if have >= rule.most_per_owner:
             found.append(f"{owner} has {have} keys in {wish.env} already")
     return found
+
+
+def _counts(key: KeyRecord) -> bool:
+    """In use, or being made by its provider: else any number could be ordered before the first is there."""
+    return key.state in SERVED or (key.state == "pending" and key.kind == "provider")
 
 
 def why_no_room(

@@ -11,6 +11,7 @@ from typing import Final
 from controls.desks import NOTHING, IdentityState, Told
 from controls.issued_elsewhere import ENDS_ITSELF, MAKING, cut_for, life_row, made_again, minted, order_for
 from controls.issuing import DAY_MS, Rules, key_of, lines_of, problems, quota_of, why_a_person, why_no_room
+from controls.owners import approvers_of
 from controls.questions import answer_row, answered, next_step, reminded, why_not, withdrawn
 from controls.slices import slice_of
 from schemas.config.budgets import BudgetConfig
@@ -111,14 +112,15 @@ class IssuingDesk:
         steps = self._steps(now_ms)
         return Question(
             question_id=question_of(key), kind="key_request", about=key.key_id, asked_at_ms=now_ms,
-            to=self._approvers(key.team), asked_by=key.by, team=key.team, needs="approver",
+            to=self._approvers(key), asked_by=key.by, team=key.team, needs="approver",
             title=f"{key.by} asks for a key for {key.team}/{key.app} in {key.env}",
             lines=lines_of(key, key.change.removeprefix(WAITS)), choices=_CHOICES, steps=steps,
             deadline_ms=steps[-1].at_ms,
         )  # fmt: skip
 
-    def _approvers(self, team: str) -> tuple[str, ...]:
-        return self._issuing.approvers.get(team) or self._rules.people.with_role("approver")
+    def _approvers(self, key: KeyRecord) -> tuple[str, ...]:
+        """Never who asks: they could not answer, and would be the only one to know of it."""
+        return tuple(approvers_of(key, self._issuing.approvers, self._rules.people, but={key.by}))
 
     def _answer(self, answer: Answer, state: IdentityState, now_ms: int) -> Told:
         question = state.questions[answer.question_id]

@@ -64,8 +64,11 @@ class LifeDesk:
         return NOTHING
 
     def due(self, state: IdentityState, now_ms: int) -> Told:
+        replaced = successions(state, self._config, now_ms)
+        if replaced:
+            return replaced  # the rest in a few seconds, by the keys as they are then: each has one next version
         return Told.all_of((
-            successions(state, self._config, now_ms), retirements(state, now_ms),
+            retirements(state, now_ms),
             reminders(state, self._config, now_ms), campaign(state, self._config, self._mode_of, now_ms),
         ))  # fmt: skip
 
@@ -128,8 +131,9 @@ def why_no_transfer(ask: TransferKey, state: IdentityState) -> str:
         return f"no key {ask.key_id} is registered"
     if entry.state == "pending":
         return "it is not issued yet: refuse it, and ask for another"
-    if entry.state not in _OWNED:
-        return f"it is {entry.state}: nobody needs to answer for it any more"
+    if entry.state not in _OWNED or entry.state == "retiring":
+        instead = f"{entry.replaced_by} takes over from it: transfer that one"
+        return instead if entry.state == "retiring" else f"it is {entry.state}: nobody needs to answer for it any more"
     if not is_known(ask.to, state.people):
         return f"{ask.to or 'nobody'} is not in people.yaml"
     if ask.to == entry.owner:

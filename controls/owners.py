@@ -21,8 +21,21 @@ def approvers_of(entry: KeyRecord, approvers: Approvers, people: People, *, but:
     >>> approvers_of(entry, {"search": ("ada", "bo")}, NOBODY, but={"ada"}), approvers_of(entry, {}, NOBODY)
     (['bo'], [])
     """
-    named = [name for name in approvers.get(entry.team, ()) if name not in but]
-    return named or [name for name in people.with_role("approver") if name not in but]
+    return approvers_for((entry.team,), approvers, people, but=but)
+
+
+def approvers_for(
+    teams: Collection[str], approvers: Approvers, people: People, *, but: Collection[str] = ()
+) -> list[str]:
+    """The same for several teams. Where all that are named are left out, others with the role are asked instead.
+
+    >>> from controls.people import NOBODY
+    >>> approvers_for(("search", "ads"), {"search": ("ada", "bo"), "ads": ("bo", "cy")}, NOBODY, but={"Ada"})
+    ['bo', 'cy']
+    """
+    out = {name.lower() for name in but}
+    named = dict.fromkeys(name for team in teams for name in approvers.get(team, ()) if name.lower() not in out)
+    return list(named) or [name for name in people.with_role("approver") if name.lower() not in out]
 
 
 def is_known(name: str, people: People) -> bool:

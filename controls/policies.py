@@ -159,13 +159,18 @@ class Policies:
             policies = enumerate(self.config.policies)
             numbers = self._groups[group] = tuple(at for at, policy in policies if _covers_group(policy, facts))
         policies_of = self.config.policies
-        mine = (at for at in numbers if not policies_of[at].keys or key_id in policies_of[at].keys)
+        mine = (at for at in numbers if _covers_key(policies_of[at], key_id, facts))
         return tuple(rule for at in mine for rule in self._written[at])
 
 
 def covers(scoped: _Scoped, key_id: str, facts: KeyFacts) -> bool:
     """Whether a policy or an exception is for this key."""
-    return (not scoped.keys or key_id in scoped.keys) and _covers_group(scoped, facts)
+    return _covers_key(scoped, key_id, facts) and _covers_group(scoped, facts)
+
+
+def _covers_key(scoped: _Scoped, key_id: str, facts: KeyFacts) -> bool:
+    """By its name, and by those of the keys it took over from: a new secret is no way out of a rule."""
+    return not scoped.keys or key_id in scoped.keys or not set(facts.formerly).isdisjoint(scoped.keys)
 
 
 def scope_words(scoped: _Scoped) -> str:

@@ -13,7 +13,7 @@ from schemas.records import KeyFacts
 
 NEVER_USED: Final = frozenset({"pending", "refused"})
 LIVED: Final = (
-    "seq", "at_ms", "by", "change", "state", "replaced_by", "replaces", "valid_until_ms", "rotate_by_ms",
+    "seq", "at_ms", "by", "change", "state", "replaced_by", "replaces", "formerly", "valid_until_ms", "rotate_by_ms",
     "rotated_by", "retire_asked_ms", "request_id",
 )  # fmt: skip
 """What a record says of a key of keys.yaml, besides who owns it and when it was rotated and revalidated."""

@@ -21,6 +21,7 @@ DAY_MS: Final = 86_400_000
 HOUR_MS: Final = 3_600_000
 AGAIN_MS: Final = DAY_MS  # an old key that is not proved to be refused is ordered to be refused again after this
 LIVE: Final[frozenset[LifeState]] = frozenset({"active", "throttled"})
+_REMEMBERED: Final = 1000
 CUTS: Final = frozenset({"block", "disable", "revoke"})
 
 
@@ -91,10 +92,15 @@ def rotate(ask: RotateKey, state: IdentityState, config: KeysConfig, now_ms: int
             "seq": base.seq + 1, "at_ms": now_ms, "by": ask.by, "change": f"takes over from {ask.key_id}{because}",
             "state": "active", "replaces": ask.key_id, "owner": entry.owner, "rotated_ms": now_ms,
             "created_ms": base.created_ms if registered else now_ms, "rotate_by_ms": None,
-            "request_id": ask.request_id,
+            "request_id": ask.request_id, "formerly": _line_of(entry),
         }
     )  # fmt: skip
     return Told(keys=(new, _replaced(entry, new, ask.by, overlap_h, now_ms)))
+
+
+def _line_of(entry: KeyRecord) -> tuple[str, ...]:
+    """What the successor is known by as well: policies and exceptions that name a key hold for whoever takes over."""
+    return (*entry.formerly, entry.key_id)[-_REMEMBERED:]
 
 
 def _replaced(entry: KeyRecord, new: KeyRecord, by: str, overlap_h: float, now_ms: int) -> KeyRecord:
@@ -113,7 +119,7 @@ def _made_by_provider(ask: RotateKey, entry: KeyRecord, now_ms: int) -> Told:
             "key_id": f"{UNMADE}{ask.request_id}", "seq": 1, "at_ms": now_ms, "by": ask.by, "state": "pending",
             "change": f"to take over from {entry.key_id}{because}; {MAKING}", "replaces": entry.key_id,
             "provider_ref": place_of(entry.provider_ref), "request_id": ask.request_id, "seal_to": ask.seal_to,
-            "approved_by": ask.by, "last4": "", "created_ms": now_ms, "rotate_by_ms": None,
+            "formerly": _line_of(entry), "approved_by": ask.by, "last4": "", "created_ms": now_ms, "rotate_by_ms": None,
         }
     )  # fmt: skip
     return Told(keys=(asked,), orders=(order_for(asked, now_ms),))

@@ -38,7 +38,7 @@ class PolicyException(Record):
     rule: RuleKind
     of: str = ""  # the policy, or the budget, whose rule it is; empty: of every policy, and of the key's own entry
     allows: tuple[str, ...] = ()  # of ListedKind: what may be used besides, as patterns or networks
-    limit: float | None = Field(default=None, gt=0)  # of LimitKind: the number that holds instead
+    limit: float | None = Field(default=None, gt=0, le=1e15)  # of LimitKind: the number that holds instead
     keys: tuple[str, ...] = ()  # key_ids; of scopes that are given all must match, as in policies
     teams: tuple[str, ...] = ()
     apps: tuple[str, ...] = ()

@@ -17,7 +17,8 @@ from schemas.redact import looks_secret, redact
 RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,100}$")]
 _Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,99}$")]
 _Text = Annotated[str, Field(max_length=200)]
-_Positive = Annotated[float, Field(gt=0)]
+_Days = Annotated[float, Field(gt=0, le=36_500)]  # a century: what is longer is no date
+_Usd = Annotated[float, Field(gt=0, le=1e9)]
 
 
 def _no_secret(value: str) -> str:
@@ -46,10 +47,10 @@ class KeyWish(Record):
     kind: Literal["virtual", "provider"] = "virtual"  # a key of Keyfuse's own, or a credential of a provider
     provider: _Text = ""  # of kind provider: its name in keyfuse.yaml
     place: Annotated[_Text, AfterValidator(_no_secret)] = ""  # of kind provider: where there, `proj_...`, an IAM user
-    expires_days: _Positive | None = None  # shorter than what the environment gives
-    quota_usd_per_day: _Positive | None = None
-    quota_requests_per_min: Annotated[int, Field(gt=0)] | None = None
-    rotate_every_days: _Positive | None = None
+    expires_days: _Days | None = None  # shorter than what the environment gives
+    quota_usd_per_day: _Usd | None = None
+    quota_requests_per_min: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = None
+    rotate_every_days: _Days | None = None
     scopes: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
     networks: Annotated[tuple[Network, ...], Field(max_length=100)] = ()
     countries: Annotated[tuple[Country, ...], Field(max_length=250)] = ()
@@ -85,8 +86,9 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "networks": "expected networks in CIDR, like 10.0.0.0/8",
     "countries": "expected countries as two capitals each, like DE",
     "team": _NAME, "app": _NAME, "env": _NAME, "owner": _NAME,
-    "expires_days": "expected days, more than 0", "rotate_every_days": "expected days, more than 0",
-    "quota_usd_per_day": "expected USD, more than 0", "quota_requests_per_min": "expected a whole number, at least 1",
+    "expires_days": "expected days, more than 0, at most 36,500", "quota_usd_per_day": "expected USD, more than 0",
+    "rotate_every_days": "expected days, more than 0, at most 36,500",
+    "quota_requests_per_min": "expected a whole number, at least 1",
 }  # fmt: skip
 
 

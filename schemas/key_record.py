@@ -58,6 +58,7 @@ class KeyRecord(Record):
     approved_by: str = ""
     request_id: str = ""  # of whoever asked for it; the same request makes one key
     replaces: str = ""
+    formerly: tuple[str, ...] = ()  # the keys before it in its line, oldest first: what names one of them is for it too
     replaced_by: str = ""
     valid_until_ms: int | None = None  # of a replaced key: the end of the overlap
     rotate_by_ms: int | None = None  # its secret must be changed by then: somebody knows it who should not any more
@@ -69,7 +70,7 @@ class KeyRecord(Record):
     def facts(self) -> KeyFacts:
         return KeyFacts(
             provider=self.provider, team=self.team, app=self.app, env=self.env, protected=self.protected,
-            provider_ref=self.provider_ref,
+            provider_ref=self.provider_ref, formerly=self.formerly,
         )  # fmt: skip
 
     def next(self, *, at_ms: int, by: str, change: str, **changes: Any) -> KeyRecord:  # noqa: ANN401 - any field

@@ -115,6 +115,7 @@ class KeyFacts(Record):
     env: str = "unknown"
     protected: bool = False
     provider_ref: str | None = None  # the provider's own id of the key, needed to act on it
+    formerly: tuple[str, ...] = Field(default=(), exclude=True)  # the keys that it took over from; travels nowhere
 
 
 class Scaled(Record):

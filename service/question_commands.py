@@ -75,7 +75,8 @@ def _print(question: Question, out: Console) -> None:
         until = _until(question.deadline_ms)
         names = "|".join(choice.name for choice in question.choices)
         asked = ", ".join(question.to) or f"whoever has the role {question.needs}"
-        out.print(f"    asked: {asked}{until}; keyfuse answer {question.question_id} {names}", markup=False)
+        how = f"; keyfuse answer {question.question_id} {names}" if names else ""  # else it asks for a deed
+        out.print(f"    asked: {asked}{until}{how}", markup=False)
 
 
 def _until(deadline_ms: int | None) -> str:

@@ -70,7 +70,7 @@ class KeyConfig(Config):
     """What its provider itself refuses beyond, as set in the provider's console."""
     expires: Moment | None = None
     """From then on gates refuse it."""
-    rotate_every_days: Annotated[float, Field(gt=0)] | None = None
+    rotate_every_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
     """So often its secret is to be changed; overdue ones are listed and escalated."""
     rotated: Moment | None = None
     """When its secret was last changed, if not since it was made."""
@@ -115,11 +115,11 @@ class IssueRule(Config):
 
     instant: bool = False
     """True: no person is asked, as long as the team's budgets have room."""
-    expires_days: Annotated[float, Field(gt=0)] | None = None
+    expires_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
     """A key made here ends by itself after this long; a shorter time may be asked for."""
-    rotate_every_days: Annotated[float, Field(gt=0)] | None = 90
+    rotate_every_days: Annotated[float, Field(gt=0, le=36_500)] | None = 90
     """How often its secret is to be changed."""
-    quota_usd_per_day: Annotated[float, Field(gt=0)] | None = None
+    quota_usd_per_day: Annotated[float, Field(gt=0, le=1e9)] | None = None
     """What one key may spend in a day (UTC) unless its approver gave more."""
     quota_requests_per_min: Annotated[int, Field(gt=0)] | None = None
     """And how often it may be used in a minute."""
@@ -149,14 +149,14 @@ class IssuingConfig(Config):
     """Environments that are not listed."""
     approvers: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """By team: who approves its keys, as in people.yaml. Teams not listed: everybody with the role approver."""
-    approval_days: Annotated[float, Field(gt=0)] = 7
+    approval_days: Annotated[float, Field(gt=0, le=36_500)] = 7
     """A request that nobody has answered for so long is refused."""
     provider: str = "keyfuse"
     """What events and incidents call the provider of Keyfuse's own keys. It is of kind gate without being named in
     keyfuse.yaml."""
     overlap_h: Annotated[float, Field(ge=0, le=720)] = 24
     """So long the old secret is served beside the new one after a rotation."""
-    stale_days: Annotated[float, Field(gt=0)] = 30
+    stale_days: Annotated[float, Field(gt=0, le=36_500)] = 30
     """A registered key that was not used for this long is told of."""
 
     def rule(self, env: str) -> IssueRule:
@@ -167,13 +167,13 @@ class IssuingConfig(Config):
 class RotationConfig(Config):
     """Secrets are changed on schedule, and when somebody who knows one should not any more."""
 
-    remind_before_days: Annotated[float, Field(ge=0)] = 7
+    remind_before_days: Annotated[float, Field(ge=0, le=36_500)] = 7
     """The owner is told this long before a rotation is due ..."""
-    escalate_after_days: Annotated[float, Field(gt=0)] = 7
+    escalate_after_days: Annotated[float, Field(gt=0, le=36_500)] = 7
     """... and, when it is overdue for this long, the owner's approvers and the team's route."""
-    after_leaving_h: Annotated[float, Field(gt=0)] = 72
+    after_leaving_h: Annotated[float, Field(gt=0, le=36_500)] = 72
     """When its owner has left, a key's secret is due to be changed within this time ..."""
-    after_transfer_days: Annotated[float, Field(gt=0)] = 14
+    after_transfer_days: Annotated[float, Field(gt=0, le=36_500)] = 14
     """... and within this when it got another owner."""
     most_per_day: Annotated[int, Field(ge=1)] = 50
     """So many owners are told within a day that a rotation is due, the most urgent first; those whose secret somebody
@@ -186,15 +186,15 @@ class RevalidationConfig(Config):
     enabled: bool = False
     """True: campaigns run. A key is throttled and disabled only where the mode is `auto` (responses.yaml); in the other
     modes people are asked again instead, and disable it with the button."""
-    every_days: Annotated[float, Field(gt=0)] = 90
+    every_days: Annotated[float, Field(gt=0, le=36_500)] = 90
     """Asked this long after the last answer, or after the key was made ..."""
-    remind_after_days: Annotated[float, Field(gt=0)] = 7
+    remind_after_days: Annotated[float, Field(gt=0, le=36_500)] = 7
     """... without an answer once more after this ..."""
-    escalate_after_days: Annotated[float, Field(gt=0)] = 10
+    escalate_after_days: Annotated[float, Field(gt=0, le=36_500)] = 10
     """... then the owner's approvers are told ..."""
-    throttle_after_days: Annotated[float, Field(gt=0)] = 14
+    throttle_after_days: Annotated[float, Field(gt=0, le=36_500)] = 14
     """... then the key is throttled ..."""
-    disable_after_days: Annotated[float, Field(gt=0)] = 21
+    disable_after_days: Annotated[float, Field(gt=0, le=36_500)] = 21
     """... and then disabled. All counted from when somebody was shown the question; protected keys are spared."""
     most_per_day: Annotated[int, Field(ge=1)] = 50
     """So many keys are asked about within a day, those that wait longest first."""

@@ -141,6 +141,7 @@ def test_where_nobody_is_named_two_different_names_are_needed_all_the_same() -> 
         ({"allows": ()}, "an exception of models says which it allows"),
         ({"limit": 3.0}, "and no other, says the limit that holds instead"),
         ({"rule": "requests_per_min", "allows": ()}, "says the limit that holds instead"),
+        ({"rule": "requests_per_min", "allows": (), "limit": float("inf")}, "less than or equal"),
         ({"from_ms": NOW_MS + HOUR_MS, "until_ms": NOW_MS + HOUR_MS}, "it ends before it begins"),
     ],
 )

@@ -194,6 +194,14 @@ def test_teams_with_approvers_of_their_own_ask_those() -> None:
     assert office.key().approved_by == "cem"
 
 
+def test_who_asks_is_not_asked_to_approve_it_and_somebody_else_is() -> None:
+    office = Office(people=PEOPLE, approvers={"search": ("ann",)})
+    office.take(ask(env="prod"))
+    asked = office.state.questions["key:r1"].to
+    assert asked
+    assert "ann" not in asked
+
+
 def test_a_request_that_comes_again_makes_no_second_key() -> None:
     office = Office()
     office.take(ask())
@@ -316,7 +324,13 @@ def test_whoever_is_in_no_list_asks_for_nothing_where_people_are_named() -> None
             {**WISH, "countries": ["Germany"]},
             ['countries: expected countries as two capitals each, like DE; found "Germany"'],
         ),
-        ({**WISH, "expires_days": -1}, ['expires_days: expected days, more than 0; found "-1"']),
+        ({**WISH, "expires_days": -1}, ['expires_days: expected days, more than 0, at most 36,500; found "-1"']),
+        (
+            {**WISH, "expires_days": 1e300, "rotate_every_days": float("inf"), "quota_usd_per_day": float("inf")},
+            ['expires_days: expected days, more than 0, at most 36,500; found "1e+300"',
+             'quota_usd_per_day: expected USD, more than 0; found "inf"',
+             'rotate_every_days: expected days, more than 0, at most 36,500; found "inf"'],
+        ),
         ({**WISH, "quota_usd_per_day": "lots"}, ['quota_usd_per_day: expected USD, more than 0; found "lots"']),
         ({**WISH, "teem": "x"}, ["teem: unknown; did you mean team?"]),
         ({**WISH, "zzz": "x"}, ["zzz: unknown; leave it out"]),

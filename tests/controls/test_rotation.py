@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 
 from controls.issued_elsewhere import minted
 from controls.people import NOBODY
+from controls.policies import Policies
 from controls.rotation import Due, due_of
+from schemas.call import Call
 from schemas.config.keys import KeyConfig, KeysConfig
-from schemas.life import RefusedByHand, RotateKey, RotationEvidence
+from schemas.config.policies import PoliciesConfig, PolicyConfig
+from schemas.life import RefusedByHand, RotateKey, RotationEvidence, TransferKey
 from schemas.minting import Minted
 from schemas.records import Outcome, Step, StepState
 from tests.controls.lives import DAY_MS, HOUR_MS, T0_MS, Life, key
@@ -44,6 +47,26 @@ def test_both_are_served_until_the_overlap_is_over() -> None:
     assert (new.quota_usd_per_day, new.expires_ms) == (5.0, T0_MS + 30 * DAY_MS)  # no longer a life, no larger a quota
     assert (old.served(T0_MS + 2 * HOUR_MS - 1), old.served(T0_MS + 2 * HOUR_MS)) == (True, False)
     assert new.change == "takes over from k1: quarterly"
+
+
+def test_a_new_secret_is_no_way_out_of_a_policy_that_names_the_key_nor_of_its_exception() -> None:
+    life = Life(keys=(key(),))
+    life.take(rotation())
+    life.take(rotation(request_id="r2", key_id="k2", new_key_id="k3"))
+    new = life.key("k3")
+    assert new.formerly == ("k1", "k2")
+    policies = Policies(PoliciesConfig(policies=(PolicyConfig(name="p", keys=("k1",), allowed_models=("a",)),)))
+    assert policies.judge(Call("k3", T0_MS, model="b"), new.facts(), new).rule == "policy p: allowed_models"
+    assert policies.forbidden("k3", new.facts(), "b") == "p"
+    assert policies.forbidden("k4", key("k4").facts(), "b") is None
+    assert "formerly" not in new.facts().model_dump(), "what travels is as before"
+
+
+def test_an_old_key_is_not_handed_on_its_successor_is() -> None:
+    life = Life(keys=(key(),))
+    life.take(rotation())
+    told = life.take(TransferKey(request_id="t1", by="vera", at_ms=T0_MS, key_id="k1", to="rosa"))
+    assert (told.keys, told.audit[0].detail["why"]) == ((), "k2 takes over from it: transfer that one")
 
 
 def test_a_key_that_ends_during_the_overlap_is_not_served_longer_and_ends_with_a_proof() -> None:

@@ -217,6 +217,44 @@ async def test_what_no_desk_takes_is_buried_and_the_next_is_heard() -> None:
     assert broker.of(Topic.KEYS)
 
 
+@pytest.mark.parametrize("seq", [10**300, -1])
+async def test_what_cannot_be_judged_or_written_down_is_buried_and_holds_nobody_up(seq: int) -> None:
+    class Slip(Clerk):
+        def take(self, message: Record, state: IdentityState, now_ms: int) -> Told:
+            return Told(keys=(key("k3", seq=seq),)) if message.to_bytes() == OTHER else super().take(
+                message, state, now_ms
+            )  # fmt: skip
+
+    broker = Broker()
+    one = stage(broker, MemoryShards(), clerk=Slip())
+    await one.on_record(0, OTHER)
+    await one.on_record(1, ASK)
+    [dead] = [each for each in broker.of(Topic.DEAD) if isinstance(each, DeadLetter)]
+    assert (dead.offset, "cannot be judged" in dead.detail) == (0, True)
+    assert {getattr(each, "key_id", "") for each in broker.of(Topic.KEYS)} == {KEY, "k2"}
+
+
+async def test_what_two_desks_bring_of_one_key_are_two_versions_and_none_is_lost() -> None:
+    def due(state: IdentityState, now_ms: int) -> Told:
+        known = state.registry.entry(KEY)
+        return Told(keys=(known.next(at_ms=now_ms, by="keyfuse", change="due"),)) if known and known.seq < 2 else Told()
+
+    broker, journal = Broker(), MemoryShards()
+    desks = (Clerk(due), Clerk(due))
+    one = IdentityStage(
+        desks=lambda: desks, keys=KeysConfig, people=lambda: NOBODY, books=Books(broker.shelf, journal),
+        outbox=broker, metrics=Metrics(), now_ms=Clock(),
+    )  # fmt: skip
+    one.restored(0, {})
+    await one.on_record(0, ASK)
+    await one.tick()
+    assert [each.seq for each in broker.of(Topic.KEYS) if isinstance(each, KeyRecord) and each.key_id == KEY] == [
+        0,
+        1,
+        2,
+    ]
+
+
 async def test_a_word_on_a_question_that_nobody_asked_is_in_the_audit() -> None:
     broker = Broker()
     answer = Answer(question_id="q7", by="ann", choice="yes", at_ms=T0)
