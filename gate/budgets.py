@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from gate.known import Status
-from gate.ports import Amount
+from gate.ports import Amount, Ceiling
+from gate.windows import Over
 from schemas.call import ALLOW, Ruling
 from schemas.config.budgets import BudgetConfig
 from schemas.records import KeyFacts
@@ -43,6 +44,15 @@ def refused(budget: BudgetConfig, status: BudgetStatus | None, left: str, at_ms:
     wait_s = max(0.0, (status.period_until_ms - at_ms) / 1000) if status and not _rolls(budget) else None
     words = f"budget {budget.name}{period} {left}: {ask}"
     return Ruling("deny", f"budget {budget.name}", words, retry_after_s=wait_s)
+
+
+def over_seen(day: Ceiling, stands: BudgetStatus | None, amount: Amount, at_ms: int) -> Over | None:
+    """A key's USD of a day, held against the usage of all gates and of all their starts, as far as it was seen."""
+    if stands is None or not stands.period_from_ms <= at_ms < stands.period_until_ms:
+        return None
+    if stands.spent_nano_usd + amount.nano_usd <= day.limit:
+        return None
+    return Over(day, amount.nano_usd, (stands.period_until_ms - at_ms) / 1000)
 
 
 class AloneSlices:

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from gate.budgets import cheaper, tightened
+from controls.budgets import QUOTA
+from gate.budgets import cheaper, over_seen, tightened
 from gate.known import Known
 from gate.life import by_life
 from gate.ports import Amount, BudgetPlane, Ceiling, PolicyPlane, Prices, Rate, Rates, Reach, Slices
@@ -95,7 +96,7 @@ class Decider:
         account = self.windows.account(key_id, self._ceilings(call, facts, entry, slowed))
         amount, rates = self._amount(call, facts)
         asked = () if self._reach.waives(facts) else budgets
-        ruling = self._short(account, amount, asked, call.at_ms, tick_ms)
+        ruling = self._short(account, amount, asked, call, tick_ms)
         if ruling.state != "allow":
             return self._refused(ruling, verdict, entry, key_id)
         account.add(amount)
@@ -167,10 +168,12 @@ class Decider:
         return lowest(more + ceilings) if more else ceilings
 
     def _short(
-        self, account: Account, amount: Amount, budgets: Iterable[BudgetConfig], at_ms: int, tick_ms: int
+        self, account: Account, amount: Amount, budgets: Iterable[BudgetConfig], call: Call, tick_ms: int
     ) -> Ruling:
         """What lacks room for the amount: nothing is taken before everything has room."""
-        over = account.over(amount, at_ms, tick_ms)
+        over, at_ms, day = account.over(amount, call.at_ms, tick_ms), call.at_ms, account.shape.usd_of_day
+        if over is None and day is not None:
+            over = over_seen(day, self._known.status(QUOTA + call.key_id), amount, at_ms)
         if over is not None:
             return _over(*over)
         for budget in budgets:

@@ -38,7 +38,7 @@ class _Row(NamedTuple):
 class Shape:
     """The rings of all keys with the same ceilings, of which each of so many gates has its part."""
 
-    __slots__ = ("ceilings", "gates", "rows", "size")
+    __slots__ = ("ceilings", "gates", "rows", "size", "usd_of_day")
 
     def __init__(self, ceilings: tuple[Ceiling, ...], gates: int = 1) -> None:
         self.ceilings, self.gates = ceilings, gates
@@ -50,6 +50,8 @@ class Shape:
             rows.append(_Row(ceiling, UNITS.index(ceiling.unit), ceiling.limit / gates, daily, width_ms, parts, at))
             at += _RING + parts
         self.rows, self.size = tuple(rows), at
+        of_day = (each for each in ceilings if each.window_s == DAY_S and each.unit == "nano_usd")
+        self.usd_of_day = next(of_day, None)
 
 
 class Over(NamedTuple):

@@ -11,7 +11,7 @@ from schemas.config.budgets import BudgetConfig, DegradeConfig
 from schemas.config.wiring import GateConfig
 from schemas.key_record import KeyRecord, LifeState
 from schemas.verdict import GateVerdict
-from tests.gate.world import KEY, NOW_MS, Gate, Rules, status
+from tests.gate.world import KEY, NOW_MS, USD, Gate, Rules, status
 
 STOP = BudgetConfig(name="month", usd=1, hard_stop=True, owner="bo")
 DEGRADE = DegradeConfig(models={"dear*": "cheap"}, apps=("shop",))
@@ -291,3 +291,18 @@ def test_a_question_about_the_key_alone_is_no_call_and_reserves_nothing() -> Non
     assert gate.ask(model="", requests=0) == ("allow", "k1", "", "", None, "", "", "")
     gate.verdict("deny")
     assert gate.ask(requests=0).state == "deny"
+
+
+def test_a_keys_quota_of_a_day_counts_what_other_gates_and_starts_let_through() -> None:
+    quota = Rate("key k1: quota_usd_per_day", "nano_usd", 86_400, 5 * USD)
+    gate = Gate(rules=Rules(limits=(quota,)))
+    states = []
+    for spent in (3.0, 4.999999):  # in USD; a call may take 1,000 nano-USD
+        gate.known.stands(status("quota of k1", spent=spent, limit=5))
+        states.append(gate.ask().state)
+    gate.known.stands(status("quota of k1", spent=5, limit=5))
+    refused = gate.ask()
+    assert (states, refused.state, refused.rule) == (["allow", "allow"], "throttle", quota.rule)
+    assert refused.retry_after_s == 3_600, "until the day is over"
+    gate.at_ms = 3_600_000
+    assert gate.ask().state == "allow", "what was seen is of the day before"
