@@ -36,11 +36,30 @@ class Broker:
     name: str
     bootstrap: str
     log_path: Path
+    node: KafkaNode | None = None  # to stop it and start it again, of Apache Kafka alone
 
     def log_tail(self, *, lines: int = 60) -> str:
         """The end of what it printed."""
         text = self.log_path.read_text(encoding="utf-8", errors="replace") if self.log_path.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
+
+
+class KafkaNode:
+    """One Apache Kafka that may be stopped and started again, with what it holds."""
+
+    def __init__(self, command: list[str], bootstrap: str, log_path: Path) -> None:
+        self._command, self._bootstrap, self._log_path = command, bootstrap, log_path
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Returns when it answers."""
+        self._process = spawn_tied(self._command, log_path=self._log_path)
+        await wait_until_answers(self._bootstrap, self._process, timeout_s=_KAFKA_START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Blocking."""
+        if self._process is not None:
+            end(self._process, grace_s=_KAFKA_STOP_GRACE_S)
 
 
 @contextmanager
@@ -73,13 +92,13 @@ def running_kafka(directory: Path) -> Iterator[Broker]:
     format_storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties)]
     subprocess.run([java, "-cp", classpath, *format_storage], check=True, capture_output=True, timeout=60)
     heap = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"]
-    process = spawn_tied([java, *heap, "-cp", classpath, "kafka.Kafka", str(properties)], log_path=log_path)
-    broker = Broker("kafka", f"127.0.0.1:{port}", log_path)
+    command = [java, *heap, "-cp", classpath, "kafka.Kafka", str(properties)]
+    node = KafkaNode(command, f"127.0.0.1:{port}", log_path)
     try:
-        asyncio.run(wait_until_answers(broker.bootstrap, process, timeout_s=_KAFKA_START_TIMEOUT_S))
-        yield broker
+        asyncio.run(node.start())
+        yield Broker("kafka", f"127.0.0.1:{port}", log_path, node)
     finally:
-        end(process, grace_s=_KAFKA_STOP_GRACE_S)
+        node.stop()
 
 
 def kafka_libraries() -> Path:

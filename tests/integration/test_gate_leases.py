@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,12 @@ from gate.memory import packed
 from schemas.config import KeysConfig, WiringConfig
 from schemas.config.budgets import BudgetConfig, BudgetsConfig
 from schemas.config.keys import KeyConfig
-from schemas.config.wiring import GateConfig, KafkaConfig
+from schemas.config.wiring import GateConfig, KafkaConfig, StoreConfig
 from schemas.verdict import GateVerdict
 from service.config_tree import Folder
 from service.gate_service import GateService
 from service.install import Install
-from service.tansu import Tansu
+from service.tansu import Tansu, free_port
 from service.worker import Worker
 from streams.kafka import create_topics
 from streams.outbox import Outbox
@@ -105,8 +107,7 @@ async def test_without_the_broker_each_environment_does_what_it_said_and_a_deny_
     install = install_of(own_tansu.bootstrap, prefix, tmp_path, stale_after_s=1.5, lease_s=2)
     async with AsyncExitStack() as stack:
         outbox = await stack.enter_async_context(outbox_on(install, own_tansu.bootstrap))
-        verdict = GateVerdict(key_id="stolen", state="deny", reason="stopped", incident_id="inc_1", at_ms=1)
-        await outbox.send(Topic.VERDICTS, [("stolen", verdict)])
+        await outbox.send(Topic.VERDICTS, [("stolen", denied("stolen"))])
         gate = GateService(install, own_tansu.bootstrap)
         await gate.start()
         stack.push_async_callback(gate.stop)
@@ -131,6 +132,44 @@ async def test_without_the_broker_each_environment_does_what_it_said_and_a_deny_
         await until(lambda: not gate.reach.away, "the gate hears again", patience_s=30)
         assert (await ask(gate, "stolen"))["state"] == "deny"
         assert "news_age_s" not in await ask(gate, "stolen")
+
+
+async def test_a_broker_that_is_stopped_and_started_again_is_gone_on_with(
+    kafka_broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    """Apache Kafka itself, under a gate whose store is not there at all."""
+    node = kafka_broker.node
+    assert node is not None
+    install = install_of(kafka_broker.bootstrap, prefix, tmp_path, stale_after_s=3, lease_s=2)
+    nowhere = StoreConfig(dsn=f"clickhouse://keyfuse@127.0.0.1:{free_port()}/keyfuse")
+    wiring = install.folder.wiring.model_copy(update={"store": nowhere})
+    install = Install(replace(install.folder, wiring=wiring), tmp_path, environ=install.environ)
+    async with AsyncExitStack() as stack:
+        outbox = await stack.enter_async_context(outbox_on(install, kafka_broker.bootstrap))
+        await outbox.send(Topic.VERDICTS, [("stolen", denied("stolen"))])
+        gate = GateService(install, kafka_broker.bootstrap)
+        await gate.start()
+        stack.push_async_callback(gate.stop)
+        await until(lambda: not gate.reach.away, "its own report came back")
+        await asyncio.to_thread(node.stop)
+        try:
+            await until(lambda: gate.reach.away, "the gate notices", patience_s=30)
+            answers = [await ask(gate, key_id) for key_id in ("of-dev", "of-prod", "stolen")]
+            assert [answer["state"] for answer in answers] == ["deny", "allow", "deny"]
+        finally:
+            await node.start()
+        await until(lambda: not gate.reach.away, "the gate hears again", patience_s=60)
+        await outbox.send(Topic.VERDICTS, [("of-prod", denied("of-prod"))])
+
+        async def is_cut() -> bool:
+            return str((await ask(gate, "of-prod"))["rule"]) == "verdict of incident inc_1"
+
+        await until(is_cut, "verdicts reach it again", patience_s=30)
+        assert (await ask(gate, "stolen"))["state"] == "deny"
+
+
+def denied(key_id: str) -> GateVerdict:
+    return GateVerdict(key_id=key_id, state="deny", reason="stopped", incident_id="inc_1", at_ms=1)
 
 
 @contextmanager
