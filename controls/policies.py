@@ -50,6 +50,11 @@ class Covering:
         """Whether the rules are the same at every moment."""
         return not self._moments
 
+    @property
+    def moments(self) -> Sequence[int]:
+        """When the rules change: an exception begins or ends. In order."""
+        return self._moments
+
     def at(self, at_ms: int) -> Rules:
         """The rules as they hold at this moment."""
         since = bisect_right(self._moments, at_ms) if self._moments else 0

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Literal, NamedTuple
 
 from controls.hours import hours_words, is_open
+from controls.networks import EVERYWHERE, Span, both, spans, within
 from schemas.call import Call
 from schemas.config.policies import HoursConfig, PolicyConfig
 from schemas.exception import PolicyException, RuleKind
@@ -48,7 +47,7 @@ SEEN_IN: Final[Mapping[str, int]] = {
     "countries": _FIELD("country"), "origins": _FIELD("origin"),
 }  # fmt: skip
 """Where a call says what a list is about."""
-_REMEMBERED: Final = 8192  # texts of one list; a frame may bring thousands of addresses
+_REMEMBERED: Final = 256  # texts of one list
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,7 @@ def permits(rule: Rule, text: str, families: Families) -> bool:
 
 def _matches(kind: RuleKind, text: str, wanted: Sequence[str], families: Families) -> bool:
     if kind == "networks":
-        return _within(text, wanted)
+        return within(text, wanted)
     if kind in {"countries", "origins"}:
         return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in wanted)
     if kind == "models":
@@ -142,37 +141,11 @@ def _matches(kind: RuleKind, text: str, wanted: Sequence[str], families: Familie
     return any(fnmatchcase(text, pattern) for pattern in wanted)
 
 
-def _within(text: str, networks: Sequence[str]) -> bool:
-    """Whether an address is in one of these networks; what is no address is in none.
-
-    >>> _within("::ffff:10.1.2.3", ["10.0.0.0/8"]), _within("10.1.2.3 ", ["::/0"])
-    (True, False)
-    """
-    address = _address(text)
-    return address is not None and any(address in _network(network) for network in networks)
-
-
-@lru_cache(maxsize=16_384)
-def _address(text: str) -> IPv4Address | IPv6Address | None:
-    """None for what is none. A key's calls come from few addresses, and are judged by several lists."""
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
-
-
-@lru_cache(maxsize=4096)
-def _network(text: str) -> IPv4Network | IPv6Network:
-    """Read once: reading takes ten times as long as looking, and gates look before each call."""
-    return ip_network(text, strict=False)
-
-
 class Rules:
     """All that holds for a key, ready to be asked. Keys with the same rules share one of these."""
 
-    __slots__ = ("_families", "_hours", "_input", "_listed", "_minute", "_open", "_output", "_unseen", "ceilings",
-                 "rules")  # fmt: skip
+    __slots__ = ("_families", "_hours", "_input", "_listed", "_minute", "_open", "_output", "_spans", "_unseen",
+                 "ceilings", "rules")  # fmt: skip
 
     def __init__(self, rules: Iterable[Rule], *, families: Families, unseen: Unseen = "refuse") -> None:
         self.rules: Final = tuple(rules)
@@ -184,6 +157,7 @@ class Rules:
         self._hours = tuple(at for at in self._of("hours") if not self.rules[at].lifted)
         self._minute, self._open = -1, len(self.rules)
         self._input, self._output = self._least("max_input_tokens"), self._least("max_output_tokens")
+        self._spans: tuple[Span, ...] | None = None
 
     def broken(self, call: Call) -> Rule | None:
         """The first rule, in their order, that the call breaks. Ceilings count calls and are asked elsewhere."""
@@ -212,7 +186,20 @@ class Rules:
 
     def longest(self, kind: str) -> float:
         """The lowest limit of this kind on one request; infinite without one."""
-        return min((rule.limit for rule in self.rules if rule.kind == kind), default=float("inf"))
+        mine = self._input if kind == "max_input_tokens" else self._output
+        return min((limit for limit, _ in mine), default=float("inf"))
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The IPv4 addresses that every rule of networks lets pass, in order and apart."""
+        if self._spans is None:
+            self._spans = EVERYWHERE
+            for at in self._of("networks"):
+                rule = self.rules[at]
+                lifted = (name for one in rule.lifted for name in one.allows)
+                assert isinstance(rule.value, tuple)  # noqa: S101 - by its kind
+                self._spans = both(self._spans, spans((*rule.value, *lifted)))
+        return self._spans
 
     def of_kind(self, kind: str) -> tuple[Rule, ...]:
         return tuple(self.rules[at] for at in self._of(kind))

@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple, Protocol
 import numpy as np
 
 from detectors import rows as r
+from detectors.addresses import OTHER
 from detectors.close import Told
 from detectors.explain import number
 from detectors.state import Array
@@ -37,6 +38,7 @@ _STANDS_IN: Final[Mapping[Breach, tuple[int, str, str]]] = {
     "endpoints": (r.ENDPOINT, "endpoint", "calls {0}"), "networks": (r.NETWORK, "network", "is used from {0}"),
     "countries": (r.COUNTRY, "country", "is used from {0}"),
 }  # fmt: skip
+_SPARSE, _FEW = 8, 65_536  # where sorting what is there is cheaper than looking at all that could be
 _OF_PLACE: Final = BITS["networks"] | BITS["countries"]
 _SIDE: Final[Mapping[Breach, str]] = {"max_input_tokens": "input", "max_output_tokens": "output"}
 
@@ -61,6 +63,8 @@ class Holding(Protocol):
     def closed(self, at_ms: int, /) -> Written | None: ...
     def longest(self, kind: str, /) -> float: ...
     def of_kind(self, kind: str, /) -> Sequence[Written]: ...
+    @property
+    def spans(self) -> Sequence[tuple[int, int]]: ...
 
 
 class Watch(Protocol):
@@ -70,6 +74,8 @@ class Watch(Protocol):
     def kinds(self) -> frozenset[str]: ...
     @property
     def steady(self) -> bool: ...
+    @property
+    def moments(self) -> Sequence[int]: ...
     def at(self, at_ms: int, /) -> Holding: ...
 
 
@@ -80,6 +86,7 @@ class Seen(NamedTuple):
     ts_ms: Array
     matrix: Array  # of `detectors.rows`, with FORBIDDEN for models filled in
     text: Callable[[str], tuple[Array, list[str]]]  # a column of the frame
+    addresses: Callable[[], tuple[Array, Array]]  # the column of addresses, its list as numbers
 
 
 def mark(seen: Seen, watches: Sequence[Watch | None]) -> None:
@@ -91,8 +98,11 @@ def mark(seen: Seen, watches: Sequence[Watch | None]) -> None:
     kinds: frozenset[str] = frozenset().union(*(watch.kinds for watch in watches if watch is not None))
     forbidden = seen.matrix[r.FORBIDDEN]
     for kind in (each for each in TEXTS if each in kinds):
-        codes, texts = seen.text(TEXTS[kind])
-        asked = _asked(place, codes[rows], lambda at, code: _refused(holdings[at], kind, texts, code))  # noqa: B023
+        if kind == "networks":
+            asked = _outside(seen, rows, holdings, place)
+        else:
+            codes, texts = seen.text(TEXTS[kind])
+            asked = _asked(place, codes[rows], lambda at, code: _refused(holdings[at], kind, texts, code))  # noqa: B023
         forbidden[rows[asked]] |= BITS[kind]
     if "hours" in kinds:
         closed = _asked(
@@ -101,7 +111,7 @@ def mark(seen: Seen, watches: Sequence[Watch | None]) -> None:
         forbidden[rows[closed]] |= BITS["hours"]
     for kind in (each for each in _SIDE if each in kinds):
         most = np.array([holding.longest(kind) for holding in holdings])[place]
-        forbidden[rows[length_of(kind, seen.matrix[:, rows]) > most]] |= BITS[kind]
+        forbidden[rows[length_of(kind, seen.matrix)[rows] > most]] |= BITS[kind]
     _excuse_models(seen, rows, holdings, place)
 
 
@@ -122,16 +132,16 @@ def length_of(kind: str, rows: Array) -> Array:
 
 def _holdings(numbers: Array, ts_ms: Array, watches: Sequence[Watch | None]) -> tuple[list[Holding], Array]:
     """The distinct sets of rules that these rows are under, and which of them each row is."""
-    distinct, place = np.unique(numbers, return_inverse=True)
+    distinct, place = _distinct(numbers)
     found = [_watch(watches, at) for at in distinct.tolist()]
     holdings = [watch.at(int(ts_ms[0])) for watch in found]
     for at in [at for at, watch in enumerate(found) if not watch.steady]:
-        mine = np.flatnonzero(place == at)  # asked row by row: an exception begins or ends at its millisecond
-        for row, moment in zip(mine.tolist(), ts_ms[mine].tolist(), strict=True):
-            holding = found[at].at(moment)
-            if holding is not holdings[-1]:
-                holdings.append(holding)
-            place[row] = len(holdings) - 1
+        mine = np.flatnonzero(place == at)  # an exception begins or ends at its millisecond
+        _, first, part = np.unique(
+            np.searchsorted(found[at].moments, ts_ms[mine], side="right"), return_index=True, return_inverse=True
+        )
+        place[mine] = len(holdings) + part
+        holdings += [found[at].at(int(ts_ms[mine[row]])) for row in first.tolist()]
     return holdings, place
 
 
@@ -143,10 +153,42 @@ def _watch(watches: Sequence[Watch | None], number: int) -> Watch:
 
 def _asked(place: Array, values: Array, ask: Callable[[int, int], bool]) -> Array:
     """One answer per row; each distinct pair is asked about once."""
-    pairs, member = np.unique((place << 40) | values.astype(np.int64), return_inverse=True)
-    answers = np.array([ask(pair >> 40, pair & ((1 << 40) - 1)) for pair in pairs.tolist()], bool)
+    least = int(values.min())
+    width = int(values.max()) - least + 1
+    pairs, member = _distinct(place * width + (values.astype(np.int64) - least))
+    answers = np.array([ask(pair // width, least + pair % width) for pair in pairs.tolist()], bool)
     told: Array = answers[member]
     return told
+
+
+def _distinct(values: Array) -> tuple[Array, Array]:
+    """What `np.unique` says of numbers from 0 on; without sorting, while they are not far apart."""
+    span = int(values.max()) + 1
+    if span > _SPARSE * len(values) + _FEW:
+        distinct, member = np.unique(values, return_inverse=True)
+        return distinct, member
+    there = np.zeros(span, bool)
+    there[values] = True
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[values]
+
+
+def _outside(seen: Seen, rows: Array, holdings: list[Holding], place: Array) -> Array:
+    """Which rows come from an address outside what their rules allow: one search for all, whoever holds which rules.
+
+    What is not IPv4 is asked about as text.
+    """
+    codes, numbers = seen.addresses()
+    codes = codes[rows]
+    number = numbers[codes]
+    spans = [((at << 32) + low, (at << 32) + high) for at, one in enumerate(holdings) for low, high in one.spans]
+    lows, highs = np.array([(-1, -1), *spans], np.int64).T  # before all others one that holds nothing
+    asked = (place << 32) + number
+    outside: Array = (number >= 0) & (asked > highs[np.searchsorted(lows, asked, side="right") - 1])
+    odd = np.flatnonzero(number == OTHER)
+    if len(odd):
+        _, texts = seen.text(TEXTS["networks"])
+        outside[odd] = _asked(place[odd], codes[odd], lambda at, code: _refused(holdings[at], "networks", texts, code))
+    return outside
 
 
 def _refused(holding: Holding, kind: str, texts: list[str], code: int) -> bool:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from detectors import breaches
 from detectors import rows as r
+from detectors.addresses import numbers_of
 from detectors.keys import KeyBook, Names, shard_of
 from detectors.state import Array
 from schemas.frame import FRAME_SCHEMA, INDEX_BITS
@@ -32,12 +33,21 @@ def column(frame: pa.RecordBatch, name: str) -> Array:
 def codes(frame: pa.RecordBatch, name: str) -> tuple[Array, list[str]]:
     """A text column as places in its list of distinct values; null is one past its end."""
     array = frame.column(_AT[name])
-    texts: list[str] = array.dictionary.to_pylist()
+    return _places(array), array.dictionary.to_pylist()
+
+
+def addresses(frame: pa.RecordBatch) -> tuple[Array, Array]:
+    """The column of addresses in the same way, its list as numbers."""
+    array = frame.column(_AT["ip"])
+    return _places(array), numbers_of(array.dictionary)
+
+
+def _places(array: pa.DictionaryArray) -> Array:
     indices = array.indices
     if indices.null_count:
-        indices = indices.fill_null(len(texts))
+        indices = indices.fill_null(len(array.dictionary))
     places: Array = indices.to_numpy(zero_copy_only=False)
-    return places, texts
+    return places
 
 
 def coordinates(frame: pa.RecordBatch) -> tuple[Array, Array]:
@@ -120,7 +130,7 @@ class Intake:
         matrix[r.FORBIDDEN] = self._book.forbidden(slots, at.astype(np.int64), texts)
         if len(self._book.watches) > 1:
             ts_ms, numbers = column(frame, "ts_ms"), self._book.columns["watch"][slots]
-            seen = breaches.Seen(numbers, ts_ms, matrix, lambda name: codes(frame, name))
+            seen = breaches.Seen(numbers, ts_ms, matrix, lambda name: codes(frame, name), lambda: addresses(frame))
             breaches.mark(seen, self._book.watches)
         breaches.served(matrix)
         for name, place in _TEXTS:
