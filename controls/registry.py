@@ -46,6 +46,7 @@ class Registry:
         self._records: dict[str, KeyRecord] = {}
         self._asked: dict[str, str] = {}
         self._owned: dict[tuple[str, str], set[str]] = {}
+        self._since: list[KeyRecord] | None = None
         for record in records:
             self.take(record)
 
@@ -58,6 +59,8 @@ class Registry:
         if known is not None and record.seq <= known.seq:
             return False
         self._records[record.key_id] = record
+        if self._since is not None:
+            self._since.append(record)
         if known is not None:
             self._owned[known.owner, known.env].discard(known.key_id)
         self._owned.setdefault((record.owner, record.env), set()).add(record.key_id)
@@ -92,6 +95,13 @@ class Registry:
     def records(self) -> Collection[KeyRecord]:
         """The newest version of each key that commands made or changed."""
         return self._records.values()
+
+    def parting(self) -> tuple[list[KeyRecord], list[KeyRecord]]:
+        """For the registry that will come after this one: the records there are, and a list that those that come
+        meanwhile are added to.
+        """
+        self._since = []
+        return list(self._records.values()), self._since
 
     def facts_of(self, key_id: str) -> KeyFacts | None:
         """What is written about the key; None when nobody registered it."""

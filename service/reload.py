@@ -30,15 +30,15 @@ async def follow_folder(
             metrics.inc("keyfuse_config_errors_total")
             log.error("configuration not taken; the one before stays in force", errors=str(found))
         elif found is not None:
-            _take(install, found)
+            await _take(install, found)
             changed(found)
         if stopping():
             return
         await asyncio.sleep(_EVERY_S)
 
 
-def _take(install: Install, found: Folder) -> None:
+async def _take(install: Install, found: Folder) -> None:
     if found.wiring != install.folder.wiring or found.routes.channels != install.folder.routes.channels:
         log.warning("keyfuse.yaml and channels take effect at the next start")
-    install.reload(found)
+    await install.reload_beside(found)
     log.info("configuration reloaded", folder=str(install.config_dir))

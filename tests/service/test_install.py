@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from schemas.config import KeysConfig, RoutesConfig, WiringConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.routes import ChannelConfig
 from schemas.config.wiring import CommandsConfig, IntakeConfig, KafkaConfig, LeaksConfig, ProviderConfig, SwitchConfig
+from schemas.key_record import KeyRecord
+from schemas.records import KeyFacts
 from schemas.signing import Signer, private_key_from
 from service.config_tree import Folder
 from service.errors import UserError
@@ -201,3 +204,22 @@ def test_keys_that_are_issued_here_can_be_cut_without_a_setting_for_it(tmp_path:
     assert set(an_install(tmp_path).offered()["keyfuse"](key)) == {"throttle", "block"}
     named = an_install(tmp_path, providers={"keyfuse": ProviderConfig(kind="sandbox", base_url="http://127.0.0.1:9")})
     assert "disable" in named.offered()["keyfuse"](key)
+
+
+async def test_what_is_said_of_a_key_while_the_folder_is_taken_holds_afterwards(tmp_path: Path) -> None:
+    keys = KeysConfig(keys=(KeyConfig(key_id="key-1", provider="openai", team="search"),))
+    install = Install(Folder(keys=keys), tmp_path)
+    said = KeyRecord(
+        key_id="key-2", seq=1, at_ms=0, by="ann", change="made", kind="virtual", state="active", provider="keyfuse",
+        team="before",
+    )  # fmt: skip
+    install.registry.take(said)
+    coming = asyncio.create_task(install.reload_beside(Folder(keys=keys)))
+    await asyncio.sleep(0)
+    install.registry.take(said.model_copy(update={"seq": 2, "team": "meanwhile"}))
+    before = install.registry
+    await coming
+    assert install.registry is not before
+    assert [install.registry.facts_of(key_id) for key_id in ("key-1", "key-2")] == [
+        KeyFacts(provider="openai", team="search"), KeyFacts(provider="keyfuse", team="meanwhile"),
+    ]  # fmt: skip
