@@ -17,9 +17,11 @@ from typing import Final
 
 import uvloop
 
+from benchmarks.gate_bank import Bank
 from benchmarks.gate_uvicorn import UvicornListener
 from benchmarks.gate_world import decider
 from gate.http import Listener
+from gate.lease import Borrower
 from gate.server import Edge, GateServer
 from service.settled_memory import GATE, settle_memory
 
@@ -35,14 +37,17 @@ def tick_ms() -> int:
     return time.monotonic_ns() // 1_000_000
 
 
-async def serve(server: GateServer, way: str) -> None:
+async def serve(server: GateServer, bank: Bank, way: str) -> None:
     stop = asyncio.Event()
+    bank.look(tick_ms())
+    lending = asyncio.create_task(bank.lend(tick_ms))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     url = await WAYS[way](server).start()
     settle_memory(*GATE)
     print(json.dumps({"port": int(url.rpartition(":")[2])}), flush=True)
     began = time.process_time()
     await stop.wait()
+    lending.cancel()
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"cpu_s": time.process_time() - began, "peak_mb": round(peak_mb)}), flush=True)
     os._exit(0)  # a million objects need not be taken apart one by one
@@ -63,10 +68,12 @@ def main() -> None:
     parser.add_argument("--way", choices=WAYS, default="protocol")
     parser.add_argument("--realtime", action="store_true")
     wanted = parser.parse_args()
-    edge = Edge(decider(wanted.keys, at_ms=now_ms()), str, now_ms, tick_ms, None, list, bytes)
+    borrower = Borrower("bench", "1")
+    asked = decider(wanted.keys, borrower, at_ms=now_ms(), tick_ms=tick_ms)
+    edge = Edge(asked, str, now_ms, tick_ms, None, list, bytes)
     alone(wanted.core, realtime=wanted.realtime)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(GateServer(edge), wanted.way))
+        runner.run(serve(GateServer(edge), Bank(borrower), wanted.way))
 
 
 if __name__ == "__main__":

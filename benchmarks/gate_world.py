@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any, Final
 
 import orjson
@@ -10,9 +11,10 @@ import orjson
 from controls.budgets import Budgets
 from controls.policies import Policies
 from controls.registry import Registry
-from gate.budgets import AloneSlices
 from gate.decide import Decider, Planes
 from gate.known import Known
+from gate.lease import Borrower
+from gate.leased import LeasedSlices
 from gate.ports import Reached
 from gate.reservations import Reservations
 from schemas.config.budgets import BudgetConfig, BudgetsConfig, DegradeConfig
@@ -71,7 +73,7 @@ def budgets() -> BudgetsConfig:
     return BudgetsConfig(budgets=(everything, told, *envs, *teams))
 
 
-def decider(count: int, *, at_ms: int) -> Decider:
+def decider(count: int, borrower: Borrower, *, at_ms: int, tick_ms: Callable[[], float]) -> Decider:
     settings = GateConfig()
     known = Known(Registry(keys(count)))
     for number in range(0, count, DENIED_EVERY):
@@ -80,8 +82,10 @@ def decider(count: int, *, at_ms: int) -> Decider:
                 key_id=key_of(number), state="deny", reason="stopped by Keyfuse", incident_id="inc_1", at_ms=at_ms
             )
         )
+    slices, written = LeasedSlices(borrower, known.status, tick_ms=tick_ms), budgets()
+    slices.watch(written.budgets)
     return Decider(
-        known, Planes(Policies(policies()), Budgets(budgets()), settings), slices=AloneSlices(known.status),
+        known, Planes(Policies(policies()), Budgets(written), settings), slices=slices,
         reach=Reached(), prices=PriceBook().per_token,
         reservations=Reservations("bench-", hold_ms=settings.reservation_s * 1000),
     )  # fmt: skip
