@@ -136,8 +136,9 @@ def _matches(kind: RuleKind, text: str, wanted: Sequence[str], families: Familie
         return any(fnmatchcase(text.lower(), pattern.lower()) for pattern in wanted)
     if kind == "models":
         wanted = [each for name in wanted for each in (families.get(name[1:], ()) if name[:1] == "@" else (name,))]
-        bare = text.partition("/")[2]  # gateways write `openai/gpt-4o`: the same model by another name
-        return any(fnmatchcase(text, pattern) or (bare and fnmatchcase(bare, pattern)) for pattern in wanted)
+        parts = text.split("/")  # gateways write `openrouter/openai/gpt-4o`: the same model by another name
+        names = [text, *("/".join(parts[at:]) for at in range(1, len(parts)) if parts[at])]
+        return any(fnmatchcase(name, pattern) for name in names for pattern in wanted)
     return any(fnmatchcase(text, pattern) for pattern in wanted)
 
 
@@ -160,7 +161,13 @@ class Rules:
         self._spans: tuple[Span, ...] | None = None
 
     def broken(self, call: Call) -> Rule | None:
-        """The first rule, in their order, that the call breaks. Ceilings count calls and are asked elsewhere."""
+        """The first rule, in their order, that the call breaks. Ceilings count calls and are asked elsewhere.
+
+        Where no call of a model is made (no requests: a list of models, a file, a key that is asked about) there is no
+        model to judge; from where, to what and when stays to be judged, as far as it is told.
+        """
+        if not call.requests:
+            return self._rule(self._looking(call))
         first = len(self.rules)
         for field, known, mine in self._listed:
             text: str = call[field]  # type: ignore[assignment]  # SEEN_IN names texts
@@ -223,6 +230,11 @@ class Rules:
             known.clear()
         known[text] = found
         return found
+
+    def _looking(self, call: Call) -> int:
+        told = ((known, mine, str(call[field])) for field, known, mine in self._listed if field != SEEN_IN["models"])
+        first = min((self._ask(text, known, mine) for known, mine, text in told if text), default=len(self.rules))
+        return min(first, self._closed(call.at_ms)) if self._hours else first
 
     def _closed(self, at_ms: int) -> int:
         minute = at_ms // 60_000

@@ -126,16 +126,14 @@ class Decider:
         return len(late)
 
     def _refusal(self, call: Call, verdict: GateVerdict | None, entry: KeyRecord | None, facts: KeyFacts) -> Ruling:
-        """The first plane that says no. Without a call there is only the key to be asked about."""
+        """The first plane that says no."""
         if verdict is not None and verdict.state == "deny":
             return Ruling("deny", f"verdict of incident {verdict.incident_id}", verdict.reason)
         unknown = "deny" if call.ours else self.planes.settings.unknown_keys
         ruling = by_life(entry, call.at_ms, unknown=unknown)
         if ruling.state == "allow":
             ruling = self._reach.judge(facts)
-        if ruling.state != "allow" or call.requests == 0:
-            return ruling
-        return self.planes.policies.judge(call, facts, entry)
+        return ruling if ruling.state != "allow" else self.planes.policies.judge(call, facts, entry)
 
     def _degraded(
         self, call: Call, facts: KeyFacts, verdict: GateVerdict | None, budgets: Iterable[BudgetConfig]

@@ -34,6 +34,7 @@ POLICIES = Policies(
         ("k7", "ads", "prod", "gpt-4.1-nano", None),
         ("k7", "ads", "prod", "openai/gpt-4.1-nano", None),  # as gateways write it
         ("k1", "ads", "dev", "openai/gpt-5", "dev is cheap"),
+        ("k7", "ads", "prod", "openrouter/openai/gpt-4.1-nano", None),
         ("k7", "ads", "prod", "GPT-4.1-nano", "everyone"),  # upper and lower case differ
         ("k7", "ads", "dev", "gpt-5", "dev is cheap"),  # the first of several, in the order written
     ],

@@ -92,6 +92,26 @@ def test_an_address_of_the_old_kind_in_new_clothes_is_the_same_address() -> None
     assert policies.judge(CALL._replace(ip="::ffff:11.1.2.3"), FACTS).state == "deny"
 
 
+@pytest.mark.parametrize(
+    ("rules", "changes", "state"),
+    [
+        ({"allowed_models": ("gpt-5*",), "max_output_tokens": 50}, {"model": ""}, "allow"),
+        ({"allowed_models": ("gpt-5*",)}, {"model": "gpt-4.1"}, "allow"),
+        ({"networks": ("10.2.0.0/16",)}, {}, "deny"),
+        ({"networks": ("10.2.0.0/16",)}, {"ip": ""}, "allow"),  # who asks at the door knows the key alone
+        ({"countries": ("FR",)}, {}, "deny"),
+        ({"allowed_endpoints": ("/v1/emb*",)}, {"endpoint": "/v1/files/f1/content"}, "deny"),
+        ({"hours": {"days": ["mon"]}}, {"ip": ""}, "deny"),
+    ],
+)
+def test_where_no_model_is_called_it_still_counts_from_where_to_what_and_when(
+    rules: dict[str, Any], changes: dict[str, Any], state: str
+) -> None:
+    """Whoever stole a key could else read its files and delete them, from anywhere."""
+    policies = Policies(PoliciesConfig(policies=(PolicyConfig.model_validate({"name": "p", **rules}),)))
+    assert policies.judge(CALL._replace(requests=0, **changes), FACTS).state == state
+
+
 def test_the_length_is_that_of_one_request() -> None:
     policies = Policies(PoliciesConfig(policies=(PolicyConfig(name="p", max_input_tokens=300),)))
     assert policies.judge(CALL._replace(input_tokens=900, requests=3), FACTS).state == "allow"

@@ -33,7 +33,7 @@ class Rules:
     limits: tuple[Ceiling, ...] = ()
 
     def judge(self, call: Call, facts: KeyFacts, entry: KeyRecord | None) -> Ruling:
-        if call.model in self.denied_models:
+        if call.requests and call.model in self.denied_models:
             return Ruling("deny", "policy small: allowed_models", f"{call.model} is not allowed")
         return ALLOW
 
