@@ -108,8 +108,14 @@ class ExceptionDesk:
         return self._answered(message, state, now_ms) if isinstance(message, Answer) else NOTHING
 
     def due(self, state: IdentityState, now_ms: int) -> Told:
-        over = [one for one in state.exceptions.values() if one.state in {"asked", "active"} and now_ms >= one.until_ms]
-        return Told.all_of(self._over(one, state, now_ms) for one in over)
+        lives = [one for one in state.exceptions.values() if one.state in {"asked", "active"}]
+        over = [one for one in lives if now_ms >= one.until_ms]
+        lost = tuple(  # with a broker that forgets: nobody could approve it any more
+            self._question(one, state.people, now_ms)
+            for one in lives
+            if one.state == "asked" and one not in over and question_id_of(one.exception_id) not in state.questions
+        )
+        return Told.all_of([Told(questions=lost), *(self._over(one, state, now_ms) for one in over)])
 
     def _asked(self, ask: ExceptionAsk, state: IdentityState, now_ms: int) -> Told:
         if id_of(ask) in state.exceptions:

@@ -68,11 +68,23 @@ def why_no_rotation(ask: RotateKey, state: IdentityState) -> str:
         (entry.state not in LIVE, f"it is {entry.state}{after}: only a key in use can be rotated"),
         (entry.state == "throttled", throttled),
         (not ask.new_key_id and not (ask.seal_to and entry.kind == "provider"), "it does not say what takes over"),
+        (
+            _again_too_soon(ask, entry, state),
+            "its secret was changed within a day, and each new one has a quota of its "
+            "own for the day: an approver may change it again",
+        ),
         (ask.new_key_id == ask.key_id, "the new secret is the old one"),
         (taken, f"{ask.new_key_id} is a key of its own already"),
         (new is not None and entry.kind != "registered", f"{ask.new_key_id} is in keys.yaml, and no virtual key"),
     )
     return may_act(ask.by, entry, state.people) or next((words for so, words in reasons if so), "")
+
+
+def _again_too_soon(ask: RotateKey, entry: KeyRecord, state: IdentityState) -> bool:
+    """A quota of a day must not be had as often as its owner likes."""
+    if entry.quota_usd_per_day is None or not entry.replaces or ask.at_ms - (entry.rotated_ms or 0) >= DAY_MS:
+        return False
+    return bool(may_act(ask.by, entry.model_copy(update={"owner": ""}), state.people))
 
 
 def rotate(ask: RotateKey, state: IdentityState, config: KeysConfig, now_ms: int) -> Told:

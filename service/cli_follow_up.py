@@ -32,7 +32,7 @@ def _due_ms(text: str) -> int | None:
         return None
     try:
         return moment_ms(text, wall_ms())
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UserError(f"--due {text}: expected a date like 2026-12-15, or 14d from now") from error
 
 

@@ -178,6 +178,17 @@ def test_a_refused_one_stays_refused_and_one_that_nobody_approved_ends_with_its_
     assert desk.one.state == "ended"
 
 
+def test_a_question_that_was_lost_is_asked_again_and_can_be_answered() -> None:
+    desk = Desk()
+    desk.says(asking())
+    desk.state.questions.clear()
+    [question] = desk.waits(NOW_MS + 1).questions
+    assert (question.question_id, question.asked_by) == (question_id_of(desk.one.exception_id), "ann")
+    assert not desk.waits(NOW_MS + 2)
+    desk.answer("bob", now_ms=NOW_MS + 3)
+    assert desk.one.state == "active"
+
+
 def test_an_approval_that_comes_after_its_time_does_not_count() -> None:
     desk = Desk()
     desk.says(asking())

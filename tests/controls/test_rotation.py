@@ -62,6 +62,21 @@ def test_a_new_secret_is_no_way_out_of_a_policy_that_names_the_key_nor_of_its_ex
     assert "formerly" not in new.facts().model_dump(), "what travels is as before"
 
 
+@pytest.mark.parametrize(
+    ("by", "after_h", "quota", "takes"),
+    [("vera", 1, 5.0, False), ("vera", 24, 5.0, True), ("ada", 1, 5.0, True), ("vera", 1, None, True)],
+)
+def test_a_quota_of_a_day_is_not_had_again_and_again_by_new_secrets(
+    by: str, after_h: int, quota: float | None, takes: bool
+) -> None:
+    life = Life(keys=(key(quota_usd_per_day=quota),))
+    life.take(rotation())
+    at_ms = T0_MS + after_h * HOUR_MS
+    told = life.take(rotation(request_id="r2", key_id="k2", new_key_id="k3", by=by, at_ms=at_ms))
+    assert bool(told.keys) == takes
+    assert ("changed within a day" in told.audit[0].detail["why"]) != takes
+
+
 def test_an_old_key_is_not_handed_on_its_successor_is() -> None:
     life = Life(keys=(key(),))
     life.take(rotation())
