@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from posixpath import normpath
 from typing import Any, Final
+from urllib.parse import unquote
 
 from gate.adapters.wire import NO_KEY_SHOWN, TWO_KEYS_SHOWN, Answer
 
@@ -46,7 +48,7 @@ def question_of(body: Mapping[str, Any], headers: Mapping[str, str], *, endpoint
     """What the gate is asked, without the key. Fields that the call does not tell are left out."""
     asked = {
         "model": _text(body.get("model")),
-        "endpoint": endpoint[:_TEXT],
+        "endpoint": _plain(endpoint)[:_TEXT],
         "input_bytes": input_bytes(body),
         "max_output_tokens": max_output_tokens(body),
         "ip": ip,
@@ -55,6 +57,15 @@ def question_of(body: Mapping[str, Any], headers: Mapping[str, str], *, endpoint
         "user_id": _text(body.get("user"))[:_TEXT],
     }
     return {name: value for name, value in asked.items() if value not in {"", None}}
+
+
+def _plain(path: str) -> str:
+    """The path as whoever stands behind may read it: a policy must not be passed by another spelling of an address.
+
+    >>> _plain("/v1/chat/%2e%2e//embeddings"), _plain("/v1/chat/completions"), _plain("")
+    ('/v1/embeddings', '/v1/chat/completions', '')
+    """
+    return "/" + normpath(unquote(path)).lstrip("/") if path else ""
 
 
 def input_bytes(body: Mapping[str, Any]) -> int:
