@@ -61,8 +61,8 @@ class GateFeed:
             bootstrap_servers=self._bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
             fetch_max_wait_ms=self._timing.fetch_wait_ms, max_poll_records=_AT_ONCE,
         )  # fmt: skip
-        await consumer.start()
-        try:
+        try:  # a consumer that did not start stays, too, unless it is stopped
+            await consumer.start()
             consumer.assign(self._tps)
             for tp, offset in self._positions.items():
                 consumer.seek(tp, offset)

@@ -7,18 +7,16 @@ import contextlib
 import gc
 import secrets
 import socket
-import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from pydantic import ValidationError
 
-from controls.expected import turned
 from gate.check import PATH
 from gate.checks import Checks
 from gate.decide import Decider
@@ -26,23 +24,19 @@ from gate.http import Listener
 from gate.known import Known
 from gate.lease import Borrower
 from gate.leased import LeasedSlices
-from gate.memory import Remembered, packing, sealed
+from gate.memory import sealed
 from gate.reach import BrokerReach
 from gate.reservations import Reservations
 from gate.savings import Savings
 from gate.server import Edge, GateServer
-from schemas.exception import PolicyException
 from schemas.gate_report import GateReport
-from schemas.key_record import KeyRecord
-from schemas.records import Record, rfc3339
-from schemas.spend import BudgetStatus
-from schemas.verdict import GateVerdict
+from schemas.records import rfc3339
 from service.clocks import steady_ms
-from service.config_tree import Folder
-from service.gate_feed import GateFeed, Take
+from service.gate_feed import GateFeed
 from service.gate_lending import borrow, give_back, hears, keep, keep_going, state_dir, tell_savings
 from service.gate_memory import GateMemory
-from service.gate_metrics import show
+from service.gate_metrics import failed, show
+from service.gate_news import GateNews
 from service.gate_planes import planes_of
 from service.install import Install, wall_ms
 from service.reload import follow_folder
@@ -59,7 +53,6 @@ _EXPIRE_EVERY_S: Final = 0.5
 _TURNS_PER_HOUR: Final = 7200
 PATIENCE_S: Final = 10.0
 """With the broker at the start, where there is something to go by without it."""
-_R = TypeVar("_R", bound=Record)
 log = structlog.get_logger()
 
 
@@ -87,24 +80,20 @@ class GateService:
             reservations=Reservations(f"{self.replica}/{self.started_ms:x}-", hold_ms=gate.reservation_s * 1000),
         )  # fmt: skip
         self.savings = Savings(self.decider, self.known, self._prices, gate=f"{self.replica}/{self.started_ms:x}")
-        self.slices.watch(install.folder.budgets.budgets)
         self._told = asyncio.Event()
-        self._heard = False  # something since the last report
-        self._news = self._stood = False  # verdicts, keys, exceptions; budgets: since they were kept on disk
-        self._kept_ms: int | None = None  # when what it read from its disk was written
         self._sender: AIOKafkaProducer | None = None
         self._outbox: Outbox | None = None
-        self._exceptions: dict[str, PolicyException] = {}
-        self._newer_rules = False
         self._shown: Counter[str] = Counter()
+        self._news = GateNews(install, self.known, self.decider, self.slices, self.metrics, told=self._told.set)
+        takers = self._news.takers(leases=hears(self.borrower), reported=self._reported)
         self.feed = GateFeed(
-            bootstrap, install.topics, self._takers(), timing=install.timing, progressed=self._progressed
-        )
+            bootstrap, install.topics, takers, timing=install.timing, progressed=self._news.progressed
+        )  # fmt: skip
         token = resolve(gate.token_env, "", environ=install.environ, what="gate token")
         self.server = GateServer(
             Edge(
                 self.savings, install.fingerprinter().of, wall_ms, steady_ms, token, self._problems, self._render,
-                self._details, self._stale_s, self._failed,
+                self._details, self._stale_s, partial(failed, self.metrics),
             )
         )  # fmt: skip
         self.server.beneath(PATH.encode(), Checks(self.server.edge).answer)
@@ -120,7 +109,7 @@ class GateService:
             await self._connect()
             await self.feed.filled.wait()
         else:
-            self._recall(remembered)
+            self._news.recall(remembered)
             self._run("connect", self._connect_at_last)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.feed.filled.wait(), self._patience_s)
@@ -128,7 +117,7 @@ class GateService:
         self._run("keep", lambda: keep(self.memory, self._packing))
         self._run(
             "folder",
-            lambda: follow_folder(self.install, self.metrics, changed=self._reloaded, stopping=self._ending),
+            lambda: follow_folder(self.install, self.metrics, changed=self._news.reloaded, stopping=self._ending),
         )
         self.url = await self._http.start()
 
@@ -178,24 +167,9 @@ class GateService:
                 log.warning("the broker is away; this gate goes by what it kept on disk", why=str(error))
                 await asyncio.sleep(1)
 
-    def _recall(self, remembered: Remembered) -> None:
-        for verdict in remembered.verdicts:
-            self.known.judged(verdict)
-        for record in remembered.records:
-            self.known.record(record)
-        for status in remembered.statuses:
-            self.known.stands(status)
-        self._exceptions = {each.exception_id: each for each in remembered.exceptions}
-        self._newer_rules = True
-        self._progressed()
-        self._kept_ms = remembered.at_ms
-
     def _packing(self, all_news: bool) -> Iterator[bytes] | None:
-        """What to keep, if something is new and all of it is known. Where budgets stand is always new, and can wait."""
-        if not (self._news or (all_news and self._stood)) or not self.feed.filled.is_set():
-            return None
-        self._news = self._stood = False
-        return packing(self.known, self._exceptions.values())
+        """What to keep, once all of it is known."""
+        return self._news.packing(all_news=all_news) if self.feed.filled.is_set() else None
 
     def _run(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(keep_going(name, loop, self.metrics), name=name))
@@ -203,62 +177,12 @@ class GateService:
     def _ending(self) -> bool:
         return self._stopping
 
-    def _reloaded(self, folder: Folder) -> None:
-        self.known.registered(self.install.registry)
-        self._rule(folder)
-
-    def _rule(self, folder: Folder) -> None:
-        """By what the folder and the exceptions say now."""
-        self.decider.planes = planes_of(folder, self._exceptions.values(), at_ms=wall_ms())
-        self.slices.watch(folder.budgets.budgets)
-
-    def _excepted(self, exception: PolicyException) -> None:
-        self._exceptions[exception.exception_id] = exception
-        self._newer_rules = True
-
-    def _progressed(self) -> None:
-        """At the end of a batch: rules are worked out once, however many exceptions it brought."""
-        if self._newer_rules:
-            self._newer_rules = False
-            self._rule(self.install.folder)
-        if self._heard:  # not a report of a gate, or reports would beget reports
-            self._heard = False
-            self._told.set()
-
-    def _takers(self) -> dict[Topic, Take]:
-        return {
-            Topic.VERDICTS: self._reads(GateVerdict, Topic.VERDICTS, self.known.judged),
-            Topic.KEYS: self._reads(KeyRecord, Topic.KEYS, self.known.record),
-            Topic.EXCEPTIONS: self._reads(PolicyException, Topic.EXCEPTIONS, self._excepted),
-            Topic.BUDGETS: self._reads(BudgetStatus, Topic.BUDGETS, self.known.stands),
-            Topic.LEASES: hears(self.borrower),
-            Topic.GATES: self._reads(GateReport, Topic.GATES, self._reported),
-        }
-
-    def _reads(self, kind: type[_R], topic: Topic, take: Callable[[_R], object]) -> Take:
-        """A tombstone takes nothing back: a deny does not end by silence."""
-
-        def read(_: bytes | None, value: bytes | None) -> None:
-            self._heard |= topic is not Topic.GATES
-            self._stood |= topic is Topic.BUDGETS
-            self._news |= topic not in {Topic.GATES, Topic.BUDGETS}
-            try:
-                if value is not None:
-                    take(kind.from_bytes(value))
-            except ValidationError:
-                self.metrics.inc("keyfuse_gate_unread_total", topic=topic.value)
-                log.warning("a record that the gate cannot read; what it knew stays", topic=topic.value)
-
-        return read
-
     def _reported(self, report: GateReport) -> None:
         known = self.reach.twin
         self.reach.heard(report)
         if self.reach.twin and not known:
-            log.error(
-                "another gate has this one's name, so nobody knows which has taken a cut: set gate.replica",
-                replica=self.replica,
-            )
+            words = "another gate has this one's name, so nobody knows which has taken a cut: set gate.replica"
+            log.error(words, replica=self.replica)
         self.decider.windows.gates = self.reach.gates()
 
     async def _report(self, outbox: Outbox) -> None:
@@ -282,20 +206,17 @@ class GateService:
 
     async def _expire(self) -> None:
         """And once an hour a whole garbage collection, which nothing else begins."""
-        looked_ms = wall_ms()
         for turn in count(1):
             now_ms = wall_ms()
             self.decider.expire(now_ms, steady_ms())
-            if turned(self._exceptions.values(), looked_ms, now_ms):
-                self._rule(self.install.folder)
-            looked_ms = now_ms
+            self._news.look(now_ms)
             if turn % _TURNS_PER_HOUR == 0:
                 gc.collect()
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
     def _problems(self) -> list[str]:
         """Why nobody should ask it yet. Without the broker it is still to be asked: it answers as `gate.fail` says."""
-        if not self.feed.filled.is_set() and self._kept_ms is None:
+        if not self.feed.filled.is_set() and self._news.kept_ms is None:
             return ["the topics are still being read"]
         return []
 
@@ -309,8 +230,8 @@ class GateService:
             found["twin"] = "another gate has this name: give each its own gate.replica"
         if self.reach.away and self.feed.problem:
             found["why"] = self.feed.problem
-        if self._kept_ms is not None and not self.feed.filled.is_set():
-            found["goes_by_what_was_kept_at"] = rfc3339(self._kept_ms)
+        if self._news.kept_ms is not None and not self.feed.filled.is_set():
+            found["goes_by_what_was_kept_at"] = rfc3339(self._news.kept_ms)
         return found
 
     def _stale_s(self) -> float | None:
@@ -318,18 +239,10 @@ class GateService:
         if not self.reach.away:
             return None
         age_s = self.reach.age_s()
-        return (wall_ms() - (self._kept_ms or self.started_ms)) / 1000 if age_s is None else age_s
-
-    def _failed(self, error: Exception) -> None:
-        """Never what the error says: that may be of a client's."""
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        self.metrics.inc("keyfuse_gate_failed_total")
-        log.error("the gate cannot judge a call", why=type(error).__name__, where=f"{where.name}:{where.lineno}")
+        return (wall_ms() - (self._news.kept_ms or self.started_ms)) / 1000 if age_s is None else age_s
 
     def _render(self) -> bytes:
-        self._shown = show(self.metrics, self.decider, self._shown)
         age_s = self.reach.age_s()
-        self.metrics.set(
-            "keyfuse_gate_news_age_seconds", (wall_ms() - self.started_ms) / 1000 if age_s is None else age_s
-        )
+        age_s = (wall_ms() - self.started_ms) / 1000 if age_s is None else age_s
+        self._shown = show(self.metrics, self.decider, self._shown, news_age_s=age_s)
         return self.metrics.render()
