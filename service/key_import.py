@@ -24,6 +24,7 @@ from schemas.records import rfc3339
 from schemas.redact import redact
 from service.errors import UserError
 from service.install import Install
+from service.issued import open_all
 
 FILE: Final = "keys.yaml"
 _SHOWN: Final = 50
@@ -39,7 +40,8 @@ class Said(NamedTuple):
 
 def main(config: Path, said: Said, *, out: Console) -> None:
     """Ask, compare, propose. UserError for a provider that is not configured or does not answer."""
-    install = Install.open(config)
+    known = open_all(config)  # what Keyfuse had made there itself is not new
+    install = known.install
     name = provider_named(install, said.source)
     listed = asyncio.run(_listed(_inventory(install, name)))
     found = compare(listed, install.registry.entries().values(), provider=name)
@@ -47,11 +49,14 @@ def main(config: Path, said: Said, *, out: Console) -> None:
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     patch = patch_of(before, with_entries(before, found.new, provider=name)) if found.new else ""
     if said.patch is not None and patch:
-        said.patch.write_text(patch, encoding="utf-8")
+        try:
+            said.patch.write_text(patch, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--patch {said.patch}: cannot be written: {error.strerror}") from error
     if said.as_json:
         out.print(orjson.dumps(as_json(found), option=orjson.OPT_INDENT_2).decode(), markup=False)
         return
-    out.print("\n".join(lines(found, provider=name)), markup=False)
+    out.print("\n".join([*lines(found, provider=name), *filter(None, [known.said])]), markup=False)
     if patch:
         out.print(f"\n{_next(said.patch, config)}" + ("" if said.patch else f"\n\n{patch}"), markup=False)
 

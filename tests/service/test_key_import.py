@@ -102,6 +102,12 @@ def test_the_patch_applies_and_what_comes_of_it_is_valid(folder: Path) -> None:
     assert "1 new" not in said_of(folder, Said("openai")), "the second time it is known"
 
 
+def test_a_patch_that_cannot_be_written_and_issued_keys_that_are_not_known_are_told(folder: Path) -> None:
+    assert "no issued key" in said_of(folder, Said("openai"))  # nothing runs here, so what was issued may look new
+    with pytest.raises(UserError, match=r"--patch .*cannot be written"):
+        said_of(folder, Said("openai", folder / "nowhere" / "new.patch"))
+
+
 def test_as_json(folder: Path) -> None:
     told = orjson.loads(said_of(folder, Said("openai", as_json=True)))
     assert [key["key_id"] for key in told["new"]] == ["key_2"]
