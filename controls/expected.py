@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from glob import escape
 from typing import Final
 
+from controls.budgets import QUOTA
 from schemas.config.budgets import BudgetConfig, BudgetsConfig
 from schemas.config.detectors import AnnouncedConfig
 from schemas.exception import OF_BUDGETS, PolicyException, RuleKind
@@ -55,14 +56,23 @@ def raised(budget: BudgetConfig, exceptions: Iterable[PolicyException], at_ms: i
 
     An exception sets no limit where none is written: a budget in tokens stays one in tokens.
     """
-    mine = [one for one in exceptions if one.of == budget.name and one.holds(at_ms)]
-    usd, tokens = ([one.limit or 0.0 for one in mine if one.rule == rule] for rule in ("budget_usd", "budget_tokens"))
+    mine = [one for one in exceptions if _sets(one, budget) and one.holds(at_ms)]
+    tokens = [one.limit or 0.0 for one in mine if one.rule == "budget_tokens"]
+    usd = [one.limit or 0.0 for one in mine if one.rule != "budget_tokens"]
     more: dict[str, float | int] = {}
     if budget.usd is not None and max(usd, default=0.0) > budget.usd:
         more["usd"] = max(usd)
     if budget.tokens is not None and max(tokens, default=0.0) > budget.tokens:
         more["tokens"] = int(max(tokens))
     return budget.model_copy(update=more) if more else budget
+
+
+def _sets(one: PolicyException, budget: BudgetConfig) -> bool:
+    """Whether it is about the budget's amount; one of a key's quota is, where it names nothing but keys."""
+    if one.rule == "usd_per_day":
+        only_keys = not (one.of or one.teams or one.apps or one.envs)
+        return only_keys and budget.name in {f"{QUOTA}{key_id}" for key_id in one.keys}
+    return one.rule in OF_BUDGETS and one.of == budget.name
 
 
 def turned(exceptions: Iterable[PolicyException], since_ms: int, now_ms: int) -> bool:

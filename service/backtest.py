@@ -11,6 +11,7 @@ from containment.providers.base import StepsOf
 from detectors.beside import Beside, beside
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
+from schemas.exception import PolicyException
 from schemas.records import Mark
 from service.backtest_labels import Labelled, Ledger, labelled, scenarios
 from service.backtest_side import Side, Told
@@ -39,12 +40,13 @@ class Backtest:
 def backtest(
     current: Folder, candidate: Folder, frames: Iterable[pa.RecordBatch], *,
     offered: Mapping[str, StepsOf], marks: Sequence[Mark], from_ms: int, last_ms: int,
+    exceptions: Sequence[PolicyException] = (),
 ) -> Backtest:  # fmt: skip
     """Play frames, which end at `last_ms`, and compare what both say from `from_ms` on."""
     sides = Side(current, offered, from_ms=from_ms), Side(candidate, offered, from_ms=from_ms)
     ledger = Ledger(mark.key_id for mark in scenarios(marks))
-    cores = new_cores(current, marks=marks)
-    seconds = [_second(core, current, candidate) for core in cores]
+    cores = new_cores(current, marks=marks, exceptions=exceptions)
+    seconds = [_second(core, current, candidate, marks, exceptions) for core in cores]
     keys, events, nano_usd = set[str](), 0, 0
     for frame in frames:
         for partition, part, told in feed(cores, frame):
@@ -68,15 +70,15 @@ def backtest(
     )  # fmt: skip
 
 
-def _second(core: ScoreCore, current: Folder, candidate: Folder) -> Beside:
+def _second(
+    core: ScoreCore, current: Folder, candidate: Folder, marks: Sequence[Mark], exceptions: Sequence[PolicyException]
+) -> Beside:
     def blank(settings: DetectorsConfig) -> ScoreCore:
-        return new_core(candidate, core.partition, settings=settings)
+        return new_core(candidate, core.partition, settings=settings, marks=marks, exceptions=exceptions)
 
     if (current.keys, current.policies) == (candidate.keys, candidate.policies):
         return beside(core, candidate.detectors, new_core=blank)
-    own = blank(candidate.detectors)
-    own.allow(core.judge.allowances.marked.marks)
-    return own
+    return blank(candidate.detectors)
 
 
 def unmatched(ours: Sequence[Told], theirs: Sequence[Told], silence_ms: int) -> list[Told]:

@@ -17,7 +17,7 @@ from service.config_tree import FILES
 from service.errors import UserError
 from service.history import History, Wanted, in_steps, open_history
 from service.install import Install, wall_ms
-from service.labels import marks_for
+from service.labels import exceptions_for, marks_for
 
 _LEARN_MS: Final = 24 * 3_600_000
 _LEARN_SHARE: Final = 4  # of a short history a quarter only teaches
@@ -32,11 +32,11 @@ def main(
     folder = folder_of(candidate, install.folder)
     check_output(output)
     since, until = wanted.bounds(wall_ms())
-    marks = marks_for(install, wanted)
+    marks, exceptions = marks_for(install, wanted), exceptions_for(install, wanted.files)
     with open_history(install, wanted.files, from_ms=since, until_ms=until) as history:
         result = backtest(
             install.folder, folder, in_steps(history, label="playing", err=err), offered=install.offered(),
-            marks=marks, from_ms=judged_from(history, learn_hours), last_ms=history.last_ms,
+            marks=marks, exceptions=exceptions, from_ms=judged_from(history, learn_hours), last_ms=history.last_ms,
         )  # fmt: skip
     out.print("\n".join(lines(result, what=history.what)), markup=False)
     if output is not None:

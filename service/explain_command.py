@@ -18,7 +18,7 @@ from schemas.redact import looks_secret
 from service.errors import UserError
 from service.history import Wanted, in_steps, moment, open_history
 from service.install import Install, wall_ms
-from service.labels import marks_for
+from service.labels import exceptions_for, marks_for
 from service.play import new_core
 from service.query_commands import ask
 
@@ -38,8 +38,10 @@ def main(key_id: str, at: str, wanted: Wanted, config: Path, *, within_s: int, o
     if from_ms is None and not wanted.files:
         from_ms = at_ms - LEARNED_FROM_MS
     partition = partition_of(key_id, install.folder.wiring.kafka.partitions)
-    core = new_core(install.folder, partition)
-    core.allow(marks_for(install, wanted))
+    core = new_core(
+        install.folder, partition, marks=marks_for(install, wanted),
+        exceptions=exceptions_for(install, wanted.files),
+    )  # fmt: skip
     at_s = at_ms // 1000
     accountant = Accountant(core, key_id, from_s=at_s - within_s, until_s=at_s + within_s)
     until_ms = (at_s + within_s + 1) * 1000

@@ -10,15 +10,13 @@ from typing import Any, Final
 from rich.console import Console
 
 from alerting.words import clean, counted, usd
-from schemas.exception import PolicyException
 from schemas.records import rfc3339
 from service.config_folder import load_folder
 from service.errors import UserError
-from service.history import History, in_steps, open_history, store_of
+from service.history import History, in_steps, open_history
 from service.install import Install, wall_ms
+from service.labels import exceptions_for, issued_for
 from service.policy_trial import Change, Group, Side, Sum, Trial
-from storage.errors import StoreError
-from storage.history import exceptions as stored_exceptions
 
 _DAY_MS: Final = 86_400_000
 _DAYS: Final = 7.0
@@ -34,24 +32,14 @@ def diff(
     install, changed = Install.open(config), load_folder(other)
     days = _DAYS if days is None and not files else days
     from_ms = None if days is None else wall_ms() - int(days * _DAY_MS)
-    exceptions = () if files else _exceptions(install)
-    trial = Trial(Side(install.folder, exceptions), Side(changed, exceptions))
+    exceptions, issued = exceptions_for(install, files), issued_for(install, files)
+    trial = Trial(Side(install.folder, exceptions, issued), Side(changed, exceptions, issued))
     with open_history(install, files, from_ms=from_ms, until_ms=None) as history:
         for frame in in_steps(history, label="judging", err=err):
             trial.take(frame)
         told = as_facts(trial, history) if as_json else "\n".join(as_lines(trial, history, config, other))
     out.print(json.dumps(told, indent=2) if as_json else told, markup=False)
     return bool(trial.refused.events)
-
-
-def _exceptions(install: Install) -> tuple[PolicyException, ...]:
-    store = store_of(install)
-    try:
-        return tuple(stored_exceptions(store))
-    except StoreError as error:
-        raise UserError(f"the store has no exceptions: {error}; `keyfuse migrate` brings it up to date") from error
-    finally:
-        store.close()
 
 
 def as_lines(trial: Trial, history: History, config: Path, other: Path) -> Iterator[str]:

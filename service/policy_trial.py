@@ -15,6 +15,7 @@ from gate.ports import Amount
 from gate.windows import Windows
 from schemas.call import Call
 from schemas.exception import PolicyException
+from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 from service.config_tree import Folder
 
@@ -38,10 +39,10 @@ PASSES: Final = Said()
 class Side:
     """One version: its policies, its keys, and what each key used of its ceilings so far."""
 
-    def __init__(self, folder: Folder, exceptions: Iterable[PolicyException]) -> None:
+    def __init__(self, folder: Folder, exceptions: Iterable[PolicyException], issued: Iterable[KeyRecord] = ()) -> None:
         # An event that does not say where it came from was seen by nobody who could judge that.
         self._policies = Policies(folder.policies.model_copy(update={"unseen": "pass"}), exceptions)
-        self._registry = Registry(folder.keys)
+        self._registry = Registry(folder.keys, issued)
         self._windows = Windows()
 
     def judge(self, call: Call, facts: KeyFacts, cost_nano_usd: int) -> Said:

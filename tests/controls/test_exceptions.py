@@ -12,11 +12,12 @@ from pydantic import ValidationError
 
 from controls.desks import IdentityState, Told
 from controls.exceptions import ExceptionDesk, ExceptionRules, id_of, question_id_of
-from controls.expected import expected_of, raised_budgets, turned
+from controls.expected import expected_of, raised, raised_budgets, turned
 from controls.people import People
 from controls.policies import Policies
 from schemas.call import Call
 from schemas.config import BudgetsConfig, KeysConfig, PeopleConfig, PoliciesConfig
+from schemas.config.budgets import BudgetConfig
 from schemas.exception import PolicyException
 from schemas.exception_ask import ExceptionAsk, ExceptionEnd
 from schemas.question import Answer
@@ -287,6 +288,15 @@ def test_a_budget_stands_higher_while_its_exception_holds() -> None:
         False, True, False, True,
     ]  # fmt: skip
     assert expected_of(lifting) == (), "a budget is no key"
+
+
+@pytest.mark.parametrize(
+    ("named", "usd"), [({"keys": ("k1",)}, 9), ({"keys": ("k2",)}, 3), ({"keys": ("k1",), "teams": ("search",)}, 3)]
+)
+def test_an_exception_of_a_keys_quota_holds_for_the_budget_that_the_quota_is(named: dict[str, Any], usd: int) -> None:
+    quota = BudgetConfig(name="quota of k1", keys=("k1",), period="day", usd=3)
+    one = approved(rule="usd_per_day", limit=9, allows=()).model_copy(update={"keys": (), "teams": (), **named})
+    assert [raised(quota, [one], at_ms).usd for at_ms in (one.from_ms, one.until_ms)] == [usd, 3]
 
 
 def test_what_is_approved_is_what_a_gate_lets_pass() -> None:
