@@ -30,6 +30,7 @@ class KeyCase(Record):
     headline_score: float = 0.0
     told_lost_usd: float = 0.0  # the loss that the last version showed
     leaked: tuple[str, ...] = Field(default=(), exclude_if=lambda marks: not marks)  # marks of leak reports heard
+    census: tuple[str, ...] = Field(default=(), exclude_if=lambda kinds: not kinds)  # what it told of the open incident
 
     @property
     def open(self) -> Incident | None:
@@ -70,8 +71,10 @@ def see(case: KeyCase, finding: Finding) -> KeyCase | None:
     """
     if finding.family in TOLD:
         name = mark("leak", finding.finding_id)
-        leaked = (*case.leaked, name)[-_LEAKED_MAX:]
-        return None if name in case.leaked else case.model_copy(update={"leaked": leaked})
+        if name in case.leaked:
+            return None
+        kinds = dict.fromkeys((*case.census, finding.detector)) if finding.family == "identity" else case.census
+        return case.model_copy(update={"leaked": (*case.leaked, name)[-_LEAKED_MAX:], "census": tuple(kinds)})
     name = f"{finding.family}/{finding.detector}"
     if finding.at_ms <= case.seen.get(name, -1):
         return None
@@ -128,5 +131,5 @@ def closed(case: KeyCase, incident: Incident, *, at_ms: int, by: str, transition
     steps = with_waiting(incident, StepState.SUPERSEDED, "the incident was closed before anybody approved")
     over = incident.model_copy(update={"steps": steps, "snoozed_until_ms": None})
     change = version(case, over, at_ms=at_ms, by=by, transition=transition)
-    update = {"closed_at_ms": change.incidents[0].updated_at_ms, "closed_id": incident.incident_id}
+    update = {"closed_at_ms": change.incidents[0].updated_at_ms, "closed_id": incident.incident_id, "census": ()}
     return change._replace(case=change.case.model_copy(update=update))

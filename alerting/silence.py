@@ -1,4 +1,4 @@
-"""What time alone does to an incident: approvals end, a snooze ends, silence resolves. Pure.
+"""What ends an incident without a word: approvals end, a snooze ends, silence resolves, a key is registered. Pure.
 
 Each happens at the moment it was due, not when somebody looked, so that a replay says the same.
 """
@@ -41,6 +41,17 @@ def on_silence(case: KeyCase, clock_ms: int, *, responses: ResponsesConfig) -> C
     if not told and case.open is not None:
         reason = _why_stays(case.open) or why_stays(case.open, clock_ms) or reason
     return Change(case, tuple(told), reason)
+
+
+def on_registered(case: KeyCase, clock_ms: int) -> Change:
+    """Somebody answers for the key now: an incident that was about nothing else is over."""
+    incident = case.open
+    if incident is None or case.census != ("unknown_key",) or incident.families != ("identity",) or incident.steps:
+        return Change(case, (), "it is not about the registration alone")
+    words = "Resolved: the key is registered now."
+    return closed(
+        case, incident.model_copy(update={"state": "resolved"}), at_ms=clock_ms, by="keyfuse", transition=words
+    )
 
 
 def _why_stays(incident: Incident) -> str:

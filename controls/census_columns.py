@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -11,6 +13,13 @@ from schemas.event import app_of
 from schemas.records import KeyFacts
 
 Whole = npt.NDArray[np.int64]
+
+
+class Seen(NamedTuple):
+    """Uses in one environment."""
+
+    uses: int
+    since_s: int  # the first of them
 
 
 class FrameUses:
@@ -23,9 +32,12 @@ class FrameUses:
         self._env, self._envs = self._codes("env")
         self._place, self._places = self._all_places()
 
-    def environments(self, rows: Whole) -> dict[str, int]:
-        values, counts = np.unique(self._env[rows], return_counts=True)
-        return {self._envs[value]: count for value, count in zip(values.tolist(), counts.tolist(), strict=True)}
+    def environments(self, rows: Whole) -> dict[str, Seen]:
+        """By the environments that the events name; `rows` in the order of time."""
+        values, first, counts = np.unique(self._env[rows], return_index=True, return_counts=True)
+        times = self.ts_s[rows[first]]
+        each = zip(values.tolist(), counts.tolist(), times.tolist(), strict=True)
+        return {self._envs[value]: Seen(count, since_s) for value, count, since_s in each}
 
     def hoods(self, rows: Whole) -> list[tuple[int, Hood]]:
         """Where one key was used, in the order of time, told at each change; nothing where the place is not known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +50,7 @@ from streams.shadow import Shadow
 from streams.spend_core import SpendCore
 from streams.switch_runs import Backups
 from streams.topics import StateTopic, Topic
-from streams.uses import UseObserver, UsesStage
+from streams.uses import UsesStage
 
 
 @dataclass
@@ -147,24 +147,25 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
     return app, stage
 
 
-def census(edges: Edges) -> CensusTaker:
+def census(edges: Edges, changelog: Changelog) -> CensusTaker:
     """Who is in use, and how, against what is registered."""
     install = edges.install
     counted = Census(
         entry=lambda key_id: install.registry.entry(key_id),  # noqa: PLW0108 - another registry after a reload
         registered=lambda: len(install.registry.entries()) if install.folder.keys.census.unknown_keys else 0,
     )
-    return CensusTaker(counted, outbox=edges.outbox, metrics=edges.metrics)
+    return CensusTaker(counted, store=changelog, outbox=edges.outbox, metrics=edges.metrics)
 
 
-def uses(edges: Edges, observers: Sequence[UseObserver] = ()) -> tuple[StageApp, UsesStage]:
-    """Frames → sums of spend, and each frame to the observers."""
+def uses(edges: Edges) -> tuple[StageApp, UsesStage]:
+    """Frames → sums of spend, and each frame to the census."""
     install, changelog = edges.install, edges.changelog(StateTopic.USES)
     state, dedup_s = install.folder.wiring.state, install.folder.detectors.time.dedup_s
+    counted = census(edges, changelog)
     stage = UsesStage(
         new_core=lambda: SpendCore(shards=state.shards, dedup_s=dedup_s), store=changelog, outbox=edges.outbox,
         metrics=edges.metrics, progress=edges.health.stage("uses", time.monotonic()), settings=state,
-        observers=observers,
+        observers=[counted],
     )  # fmt: skip
 
     async def handle(frame: Arrived) -> None:
@@ -174,8 +175,8 @@ def uses(edges: Edges, observers: Sequence[UseObserver] = ()) -> tuple[StageApp,
         await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
 
     app = StageApp(
-        edges.group("uses"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog, tick=tick,
-        tick_s=0.5
+        edges.group("uses"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog,
+        restored=counted.restored, tick=tick, tick_s=0.5
     )  # fmt: skip
     return app, stage
 
@@ -208,7 +209,10 @@ def decide(edges: Edges, offered: Mapping[str, StepsOf], signer: Signer) -> tupl
     install, changelog = edges.install, edges.changelog(StateTopic.DECIDE)
 
     def decider() -> Decider:
-        return Decider(install.folder.responses, install.folder.budgets, offers(offered), install.people)
+        return Decider(
+            install.folder.responses, install.folder.budgets, offers(offered), install.people,
+            registered=lambda key_id: install.registry.entry(key_id) is not None,
+        )  # fmt: skip
 
     edges.health.stage("decide", time.monotonic())
     stage = DecideStage(

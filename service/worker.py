@@ -184,7 +184,7 @@ class Worker:
         if {"score", "budget"} & set(self.roles):
             await self._follow_exceptions()
         if "budget" in self.roles:
-            chosen += [("uses", stages.uses(edges, [stages.census(edges)])[0]), ("budget", self._budget_app(edges))]
+            chosen += [("uses", stages.uses(edges)[0]), ("budget", self._budget_app(edges))]
             app, self.lender = lending.lender(edges)
             chosen.append(("lender", app))
         own = {"decide", "contain"} <= set(self.roles)

@@ -12,7 +12,7 @@ from alerting.answered import on_request, word_mark
 from alerting.budgets import NO_KEY
 from alerting.case import REPEAT, Change, KeyCase, case_of, hear
 from alerting.incidents import on_finding
-from alerting.silence import on_silence
+from alerting.silence import on_registered, on_silence
 from alerting.steps import can_be_restored, on_command, on_outcome
 from containment.ladder import approvals_needed, approved, choose
 from containment.orders import FREEZES
@@ -77,12 +77,14 @@ class Decider:
     """The rules of one install. Holds configuration only; the cases belong to the caller."""
 
     def __init__(
-        self, responses: ResponsesConfig, budgets: BudgetsConfig, offered: Offered, people: People = NOBODY
-    ) -> None:
+        self, responses: ResponsesConfig, budgets: BudgetsConfig, offered: Offered, people: People = NOBODY, *,
+        registered: Callable[[str], bool] = lambda _key_id: False,
+    ) -> None:  # fmt: skip
         self.responses = responses
         self.budgets = budgets
         self._offered = offered
         self._people = people
+        self._registered = registered
 
     def finding(self, case: KeyCase | None, finding: Finding) -> Decision:
         """A finding opens or feeds the key's incident, and may order the next rung."""
@@ -103,9 +105,13 @@ class Decider:
         return decision
 
     def silence(self, case: KeyCase | None, clock_ms: int) -> Decision:
-        """An incident without findings for `resolve_after_s` ends."""
+        """An incident without findings for `resolve_after_s` ends, and one of an unknown key when it is registered."""
         if case is None:
             return Decision(None)
+        if case.census and case.open and self._registered(case.key_id):
+            over = on_registered(case, clock_ms)
+            if over.incidents:
+                return _decision(over)
         return _decision(on_silence(case, clock_ms, responses=self.responses))
 
     def request(self, case: KeyCase | None, request: Request) -> Decision:

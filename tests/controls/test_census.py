@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from containment.ladder import choose
 from controls import census as module
 from controls.census import TOLD_PER_DAY, Census, stale
+from controls.census_told import Told
 from controls.neighbours import hood_of, related
 from schemas.config import ResponsesConfig
 from schemas.config.keys import KeyConfig
@@ -30,9 +31,16 @@ def entry(key_id: str = "fp1:a", **changes: Any) -> KeyRecord:
     return KeyConfig(**{"key_id": key_id, "provider": "openai", "env": "production"} | changes).record()
 
 
-def a_census(*registered: KeyRecord) -> Census:
+def a_census(*registered: KeyRecord, told: Told | None = None) -> Census:
     known = {one.key_id: one for one in registered}
-    return Census(entry=known.get, registered=lambda: len(known))
+    return Census(entry=known.get, registered=lambda: len(known), told=told)
+
+
+def stored(census: Census) -> Told:
+    """What a process that is killed leaves behind."""
+    told = Told()
+    told.restore(finding for finding in census.told.unsaved.values() if finding is not None)
+    return told
 
 
 def uses(*rows: dict[str, Any]) -> pa.RecordBatch:
@@ -56,9 +64,22 @@ def test_an_unknown_key_is_told_once_and_only_where_anything_is_registered() -> 
     assert told(first) == [("unknown_key", "new")]
     assert first[0].facts.team == "search", "as its events say"
     assert census.saw(uses({"key_id": "new"})) == []
-    again = a_census(entry()).saw(uses({"key_id": "new", "at_s": 60}))
-    assert again[0].finding_id == first[0].finding_id, "said again after a restart it is the same"
-    assert told(census.saw(uses({"key_id": "new", "at_s": 31 * DAY_S}))) == [("unknown_key", "new")]
+    restarted = a_census(entry(), told=stored(census))
+    assert restarted.saw(uses({"key_id": "new", "at_s": 60})) == first, "said again after a restart it is the same"
+    assert restarted.saw(uses({"key_id": "new", "at_s": 120})) == []
+    month = uses({"key_id": "new", "at_s": 31 * DAY_S})
+    assert told(census.saw(month)) == told(restarted.saw(month)) == [("unknown_key", "new")]
+
+
+def test_a_key_whose_entry_is_taken_away_is_unknown_again() -> None:
+    known: dict[str, KeyRecord] = {}
+    census = Census(entry=known.get, registered=lambda: 1)
+    [first] = census.saw(uses({"key_id": "new"}))
+    known["new"] = entry("new")
+    assert census.saw(uses({"key_id": "new", "at_s": 60})) == []
+    del known["new"]
+    [again] = a_census(entry(), told=stored(census)).saw(uses({"key_id": "new", "at_s": 120}))
+    assert (again.finding_id, again.at_ms) != (first.finding_id, first.at_ms)
 
 
 def test_thousands_of_unknown_keys_are_a_few_incidents_and_one_that_sums_up() -> None:
@@ -69,6 +90,26 @@ def test_thousands_of_unknown_keys_are_a_few_incidents_and_one_that_sums_up() ->
     tomorrow = census.saw(uses(*({"key_id": f"z{i}", "at_s": DAY_S} for i in range(100))))
     assert len(tomorrow) == TOLD_PER_DAY + 1
     assert tomorrow[-1].finding_id != found[-1].finding_id
+    restarted = a_census(entry(), told=stored(census))
+    again = restarted.saw(uses(*({"key_id": f"y{i}", "at_s": DAY_S + 60} for i in range(100))))
+    assert again == tomorrow[-1:], "a restart is no new day"
+
+
+def test_after_a_rebalance_what_may_not_have_gone_out_is_said_again() -> None:
+    census = a_census(entry())
+    first = census.saw(uses({"key_id": "new"}))
+    findings = [finding for finding in census.told.unsaved.values() if finding is not None]
+    census.drop()
+    census.told.restore(findings)
+    assert census.saw(uses({"key_id": "new", "at_s": 60})) == first
+    assert census.told.unsaved == {}
+
+
+def test_what_was_told_is_forgotten_after_a_month() -> None:
+    census = a_census(entry())
+    for at_s in (0, 40 * DAY_S):
+        census.saw(uses({"key_id": f"at-{at_s}", "at_s": at_s}))
+    assert stored(census).of("unknown_key", "at-0", (T0_S + 60) * 1000) is None
 
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,3 +267,27 @@ def test_how_rows_are_cut_into_frames_changes_nothing_that_is_told(rows: list[di
     assert {(one.detector, one.key_id) for one in at_once if one.detector != "two_environments"} == {
         (one.detector, one.key_id) for one in one_by_one if one.detector != "two_environments"
     }
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    keys=st.lists(st.sampled_from("abcd"), min_size=1, max_size=30),
+    minutes=st.lists(st.integers(0, 90), min_size=30, max_size=30),
+    acked=st.integers(0, 30), more=st.integers(0, 30), cuts=st.sets(st.integers(0, 30), max_size=5),
+)  # fmt: skip
+def test_unknown_keys_are_the_same_findings_however_rows_are_cut_and_replayed(
+    keys: list[str], minutes: list[int], acked: int, more: int, cuts: set[int]
+) -> None:
+    """Late events among them; the process is killed after `acked + more` rows and `acked` are not read again."""
+    rows = [{"key_id": key, "at_s": 60 * minute} for key, minute in zip(keys, minutes, strict=False)]
+    undisturbed = a_census(entry("a")).saw(uses(*rows))
+    first = a_census(entry("a"))
+    found = taken(first, rows[: acked + more], cuts)
+    found += taken(a_census(entry("a"), told=stored(first)), rows[acked:], cuts)
+    assert {one.finding_id: one.to_bytes() for one in found} == {one.finding_id: one.to_bytes() for one in undisturbed}
+
+
+def taken(census: Census, rows: list[dict[str, Any]], cuts: set[int]) -> list[Finding]:
+    ends = sorted({*cuts, len(rows)})
+    parts = [rows[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    return [one for part in parts if part for one in census.saw(uses(*part))]

@@ -28,6 +28,8 @@ from tests.storage.clickhouse_http import ClickHouseHttp
 
 SEED = 20260105
 PARTITIONS = 2
+REGISTERED = KEYS[:35]
+"""The census tells of the others, each once, of its first use."""
 # Seconds of event time. The second kill comes as soon as the new process has scored anything at all, within its first
 # checkpoint; the last one in the middle of both thefts.
 KILLS_S = ((90, 150), (0, 0), (250, 400), (540, 570))
@@ -60,7 +62,7 @@ async def life(
     migrate(store, retention_days=36_500)
     async with board() as services:
         one = install(
-            broker, prefix, directory, services=services, sandbox_url=url, keys=KEYS, dsn=dsn,
+            broker, prefix, directory, services=services, sandbox_url=url, keys=REGISTERED, dsn=dsn,
             # While the ingest is down no frames come. The clock must not take that for silence, or two runs could not
             # be compared to the second.
             idle_s=3600,
@@ -100,6 +102,8 @@ async def test_kills_leave_no_trace_in_windows_findings_incidents_archive_and_ro
         assert ending.spend == {row[0]: (row[3] + row[4], row[5]) for row in ending.archive}
     assert disturbed.findings == undisturbed.findings
     assert disturbed.incidents == undisturbed.incidents
+    unknown = {key for key, *_ in disturbed.incidents.values()} - set(REGISTERED)
+    assert unknown == set(KEYS) - set(REGISTERED)
     assert {key for key, state, _ in disturbed.incidents.values() if state == "contained"} == set(STOLEN)
 
     clock_s = T0_MS // 1000 + END_S

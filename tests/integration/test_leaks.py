@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import orjson
 import pytest
 
 from containment.sandbox_server import NewKey
+from schemas.config.keys import CensusConfig
 from schemas.config.responses import LadderConfig
 from schemas.config.wiring import LeaksConfig
 from schemas.records import AuditRow, Command, Finding, KeyFacts, stable_id
+from service.config_tree import Folder
 from streams.outbox import Outbox
 from streams.topics import Topic
 from tests.brokers import Broker
@@ -26,8 +29,14 @@ REGISTERED, SECRET, URL = "key_registered", "Acme-Odd-Key-000000001", "https://g
 @pytest.fixture
 async def world(tansu_broker: Broker, prefix: str, tmp_path: Path) -> AsyncIterator[World]:
     """Mode auto; a verified leak is no certain limit, as it is without a word of anybody."""
-    async with running(tansu_broker, prefix, tmp_path, keys=(REGISTERED,)) as one:
+    async with running(tansu_broker, prefix, tmp_path, keys=(REGISTERED,), change=without_census) as one:
         yield one
+
+
+def without_census(folder: Folder) -> Folder:
+    """The key in use is one that nobody registered: here its leak alone is to be told."""
+    quiet = folder.keys.model_copy(update={"census": CensusConfig(unknown_keys=False)})
+    return replace(folder, keys=quiet)
 
 
 def fingerprint(world: World) -> str:

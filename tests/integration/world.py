@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from containment.sandbox_server import NewKey, Sandbox, create_sandbox
 from schemas.config import DetectorsConfig, KeysConfig, PeopleConfig, ResponsesConfig, RoutesConfig, WiringConfig
 from schemas.config.detectors import LimitsConfig
-from schemas.config.keys import CensusConfig, KeyConfig
+from schemas.config.keys import KeyConfig
 from schemas.config.people import PersonConfig
 from schemas.config.responses import RetryConfig
 from schemas.config.routes import ChannelConfig, PagerDutyConfig, RouteConfig
@@ -208,10 +208,10 @@ def install(
     )
     detectors = DetectorsConfig(limits=LimitsConfig(usd_per_min=LIMIT_USD_PER_MIN, usd_per_hour=None))
     entries = tuple(KeyConfig(key_id=key, provider="sandbox", **OWNED) for key in keys)
-    registered = KeysConfig(keys=entries, census=CensusConfig(unknown_keys=False))  # most tests register none of theirs
     settings = {"mode": "auto", "retry": QUICK_RETRY, "freeze_file": str(directory / "FREEZE")} | responses
     folder = Folder(
-        wiring=wiring, detectors=detectors, keys=registered, routes=routes(services, urls or {}, slack or {}),
+        wiring=wiring, detectors=detectors, keys=KeysConfig(keys=entries),
+        routes=routes(services, urls or {}, slack or {}),
         responses=ResponsesConfig(**settings), people=PeopleConfig(people=dict(people or {})),
     )  # fmt: skip
     return Install(change(folder), directory / "no-config-folder", environ)
