@@ -89,8 +89,7 @@ async def test_a_newcomers_way_from_the_request_to_the_report(tmp_path: Path) ->
         await ours.until_answered("^gpt-4o$", "the exception of a second person holds")
 
         thief = Caller(world, secret, origin="203.0.113.9")
-        refusal = await thief.until_answered("^403: ", "the stolen key is cut", tokens=20_000)
-        assert "incident" in refusal
+        await thief.until_answered("^403: .* incident inc_", "the stolen key is cut", tokens=20_000)
         assert (await ours.call()).startswith("403: ")
 
         async def contained() -> bool:
