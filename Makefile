@@ -46,7 +46,7 @@ faults: setup  ## 10,000 orders to contain under injected faults (about two minu
 leases: setup  ## 10,000 histories of gates that share a budget, with everything going wrong (about ten minutes)
 	$(BIN)/python -m benchmarks.leases.run
 
-demo: setup  ## the main job on the embedded defaults, in one to two minutes
+demo: setup  ## the main job on the embedded defaults, in about a minute
 	$(BIN)/keyfuse demo
 
 RESOLVE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate --no-header
