@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,10 +22,7 @@ from schemas.spend import BudgetLevel, BudgetStatus, DegradeSum
 from service.config_errors import did_you_mean
 from service.errors import UserError
 from service.install import Install, wall_ms
-from service.request_commands import bootstrap_of
-from streams.errors import BrokerDown
-from streams.kafka import wait_for_broker
-from streams.newest_records import read_newest
+from service.newest_of import newest_of
 from streams.topics import Topic
 
 _WORDS: Final[dict[BudgetLevel, str]] = {
@@ -67,18 +63,8 @@ def budgets(config: Path, name: str, *, quotas: bool, as_json: bool, out: Consol
 
 def read(install: Install) -> tuple[Mapping[str, BudgetStatus], Sequence[DegradeSum]]:
     """The statuses by budget, and what gates have saved. UserError when the broker does not answer."""
-    bootstrap, topics = bootstrap_of(install), install.topics
-
-    async def both() -> tuple[Mapping[str, BudgetStatus], Sequence[DegradeSum]]:
-        await wait_for_broker(bootstrap, timeout_s=5)
-        told = await read_newest(bootstrap, topics.name(Topic.BUDGETS), topics.count(Topic.BUDGETS), BudgetStatus)
-        saved = await read_newest(bootstrap, topics.name(Topic.SAVINGS), topics.count(Topic.SAVINGS), DegradeSum)
-        return told, tuple(saved.values())
-
-    try:
-        return asyncio.run(both())
-    except BrokerDown as error:
-        raise UserError(str(error)) from error
+    saved = newest_of(install, Topic.SAVINGS, DegradeSum)
+    return newest_of(install, Topic.BUDGETS, BudgetStatus), tuple(saved.values())
 
 
 class Saved(NamedTuple):

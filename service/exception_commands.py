@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +19,9 @@ from schemas.redact import looks_secret
 from service.errors import UserError
 from service.install import Install, wall_ms
 from service.mark_words import moment_ms
+from service.newest_of import newest_of
 from service.question_commands import answer as answer_question
-from service.request_commands import bootstrap_of, person, send
-from streams.errors import BrokerDown
-from streams.kafka import wait_for_broker
-from streams.newest_records import read_newest
+from service.request_commands import person, send
 from streams.topics import Topic
 
 KINDS: Final = (*get_args(ListedKind), "hours", *get_args(LimitKind))
@@ -128,18 +125,7 @@ def end(config: Path, exception_id: str, *, reason: str, by: str, out: Console) 
 
 def known(install: Install) -> Mapping[str, PolicyException]:
     """The newest version of each. UserError when the broker does not answer."""
-    bootstrap, topics = bootstrap_of(install), install.topics
-
-    async def read() -> Mapping[str, PolicyException]:
-        await wait_for_broker(bootstrap, timeout_s=5)
-        return await read_newest(
-            bootstrap, topics.name(Topic.EXCEPTIONS), topics.count(Topic.EXCEPTIONS), PolicyException
-        )
-
-    try:
-        return asyncio.run(read())
-    except BrokerDown as error:
-        raise UserError(str(error)) from error
+    return newest_of(install, Topic.EXCEPTIONS, PolicyException)
 
 
 def _known(install: Install, exception_id: str) -> PolicyException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -16,12 +15,10 @@ from schemas.records import rfc3339
 from service.errors import UserError
 from service.evidence_facts import Evidence
 from service.install import Install, wall_ms
+from service.newest_of import newest_of
 from service.postmortem import TODO, follow_ups
 from service.query_commands import answer_of
-from service.request_commands import bootstrap_of, person, send
-from streams.errors import BrokerDown
-from streams.kafka import wait_for_broker
-from streams.newest_records import read_newest
+from service.request_commands import person, send
 from streams.topics import Topic
 
 _BEFORE_MS: Final = 24 * 3_600_000
@@ -78,16 +75,7 @@ def show(config: Path, *, every: bool, as_json: bool, out: Console) -> None:
 
 def read(install: Install) -> Mapping[str, FollowUp]:
     """All follow-ups by id. UserError when the broker does not answer."""
-    bootstrap, topics = bootstrap_of(install), install.topics
-
-    async def newest() -> Mapping[str, FollowUp]:
-        await wait_for_broker(bootstrap, timeout_s=5)
-        return await read_newest(bootstrap, topics.name(Topic.FOLLOW_UPS), topics.count(Topic.FOLLOW_UPS), FollowUp)
-
-    try:
-        return asyncio.run(newest())
-    except BrokerDown as error:
-        raise UserError(str(error)) from error
+    return newest_of(install, Topic.FOLLOW_UPS, FollowUp)
 
 
 def _say(install: Install, word: FollowUpWord, known: FollowUp | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -12,11 +11,8 @@ from schemas.follow_up import FollowUp
 from schemas.records import AuditRow
 from service.errors import UserError
 from service.install import Install
+from service.newest_of import newest_of
 from service.query_commands import answer_of
-from service.request_commands import bootstrap_of
-from streams.errors import BrokerDown
-from streams.kafka import wait_for_broker
-from streams.newest_records import read_newest
 from streams.topics import Topic
 
 
@@ -33,8 +29,9 @@ def kept(install: Install) -> Kept:
     """What does not answer is left out and named: a report says what it knows, and what it does not."""
     missing = []
     try:
-        exceptions, follow_ups = asyncio.run(_topics(install, bootstrap_of(install)))
-    except (UserError, BrokerDown):
+        exceptions = tuple(newest_of(install, Topic.EXCEPTIONS, PolicyException).values())
+        follow_ups = tuple(newest_of(install, Topic.FOLLOW_UPS, FollowUp).values())
+    except UserError:
         exceptions, follow_ups = (), ()
         missing.append("the broker does not answer, so exceptions and follow-ups are not in here")
     try:
@@ -44,16 +41,6 @@ def kept(install: Install) -> Kept:
         missing.append("neither a worker nor the store answers, so the evidence of rotations is not in here")
     shown = tuple(rotation for row in rotations for rotation in _rotation(AuditRow.model_validate(row)))
     return Kept(exceptions, (*shown, *_unproved(install)), follow_ups, "; ".join(missing))
-
-
-async def _topics(install: Install, bootstrap: str) -> tuple[tuple[PolicyException, ...], tuple[FollowUp, ...]]:
-    topics = install.topics
-    await wait_for_broker(bootstrap, timeout_s=5)
-    exceptions = await read_newest(
-        bootstrap, topics.name(Topic.EXCEPTIONS), topics.count(Topic.EXCEPTIONS), PolicyException
-    )
-    follow_ups = await read_newest(bootstrap, topics.name(Topic.FOLLOW_UPS), topics.count(Topic.FOLLOW_UPS), FollowUp)
-    return tuple(exceptions.values()), tuple(follow_ups.values())
 
 
 def _rotation(row: AuditRow) -> Iterator[Rotation]:

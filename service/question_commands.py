@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,10 +13,8 @@ from controls.questions import why_not
 from schemas.question import Answer, Question
 from service.errors import UserError
 from service.install import Install, wall_ms
-from service.request_commands import bootstrap_of, person, send
-from streams.errors import BrokerDown
-from streams.kafka import wait_for_broker
-from streams.newest_records import read_newest
+from service.newest_of import newest_of
+from service.request_commands import person, send
 from streams.topics import Topic
 
 
@@ -52,16 +49,7 @@ def answer(config: Path, question_id: str, choice: str, *, reason: str, by: str,
 
 def known(install: Install) -> Mapping[str, Question]:
     """All questions by id. UserError when the broker does not answer."""
-    bootstrap, topics = bootstrap_of(install), install.topics
-
-    async def read() -> Mapping[str, Question]:
-        await wait_for_broker(bootstrap, timeout_s=5)
-        return await read_newest(bootstrap, topics.name(Topic.QUESTIONS), topics.count(Topic.QUESTIONS), Question)
-
-    try:
-        return asyncio.run(read())
-    except BrokerDown as error:
-        raise UserError(str(error)) from error
+    return newest_of(install, Topic.QUESTIONS, Question)
 
 
 def _print(question: Question, out: Console) -> None:
