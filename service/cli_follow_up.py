@@ -7,13 +7,8 @@ from typing import Annotated
 
 import typer
 
-from schemas.follow_up import FollowUpWord
 from service.cli_options import CONFIG, By, ConfigDir, err, out
-from service.errors import UserError
-from service.install import wall_ms
 from service.lazy import lazy
-from service.mark_words import moment_ms
-from service.request_commands import person
 
 following = typer.Typer()
 followup = typer.Typer(
@@ -25,15 +20,6 @@ following.add_typer(followup, name="followup")
 FollowUpId = Annotated[str, typer.Argument(metavar="FOLLOW_UP", help="As `keyfuse followup list` shows it.")]
 Owner = Annotated[str, typer.Option(help="Who does it, as in people.yaml.", metavar="NAME")]
 Due = Annotated[str, typer.Option(help="Until when: a date, or 14d from now.", metavar="DATE")]
-
-
-def _due_ms(text: str) -> int | None:
-    if not text:
-        return None
-    try:
-        return moment_ms(text, wall_ms())
-    except (ValueError, OverflowError) as error:
-        raise UserError(f"--due {text}: expected a date like 2026-12-15, or 14d from now") from error
 
 
 @followup.command(epilog="Example: `keyfuse followup add inc_5f3a... 'list the models of search' --owner ann`")
@@ -48,7 +34,7 @@ def add(
 ) -> None:
     """Write down what is to be done after an incident."""
     command = lazy("service.follow_up_commands")
-    command.add(config, incident_id, words, suggested=suggested, owner=owner, due_ms=_due_ms(due), by=by, out=out)
+    command.add(config, incident_id, words, suggested=suggested, owner=owner, due=due, by=by, out=out)
 
 
 @followup.command("list", epilog="Example: `keyfuse followup list --all`")
@@ -64,10 +50,7 @@ def show(
 @followup.command(epilog="Example: `keyfuse followup assign fol_5f3a... --owner bob --due 2026-12-20`")
 def assign(follow_up: FollowUpId, owner: Owner, due: Due = "", by: By = "", config: ConfigDir = CONFIG) -> None:
     """Give it to somebody else, or another date."""
-    word = FollowUpWord(
-        follow_up_id=follow_up, action="assign", at_ms=wall_ms(), by=person(by), owner=owner, due_ms=_due_ms(due)
-    )
-    lazy("service.follow_up_commands").change(config, word, out)
+    lazy("service.follow_up_commands").assign(config, follow_up, owner=owner, due=due, by=by, out=out)
 
 
 @followup.command(epilog="Example: `keyfuse followup done fol_5f3a... --evidence 'merged as policies#42'`")
@@ -78,7 +61,7 @@ def done(
     config: ConfigDir = CONFIG,
 ) -> None:
     """It was done; say how one knows."""
-    _end(config, follow_up, "done", evidence, by)
+    lazy("service.follow_up_commands").end(config, follow_up, "done", words=evidence, by=by, out=out)
 
 
 @followup.command(epilog="Example: `keyfuse followup drop fol_5f3a... --reason 'the service is gone'`")
@@ -89,7 +72,7 @@ def drop(
     config: ConfigDir = CONFIG,
 ) -> None:
     """It is not needed after all; say why."""
-    _end(config, follow_up, "drop", reason, by)
+    lazy("service.follow_up_commands").end(config, follow_up, "drop", words=reason, by=by, out=out)
 
 
 @followup.command("patch", epilog="Example: `keyfuse followup patch inc_5f3a... --out tighten.patch`")
@@ -117,12 +100,3 @@ def governance(
     """One page on how well keys are governed: each line with its evidence, a score, and what to do next."""
     command = lazy("service.governance_command")
     raise typer.Exit(command.governance(config, team=team, env=env, to=to, at_least=at_least, out=out))
-
-
-def _end(config: Path, follow_up: str, action: str, words: str, by: str) -> None:
-    if not words.strip():
-        raise UserError("say it in words: the next reader was not there")
-    word = FollowUpWord.model_validate(
-        {"follow_up_id": follow_up, "action": action, "at_ms": wall_ms(), "by": person(by), "words": words}
-    )
-    lazy("service.follow_up_commands").change(config, word, out)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from rich.console import Console
 
@@ -15,6 +15,7 @@ from schemas.records import rfc3339
 from service.errors import UserError
 from service.evidence_facts import Evidence
 from service.install import Install, wall_ms
+from service.mark_words import moment_ms
 from service.newest_of import newest_of
 from service.postmortem import TODO, follow_ups
 from service.query_commands import answer_of
@@ -31,11 +32,12 @@ def add(
     *,
     suggested: bool,
     owner: str,
-    due_ms: int | None,
+    due: str,
     by: str,
     out: Console,
 ) -> None:
     """One in your words, or all that the post-mortem suggests."""
+    due_ms = _due_ms(due)
     if bool(words) == suggested:
         raise UserError("say what is to be done, or --suggested for what the post-mortem suggests; one of the two")
     install, who = Install.open(config), person(by)
@@ -54,13 +56,36 @@ def add(
     out.print(f"{len(wanted)} for {clean(owner)}{until}; `keyfuse followup list` shows what is open", markup=False)
 
 
-def change(config: Path, word: FollowUpWord, out: Console) -> None:
-    """Assign, done or drop; refused here at once where the identity stage would refuse it."""
+def assign(config: Path, follow_up_id: str, *, owner: str, due: str, by: str, out: Console) -> None:
+    """To somebody else, or with another date."""
+    word = FollowUpWord(
+        follow_up_id=follow_up_id, action="assign", at_ms=wall_ms(), by=person(by), owner=owner, due_ms=_due_ms(due)
+    )
+    _change(config, word, f"assigned to {owner}", out)
+
+
+def end(config: Path, follow_up_id: str, action: Literal["done", "drop"], *, words: str, by: str, out: Console) -> None:
+    """Done, with how one knows, or dropped, with why."""
+    if not words.strip():
+        raise UserError("say it in words: the next reader was not there")
+    word = FollowUpWord(follow_up_id=follow_up_id, action=action, at_ms=wall_ms(), by=person(by), words=words)
+    _change(config, word, {"done": "done", "drop": "dropped"}[action], out)
+
+
+def _change(config: Path, word: FollowUpWord, told: str, out: Console) -> None:
+    """Refused here at once where the identity stage would refuse it."""
     install = Install.open(config)
-    known = read(install)
-    _say(install, word, known.get(word.follow_up_id))
-    done = {"assign": f"assigned to {word.owner}", "done": "done", "drop": "dropped"}[word.action]
-    out.print(f"{word.follow_up_id}: {clean(done)}", markup=False)
+    _say(install, word, read(install).get(word.follow_up_id))
+    out.print(f"{word.follow_up_id}: {clean(told)}", markup=False)
+
+
+def _due_ms(text: str) -> int | None:
+    if not text:
+        return None
+    try:
+        return moment_ms(text, wall_ms())
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"--due {text}: expected a date like 2026-12-15, or 14d from now") from error
 
 
 def show(config: Path, *, every: bool, as_json: bool, out: Console) -> None:

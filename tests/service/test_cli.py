@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +95,13 @@ def test_bare_and_help_and_version(run: Run) -> None:
     assert all(command in run("--help").out for command in COMMANDS if " " not in command)
     assert "Example" in run().out
     assert re.fullmatch(r"keyfuse \d+\.\d+\.\d+\n", run("--version").out)
+
+
+def test_the_help_loads_nothing_that_only_commands_need() -> None:
+    program = "import sys, service.cli; print([name for name in sys.argv[1:] if name in sys.modules])"
+    heavy = ["numpy", "pydantic", "yaml", "httpx", "aiohttp", "service.install"]
+    done = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
