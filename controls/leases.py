@@ -196,14 +196,14 @@ class Lender:
         room = max(0, min(max(part, need), max(word.want, need), free + own))
         line.lend(line.used + room, now_ms + self._kept_ms, ask.seq)
         left = max(0, pot.limit - self.committed(pot.name))
-        lease = self._lease(line, left=left, idle=self.lent(pot.name))
+        lease = self._lease(line, left=left, idle=self.lent(pot.name), limit=pot.limit)
         return [*self._state(pot.name, pot.period, book), (lease.name, lease)]
 
-    def _lease(self, line: Line, *, left: int = 0, idle: int = 0) -> Lease:
+    def _lease(self, line: Line, *, left: int = 0, idle: int = 0, limit: int | None = None) -> Lease:
         return Lease(
             lender=self.name, epoch=self.epoch, replica=line.replica, boot=line.boot, pot=line.pot, period=line.period,
             seq=line.seq, answers=line.answers, cap=line.cap, for_ms=self._lease_ms, left=left, idle=idle,
-            claim=line.claim,            used=line.used, settled=line.settled, absorbed=line.absorbed,
+            limit=limit, claim=line.claim, used=line.used, settled=line.settled, absorbed=line.absorbed,
         )  # fmt: skip
 
     def _everything(self) -> Out:

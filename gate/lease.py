@@ -27,6 +27,7 @@ class Room(NamedTuple):
     amount: int
     lent: bool  # a lease is in force
     spare: int | None  # in all gates together, as the lender said last; None: nothing was said yet
+    limit: int | None = None  # of the whole pot, then
 
 
 class Borrower:
@@ -75,7 +76,7 @@ class Borrower:
         amount, lent = account.room(mono_ms), mono_ms < account.until_ms
         if purse.start and mono_ms < members.until_ms and account.period == members.period:
             amount = max(amount, purse.start - account.used)
-        return Room(amount, lent, purse.spare)
+        return Room(amount, lent, purse.spare, purse.limit)
 
     def refused(self, pot: str, amount: int) -> None:
         """A call was refused for want of so much room: it is asked for."""
@@ -149,6 +150,7 @@ class Borrower:
             return False
         account.held, account.cap, account.until_ms = record.seq, record.cap, sent_ms + record.for_ms
         purse.left, purse.spare, purse.lent_ms = record.left, record.left + record.idle, sent_ms
+        purse.limit = record.limit
         return True
 
     def _turn(self, purse: Purse, lease: Lease) -> Account:

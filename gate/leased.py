@@ -14,6 +14,8 @@ from schemas.call import ALLOW, Ruling
 from schemas.config.budgets import BudgetConfig
 
 _SOON_S: Final = 1.0
+_SHORT: Final = "this gate has too little of budget {} at hand and is asking for more: try again"
+_RAISED: Final = "budget {} was raised just now, and this gate is asking for its part of it: try again"
 
 
 class LeasedSlices:
@@ -29,20 +31,25 @@ class LeasedSlices:
         })  # fmt: skip
 
     def ask(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> Ruling:
-        """Refused for good where all gates together have no room; for a moment where only this one has none."""
-        tick_ms, short = self._tick_ms(), ""
+        """Refused for good where all gates together have no room; for a moment where only this one has none.
+
+        Also where its line is of a ceiling that was raised since: of the new one nobody has said yet what is left.
+        """
+        tick_ms, short, raised = self._tick_ms(), False, False
         for pot, limit, needed in _needed(budget, amount):
             room = self._borrower.room(pot, tick_ms)
             if needed <= room.amount:
                 continue
             self._borrower.refused(pot, needed)
-            if room.lent and room.spare is not None and room.spare < needed:
+            short = True
+            if room.limit is not None and limit > room.limit:
+                raised = True
+            elif room.lent and room.spare is not None and room.spare < needed:
                 return refused(budget, self._status(budget.name), _left(pot, room.spare, limit), at_ms)
-            short = short or pot
         if not short:
             return ALLOW
-        words = f"this gate has too little of budget {budget.name} at hand and is asking for more: try again"
-        return Ruling("throttle", f"budget {budget.name}", words, retry_after_s=_SOON_S)
+        words = _RAISED if raised else _SHORT
+        return Ruling("throttle", f"budget {budget.name}", words.format(budget.name), retry_after_s=_SOON_S)
 
     def take(self, budget: BudgetConfig, amount: Amount, at_ms: int) -> str:
         """Of which pots, each in its own period: one may have heard of the new one before the other."""

@@ -47,6 +47,7 @@ class Purse:
     pace: float = 0.0  # per millisecond
     left: int | None = None  # nobody's, as the lender said last
     spare: int | None = None  # that, and what gates hold and have not used
+    limit: int | None = None  # of the whole pot, then
     lent_ms: float = 0.0  # when the ask was sent that was answered last
 
     @property

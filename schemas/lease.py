@@ -60,6 +60,7 @@ class Lease(Record):
     for_ms: int
     left: int  # nobody's yet, in the whole pot, after this
     idle: int = 0  # room that gates hold and have not used, this one's with it
+    limit: int | None = None  # of the whole pot, as the lender knew it
     claim: int = 0  # the lender's: what the boot may have used at most, by this and earlier leases
     used: int = 0  # the lender's: as told last
     settled: int = 0

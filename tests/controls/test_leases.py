@@ -47,6 +47,13 @@ def test_slices_fall_as_the_budget_nears_its_end() -> None:
     assert slices == [500, 250, 125, 62, 31, 16, 8, 4]
 
 
+def test_a_lease_says_of_which_ceiling_it_was_lent() -> None:
+    at = lender()
+    assert lease_of(at.ask(ask(1), 0)).limit == 1000
+    at.stands(Pot("search/usd", "2026-11", 1500))
+    assert lease_of(at.ask(ask(2), 1)).limit == 1500
+
+
 def test_a_call_that_still_fits_gets_what_it_needs() -> None:
     at = lender(Pot("search/usd", "2026-11", 1000, seen=900))
     assert lease_of(at.ask(ask(1, want=10, need=80), 0)).cap == 80

@@ -6,6 +6,7 @@ from gate.lease import Borrower
 from gate.leased import LeasedSlices
 from gate.ports import Amount, Rate
 from gate.windows import Windows
+from schemas.call import Ruling
 from schemas.config.budgets import BudgetConfig
 from schemas.lease import Lease, LenderTerm
 from tests.gate.world import NOW_MS, USD, status
@@ -35,6 +36,18 @@ class World:
     def state(self, usd: float) -> str:
         return self.slices.ask(SHARED, Amount(1, 0, round(usd * USD)), NOW_MS).state
 
+    def lends(self, usd: float, *, limit: float | None, left: float = 0, idle: float = 0) -> None:
+        """The gate asks, and is answered."""
+        self.now_ms += 10_000
+        ask = self.borrower.ask(self.now_ms)
+        assert ask is not None
+        lease = Lease(
+            lender="l", epoch=1, replica="a", boot="1", pot="search/usd", period="2026-11", seq=ask.seq,
+            answers=ask.seq, cap=round(usd * USD), for_ms=30_000, left=round(left * USD), idle=round(idle * USD),
+            limit=None if limit is None else round(limit * USD),
+        )  # fmt: skip
+        assert self.borrower.heard(lease)
+
 
 def test_a_call_passes_within_what_was_lent() -> None:
     world = World(5)
@@ -50,6 +63,48 @@ def test_while_other_gates_hold_room_a_call_is_to_come_again_and_then_it_is_over
     refusal = World(1, left=2, idle=2).slices.ask(SHARED, Amount(1, 0, 5 * USD), NOW_MS)
     assert (refusal.state, refusal.rule, refusal.retry_after_s) == ("deny", "budget search", 3600)
     assert refusal.reason == "budget search of 2026-11 has $4.00 left of $100.00: ask ana"
+
+
+def test_a_raised_budget_refuses_nothing_for_good_before_its_lender_has_lent_of_it() -> None:
+    world, raised = World(1), SHARED.model_copy(update={"usd": 150.0})
+
+    def ruling(usd: float) -> Ruling:
+        return world.slices.ask(raised, Amount(1, 0, round(usd * USD)), NOW_MS)
+
+    world.lends(1, limit=100, left=0, idle=1)
+    assert world.state(5) == "deny", "it is used up, and is not raised"
+    refusal = ruling(5)
+    assert (refusal.state, refusal.rule, refusal.retry_after_s) == ("throttle", "budget search", 1.0)
+    assert refusal.reason == "budget search was raised just now, and this gate is asking for its part of it: try again"
+    assert ruling(1.1).state == "throttle", "nothing passes but what was lent"
+    assert ruling(1).state == "allow"
+
+    world.lends(20, limit=150, left=31, idle=20)
+    assert ruling(20).state == "allow"
+    assert ruling(52).reason == "budget search of 2026-11 has $51.00 left of $150.00: ask ana"
+    assert ruling(52).state == "deny", "there is no more, and it was lent of all there is"
+
+
+def test_a_budget_that_is_not_raised_any_more_refuses_by_what_was_lent() -> None:
+    world = World(1)
+    world.lends(1, limit=150, left=0, idle=1)
+    assert world.state(5) == "deny"
+
+
+def test_one_unit_that_is_used_up_refuses_though_the_other_was_raised() -> None:
+    world, both = World(1), SHARED.model_copy(update={"usd": 150.0, "tokens": 1000})
+    world.slices.watch([both])
+    ask = world.borrower.ask(10_000)
+    assert ask is not None
+    for pot, limit in (("search/usd", 100 * USD), ("search/tokens", 1000)):
+        world.borrower.heard(
+            Lease(
+                lender="l", epoch=1, replica="a", boot="1", pot=pot, period="2026-11", seq=9, answers=ask.seq, cap=0,
+                for_ms=30_000, left=0, limit=limit,
+            )
+        )  # fmt: skip
+    assert world.slices.ask(both, Amount(1, 0, USD), NOW_MS).state == "throttle"
+    assert world.slices.ask(both, Amount(1, 10, USD), NOW_MS).state == "deny"
 
 
 def test_without_a_lease_a_call_is_to_come_again() -> None:

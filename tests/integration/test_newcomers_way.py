@@ -89,7 +89,8 @@ async def test_a_newcomers_way_from_the_request_to_the_report(tmp_path: Path) ->
         await ours.until_answered("^gpt-4o$", "the exception of a second person holds")
 
         thief = Caller(world, secret, origin="203.0.113.9")
-        await thief.until_answered("^403: .* incident inc_", "the stolen key is cut", tokens=20_000)
+        cut = await thief.until_answered("^403: ", "the stolen key is cut", tokens=20_000)
+        assert " incident inc_" in cut, "and nothing else refuses for good: the raised budget has room"
         assert (await ours.call()).startswith("403: ")
 
         async def contained() -> bool:
