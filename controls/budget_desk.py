@@ -43,7 +43,7 @@ class BudgetDesk:
 
     def reconfigure(self, budgets: Budgets, facts_of: FactsOf) -> None:
         """Other budgets and owners from now on. What is spent stays with whose it was."""
-        self._facts_of, self._named = facts_of, budgets.keys_named()
+        self._facts_of, self._budgets = facts_of, budgets
         self._sums = [BudgetSums(budget, self.ledger) for budget in budgets.all()]
         self._groups: dict[tuple[str, str, str, str], Group] = {}
 
@@ -142,8 +142,8 @@ class BudgetDesk:
             if len(self._groups) >= _KEYS_KNOWN:
                 self._groups.clear()
             facts = self._facts_of(one.key_id) or KeyFacts(provider="", team=one.team, app=one.app, env=one.env)
-            key_id = one.key_id if one.key_id in self._named else ""
-            known = self._groups[name] = Group(facts.team, facts.app, facts.env, key_id)
+            named = self._budgets.names(one.key_id, facts.formerly)
+            known = self._groups[name] = Group(facts.team, facts.app, facts.env, *named)
         return known
 
     def _finding(self, budget: BudgetConfig, status: BudgetStatus, view: BudgetView, telling: Telling) -> Finding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple, Protocol
@@ -33,6 +33,8 @@ _LAST: Final[dict[Period, str]] = {
 class Scoped(Protocol):
     """Whoever has a team, an app and an environment: what is known of a key, or a group of keys."""
 
+    @property
+    def formerly(self) -> tuple[str, ...]: ...
     @property
     def team(self) -> str: ...
     @property
@@ -116,16 +118,24 @@ def as_told(budget: BudgetConfig, status: BudgetStatus | None) -> BudgetConfig:
     return budget.model_copy(update={"usd": usd, "tokens": tokens})
 
 
-def quota_of(entry: KeyRecord) -> BudgetConfig | None:
+class Quota(BudgetConfig):
+    """A key's own daily quota as a budget: of that key alone, for whoever takes over from it has one of its own."""
+
+    formerly: tuple[str, ...] = ()
+    """The keys that the key took over from."""
+
+
+def quota_of(entry: KeyRecord) -> Quota | None:
     """A key's own daily quota as a budget of that key: refused when it is used up.
 
     The name is what alerts and refusals call it: "quota of k1".
     """
     if entry.quota_usd_per_day is None:
         return None
-    return BudgetConfig(
+    return Quota(
         name=f"{QUOTA}{entry.key_id}", keys=(entry.key_id,), period="day", usd=entry.quota_usd_per_day,
         owner=entry.owner, soft_percent=(80,), projected=False, burn_rate=False, hard_stop=True,
+        formerly=entry.formerly,
     )  # fmt: skip
 
 
@@ -146,7 +156,9 @@ class Budgets:
         self._shared = config.budgets
         self._quotas = {quota.keys[0]: quota for quota in quotas if quota.name not in written}
         self._by_name = {budget.name: budget for budget in (*self._shared, *self._quotas.values())}
-        self._known: dict[tuple[str, ...], tuple[BudgetConfig, ...]] = {}
+        self._own = frozenset(key for budget in self._by_name.values() for key in budget.keys)
+        self._handed_on = frozenset(key for budget in self._shared for key in budget.keys)
+        self._known: dict[tuple[object, ...], tuple[BudgetConfig, ...]] = {}
 
     def all(self) -> tuple[BudgetConfig, ...]:
         """In the order written, the keys' quotas last."""
@@ -155,13 +167,15 @@ class Budgets:
     def named(self, name: str) -> BudgetConfig | None:
         return self._by_name.get(name)
 
-    def keys_named(self) -> frozenset[str]:
-        """Keys that some budget names, so that their spend is kept apart."""
-        return frozenset(key for budget in self._by_name.values() for key in budget.keys)
+    def names(self, key_id: str, formerly: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+        """What of a key some budget goes by, so that its spend is kept apart: its own id, and keys that it took over
+        from. Both empty where none does.
+        """
+        return key_id if key_id in self._own else "", tuple(key for key in formerly if key in self._handed_on)
 
     def covering(self, key_id: str, facts: KeyFacts) -> tuple[BudgetConfig, ...]:
         """Every budget that the key is under. Each holds. Patterns are shell-style and tell upper from lower case."""
-        question = (key_id, facts.team, facts.app, facts.env)
+        question = (key_id, facts.formerly, facts.team, facts.app, facts.env)
         found = self._known.get(question)
         if found is None:
             if len(self._known) >= _CACHE_LIMIT:
@@ -173,8 +187,12 @@ class Budgets:
 
 
 def covers(budget: BudgetConfig, key_id: str, whose: Scoped) -> bool:
-    """Whether the key's spend counts in the budget: it matches every scope that the budget names."""
-    if budget.keys and key_id not in budget.keys:
+    """Whether the key's spend counts in the budget: it matches every scope that the budget names.
+
+    A key goes by its own name and by those of the keys that it took over from: a new secret is no new budget.
+    """
+    formerly = () if isinstance(budget, Quota) else whose.formerly
+    if budget.keys and key_id not in budget.keys and set(formerly).isdisjoint(budget.keys):
         return False
     scopes = ((budget.teams, whose.team), (budget.apps, whose.app), (budget.envs, whose.env))
     return all(not wanted or any(fnmatchcase(value, each) for each in wanted) for wanted, value in scopes)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from glob import escape
 from typing import Final
 
-from controls.budgets import QUOTA
+from controls.budgets import Quota
 from schemas.config.budgets import BudgetConfig, BudgetsConfig
 from schemas.config.detectors import AnnouncedConfig
 from schemas.exception import OF_BUDGETS, PolicyException, RuleKind
@@ -71,7 +71,7 @@ def _sets(one: PolicyException, budget: BudgetConfig) -> bool:
     """Whether it is about the budget's amount; one of a key's quota is, where it names nothing but keys."""
     if one.rule == "usd_per_day":
         only_keys = not (one.of or one.teams or one.apps or one.envs)
-        return only_keys and budget.name in {f"{QUOTA}{key_id}" for key_id in one.keys}
+        return only_keys and isinstance(budget, Quota) and not {*budget.keys, *budget.formerly}.isdisjoint(one.keys)
     return one.rule in OF_BUDGETS and one.of == budget.name
 
 

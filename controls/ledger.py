@@ -25,12 +25,13 @@ _VERSION: Final = 1
 
 
 class Group(NamedTuple):
-    """Whose spend it was. Keys that no budget names are not told apart."""
+    """Whose spend it was. Keys that no budget goes by are not told apart."""
 
     team: str
     app: str
     env: str
     key_id: str = ""
+    formerly: tuple[str, ...] = ()  # of the keys it took over from, those that a budget names
 
 
 OTHERS: Final = Group("unknown", "unknown", "unknown")
@@ -93,7 +94,7 @@ class Ledger:
         known = self._place.get(group)
         if known is not None:
             return known
-        if len(self.groups) >= MOST_GROUPS and not group.key_id and group != OTHERS:
+        if len(self.groups) >= MOST_GROUPS and not (group.key_id or group.formerly) and group != OTHERS:
             return self.place(OTHERS)
         self._place[group] = len(self.groups)
         self.groups.append(group)
@@ -147,7 +148,7 @@ class Ledger:
             raise ValueError(f"damaged state of budgets: {error}") from error
         if state["version"] != _VERSION:
             raise ValueError(f"state of budgets of version {state['version']}, not {_VERSION}")
-        day, places = state["day"], [self.place(Group(*group)) for group in state["groups"]]
+        day, places = state["day"], [self.place(_group(*group)) for group in state["groups"]]
         self._newest_day = max(self._newest_day, day)
         end = len(places) * 24
         counts = np.frombuffer(body, np.int64).reshape(-1, 3)
@@ -168,6 +169,11 @@ class Ledger:
             wanted = max(16, 2 * len(self.groups))
             known = of[day] = _zeros(wanted, width) if known is None else _fitting(known, wanted)
         return known
+
+
+def _group(team: str, app: str, env: str, key_id: str, formerly: Sequence[str] = ()) -> Group:
+    """As it was stored; before keys were followed through rotations there was no `formerly`."""
+    return Group(team, app, env, key_id, tuple(formerly))
 
 
 def _zeros(*shape: int) -> Counts:

@@ -145,7 +145,8 @@ class SecondJudge:
         book = self._core.book
         unknown = range(len(self._caps), len(book.ids))
         if unknown:
-            new = [caps_of(self._settings, env=book.facts[slot].env, key_id=book.ids[slot]) for slot in unknown]
+            whose = ((book.ids[slot], book.facts[slot]) for slot in unknown)
+            new = [caps_of(self._settings, env=f.env, key_id=key_id, formerly=f.formerly) for key_id, f in whose]
             self._caps = np.concatenate((self._caps, new))
         taken: Array = self._caps[slots]
         return taken

@@ -139,10 +139,15 @@ def effect(grants: Iterable[Grant], at_ms: Array) -> tuple[Array, Array]:
 def covers(window: AnnouncedConfig, key_id: str, facts: KeyFacts) -> bool:
     """Whether the key matches every scope the announcement gives; patterns tell capitals from small letters.
 
+    A key goes by its own name and by those of the keys that it took over from.
+
     >>> told = {"what": "load test", "owner": "ann", "reason": "r", "from": "2026-11-23", "until": "2026-11-24"}
     >>> window = AnnouncedConfig.model_validate(told | {"teams": ["se*"], "envs": ["prod"]})
     >>> [covers(window, "k", KeyFacts(provider="openai", team="search", env=env)) for env in ("prod", "dev")]
     [True, False]
     """
-    scopes = ((window.keys, key_id), (window.teams, facts.team), (window.apps, facts.app), (window.envs, facts.env))
+    names = (key_id, *facts.formerly)
+    if window.keys and not any(fnmatchcase(name, each) for name in names for each in window.keys):
+        return False
+    scopes = ((window.teams, facts.team), (window.apps, facts.app), (window.envs, facts.env))
     return all(not wanted or any(fnmatchcase(value, each) for each in wanted) for wanted, value in scopes)

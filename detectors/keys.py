@@ -153,7 +153,8 @@ class KeyBook:
         self.columns["registered"][slot] = known is not None
         facts = self.facts[slot] = known or self.row_facts[slot]
         self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
-        self.columns["caps"][slot] = caps_of(self._settings, env=facts.env, key_id=key_id)
+        caps = caps_of(self._settings, env=facts.env, key_id=key_id, formerly=facts.formerly)
+        self.columns["caps"][slot] = caps
         self.columns["watch"][slot] = self._watch_place(key_id, facts)
 
     def _watch_place(self, key_id: str, facts: KeyFacts) -> int:

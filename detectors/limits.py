@@ -9,6 +9,7 @@ lift a limit: raise the key's own for that time, and say `keyfuse false-positive
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -62,13 +63,17 @@ def explain(_state: State, close: Close, _shared: Shared, _settings: DetectorSet
     return Told(_NAMES[worst], _WORDS[worst].format(number(now[worst]), number(cap[worst])), evidence)
 
 
-def caps_of(settings: DetectorsConfig, *, env: str, key_id: str) -> tuple[float, ...]:
+def caps_of(
+    settings: DetectorsConfig, *, env: str, key_id: str, formerly: Sequence[str] = ()
+) -> tuple[float, ...]:  # fmt: skip
     """The limits in force for one key: the key's own over its environment's over the general ones.
 
+    A key that `keys` does not name has those of the newest one that it took over from (`formerly`, oldest first).
     A limit that an override names as null is off; one that it does not name stays as it is. The order is that of
     `Close.caps`: limits, then the budgets of a day and a month.
     """
-    scopes = (settings.keys.get(key_id), settings.environments.get(env))
+    named = next((each for each in (key_id, *reversed(formerly)) if each in settings.keys), key_id)
+    scopes = (settings.keys.get(named), settings.environments.get(env))
     limits = tuple(_cap(name, scopes, getattr(settings.limits, name)) for name in _NAMES)
     return limits + tuple(_cap(name, scopes, getattr(settings.budget, name)) for name in _BUDGETS)
 

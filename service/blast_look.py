@@ -101,7 +101,7 @@ def _ceiling_usd(ceiling: Ceiling, rules: Rules, most: Price) -> float:
 
 def _limits(install: Install, entry: KeyRecord) -> list[Limit]:
     detectors = install.folder.detectors
-    values = caps_of(detectors, env=entry.env, key_id=entry.key_id)
+    values = caps_of(detectors, env=entry.env, key_id=entry.key_id, formerly=entry.formerly)
     named = list(zip(_LIMITS, values[:2], strict=True)) if detectors.limits.enabled else []
     named += zip(_BUDGETS, values[3:], strict=True) if detectors.budget.enabled else []
     return [Limit(name, usd, window_s) for (name, window_s), usd in named if math.isfinite(usd)]

@@ -33,7 +33,7 @@ class BudgetConfig(Config):
     name: str = Field(min_length=1)
     """What alerts, refusals and reports call it."""
     keys: tuple[str, ...] = ()
-    """key_ids."""
+    """key_ids. What takes over from one of them in a rotation counts, too."""
     teams: tuple[str, ...] = ()
     """Team names, as patterns."""
     apps: tuple[str, ...] = ()

@@ -215,7 +215,7 @@ class AnnouncedConfig(Config):
     reason: str = Field(min_length=1)
     """Why so much use is right."""
     keys: tuple[str, ...] = ()
-    """key_ids, as shell-style patterns."""
+    """key_ids, as shell-style patterns. What takes over from such a key is meant, too."""
     teams: tuple[str, ...] = ()
     """Team names, as patterns."""
     apps: tuple[str, ...] = ()
@@ -243,6 +243,6 @@ class DetectorsConfig(DetectorSettings):
     environments: dict[str, LimitsOverride] = Field(default_factory=dict)
     """Certain limits by environment."""
     keys: dict[str, LimitsOverride] = Field(default_factory=dict)
-    """Certain limits by key_id; stronger than the environment's."""
+    """Certain limits by key_id; stronger than the environment's. They hold for what takes over from the key, too."""
     announced: tuple[AnnouncedConfig, ...] = ()
     """Times in which more use than usual is expected of some keys. Where two overlap the greater counts."""

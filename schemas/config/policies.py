@@ -64,7 +64,7 @@ class PolicyConfig(Config):
     name: str = Field(min_length=1)
     """What findings and refusals call it."""
     keys: tuple[str, ...] = ()
-    """key_ids."""
+    """key_ids. It holds for what takes over from one of them in a rotation, too."""
     apps: tuple[str, ...] = ()
     """Application names, as shell-style patterns."""
     teams: tuple[str, ...] = ()

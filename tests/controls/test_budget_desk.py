@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import Any
 
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from controls.budget_levels import NANO
 from controls.budgets import Budgets
 from controls.ledger import MOST_GROUPS, OTHERS, Group, Ledger, Spent
 from schemas.config.budgets import BudgetConfig, BudgetsConfig
+from schemas.config.keys import KeyConfig
 from schemas.exception import PolicyException
 from schemas.records import KeyFacts
 from schemas.spend import SLOT_S, BudgetStatus, SpendSum, SpendSums
@@ -86,6 +88,57 @@ def test_a_budget_of_a_key_counts_that_key_alone() -> None:
     assert spent(one) == {"one key": 5.0, "team": 5.0, "all": 12.0}
 
 
+@settings(deadline=None, max_examples=150)
+@given(
+    story=st.lists(
+        st.one_of(
+            st.tuples(st.just("spend"), st.integers(0, 4), st.integers(1, 50)),
+            st.tuples(st.sampled_from(["rotate", "restart"]), st.just(0), st.just(0)),
+        ),
+        max_size=30,
+    )
+)
+def test_a_budget_of_a_key_counts_what_its_successors_spend_through_restarts(story: list[tuple[str, int, int]]) -> None:
+    """A line of keys k0 → k1 → ..., any of which may be in use beside its successor; k4 is nobody's successor yet.
+
+    What a key spent before it took over is its own; a quota is of one key alone.
+    """
+    written = BudgetsConfig(budgets=(
+        BudgetConfig(name="k0", keys=("k0",), usd=10**6), BudgetConfig(name="k2", keys=("k2",), usd=10**6),
+        BudgetConfig(name="either", keys=("k0", "k2"), usd=10**6), BudgetConfig(name="all", usd=10**6),
+    ))  # fmt: skip
+    entries = {f"k{n}": KeyConfig(key_id=f"k{n}", provider="p", team="search").record() for n in range(5)}
+    entries["k0"] = entries["k0"].model_copy(update={"quota_usd_per_day": 10.0**6})
+
+    def facts_of(key_id: str) -> KeyFacts:
+        return entries[key_id].facts()
+
+    def new() -> BudgetDesk:
+        return BudgetDesk(Budgets(written, entries.values()), facts_of)
+
+    one, newest, stored = new(), 0, dict[str, bytes]()
+    totals, expected = [0] * 5, dict.fromkeys(("k0", "k2", "either", "all", "quota of k0"), 0)
+    for action, number, usd in story:
+        if action == "spend":
+            totals[number] += usd
+            one.hear(sums((0, 0, f"k{number}", 1, totals[number]), partition=number))
+            line = {f"k{number}", *entries[f"k{number}"].formerly}
+            counts = {"k0": "k0" in line, "k2": "k2" in line, "either": bool(line & {"k0", "k2"}), "all": True}
+            for name, holds in (counts | {"quota of k0": number == 0}).items():
+                expected[name] += usd * holds
+        elif action == "rotate" and newest < 3:
+            line_of = (*entries[f"k{newest}"].formerly, f"k{newest}")
+            newest += 1
+            entries[f"k{newest}"] = entries[f"k{newest}"].model_copy(update={"formerly": line_of})
+            one.reconfigure(Budgets(written, entries.values()), facts_of)
+        else:
+            head, changed = one.export()
+            stored |= changed
+            one = new()
+            one.restore(json.loads(json.dumps(head)), stored.__getitem__)
+    assert spent(one) == expected
+
+
 def test_each_period_has_its_own_window() -> None:
     periods = ["hour", "day", "week", "month", "rolling_1h", "rolling_24h", "rolling_7d", "rolling_30d"]
     one = desk(*({"name": period, "period": period} for period in periods))
@@ -144,6 +197,18 @@ def test_forged_labels_do_not_fill_the_memory() -> None:
         ledger.add(Group(f"t{number}", "a", "e"), SLOT, Spent(1, 1, 1))
     assert len(ledger.groups) == MOST_GROUPS + 1
     assert ledger.hours([ledger.place(OTHERS)], SLOT * SLOT_S // 86_400).sum(axis=0).tolist() == [50, 50, 50]
+
+
+def test_days_that_were_stored_before_keys_were_followed_are_read_as_they_were_meant() -> None:
+    ledger, day = Ledger(), SLOT * SLOT_S // 86_400
+    ledger.add(Group("t", "a", "e", "k1"), SLOT, Spent(1, 2, 3))
+    head, _, body = zlib.decompress(ledger.export_day(day)).partition(b"\n")
+    state = json.loads(head)
+    state["groups"] = [group[:4] for group in state["groups"]]
+    older = Ledger()
+    older.import_day(zlib.compress(json.dumps(state).encode() + b"\n" + body))
+    assert older.groups == [Group("t", "a", "e", "k1")]
+    assert older.hours([0], day).sum(axis=0).tolist() == [1, 2, 3]
 
 
 def test_old_days_are_let_go() -> None:

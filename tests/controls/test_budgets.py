@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controls.budgets import Budgets, as_told, is_rolling, period_of
+from controls.budgets import Budgets, as_told, covers, is_rolling, period_of
 from schemas.config.budgets import BudgetConfig, BudgetsConfig, Period
 from schemas.config.keys import KeyConfig
 from schemas.records import KeyFacts
@@ -73,7 +73,42 @@ def test_a_keys_daily_quota_is_a_budget_that_stops() -> None:
     assert (quota.name, quota.usd, quota.period, quota.hard_stop) == ("quota of k1", 3.0, "day", True)
     assert budgets.covering("k2", FACTS) == ()
     assert budgets.named("quota of k1") is quota
-    assert budgets.keys_named() == {"k1"}
+    assert budgets.names("k1", ()) == ("k1", ())
+    assert budgets.names("k2", ("k1",)) == ("", ()), "a quota is of one key alone"
+
+
+@pytest.mark.parametrize(
+    ("named", "key_id", "formerly", "holds"),
+    [
+        (("a",), "b", ("a",), True),
+        (("a",), "c", ("a", "b"), True),
+        (("b",), "c", ("a", "b"), True),
+        (("b",), "a", (), False),
+        (("a",), "x", ("y",), False),
+        (("y", "a"), "c", ("a", "b"), True),
+    ],
+)
+def test_a_budget_that_names_a_key_covers_whatever_took_over_from_it(
+    named: tuple[str, ...], key_id: str, formerly: tuple[str, ...], *, holds: bool
+) -> None:
+    budgets = Budgets(BudgetsConfig(budgets=(BudgetConfig(name="b", usd=1, keys=named, envs=("prod",)),)))
+    assert budgets.covering(key_id, FACTS) == (), "before it took over"
+    facts = FACTS.model_copy(update={"formerly": formerly})
+    assert [budget.name for budget in budgets.covering(key_id, facts)] == ["b"] * holds
+    assert budgets.covering(key_id, facts.model_copy(update={"env": "dev"})) == ()
+
+
+def test_a_quota_is_not_handed_on_for_the_successor_has_its_own() -> None:
+    old, new = (
+        KeyConfig(key_id=key_id, provider="openai").record().model_copy(
+            update={"quota_usd_per_day": 3.0, "formerly": formerly}
+        )
+        for key_id, formerly in (("a", ()), ("b", ("a",)))
+    )  # fmt: skip
+    budgets = Budgets(BudgetsConfig(), [old, new])
+    assert [each.name for each in budgets.covering("b", new.facts())] == ["quota of b"]
+    [own, its] = budgets.all()
+    assert (covers(own, "b", new.facts()), covers(its, "b", new.facts())) == (False, True)
 
 
 @pytest.mark.parametrize(

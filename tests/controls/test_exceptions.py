@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from controls.budgets import quota_of
 from controls.desks import IdentityState, Told
 from controls.exceptions import ExceptionDesk, ExceptionRules, id_of, question_id_of
 from controls.expected import expected_of, raised, raised_budgets, turned
@@ -17,7 +18,7 @@ from controls.people import People
 from controls.policies import Policies
 from schemas.call import Call
 from schemas.config import BudgetsConfig, KeysConfig, PeopleConfig, PoliciesConfig
-from schemas.config.budgets import BudgetConfig
+from schemas.config.keys import KeyConfig
 from schemas.exception import PolicyException
 from schemas.exception_ask import ExceptionAsk, ExceptionEnd
 from schemas.question import Answer
@@ -291,10 +292,18 @@ def test_a_budget_stands_higher_while_its_exception_holds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("named", "usd"), [({"keys": ("k1",)}, 9), ({"keys": ("k2",)}, 3), ({"keys": ("k1",), "teams": ("search",)}, 3)]
+    ("named", "usd"),
+    [
+        ({"keys": ("k1",)}, 9),
+        ({"keys": ("k2",)}, 3),
+        ({"keys": ("k1",), "teams": ("search",)}, 3),
+        ({"keys": ("before k1",)}, 9),
+    ],
 )
 def test_an_exception_of_a_keys_quota_holds_for_the_budget_that_the_quota_is(named: dict[str, Any], usd: int) -> None:
-    quota = BudgetConfig(name="quota of k1", keys=("k1",), period="day", usd=3)
+    entry = KeyConfig(key_id="k1", provider="openai").record()
+    quota = quota_of(entry.model_copy(update={"quota_usd_per_day": 3.0, "formerly": ("before k1",)}))
+    assert quota is not None
     one = approved(rule="usd_per_day", limit=9, allows=()).model_copy(update={"keys": (), "teams": (), **named})
     assert [raised(quota, [one], at_ms).usd for at_ms in (one.from_ms, one.until_ms)] == [usd, 3]
 

@@ -365,6 +365,9 @@ def test_an_announcement_covers_keys_that_match_every_scope() -> None:
     assert covers(window(keys=["fp1:*"], teams=["se*"], apps=["ranker"], envs=["prod", "dev"]), "fp1:0", facts)
     assert not covers(window(keys=["fp1:*"], teams=["ads"]), "fp1:0", facts)
     assert not covers(window(envs=["Prod"]), "k", facts)
+    heir = facts.model_copy(update={"formerly": ("fp1:0", "fp1:1")})
+    assert covers(window(keys=["fp1:0"]), "fp2:2", heir)
+    assert not covers(window(keys=["fp1:0"], teams=["ads"]), "fp2:2", heir)
 
 
 def test_expected_families_are_those_that_more_use_sets_off() -> None:

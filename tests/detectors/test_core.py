@@ -192,6 +192,20 @@ def test_of_the_active_keys_those_that_the_registry_knows_are_counted() -> None:
     assert (core.active_keys(), core.active_registered_keys()) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("formerly", "limit"), [((), 50.0), (("a",), 1.0), (("a", "b"), 2.0), (("b", "a", "x"), 1.0), (("x",), 50.0)]
+)
+def test_a_keys_own_limit_holds_for_whoever_takes_over_from_it(formerly: tuple[str, ...], limit: float) -> None:
+    own = {"keys": {"a": {"usd_per_min": 1.0}, "b": {"usd_per_min": 2.0}}, "limits": {"usd_per_min": 50.0}}
+    entries = {"k1": KeyFacts(provider="openai")}
+    core = new_core(LIMITS | own, facts_of=entries.get)
+    core.process(frame([spend(0.0)]))
+    entries["k1"] = KeyFacts(provider="openai", formerly=formerly)
+    core.book.settle("k1")
+    told = core.process(frame([spend(60.0, at=1)])) + core.advance(NOW_S + 1)
+    assert [finding.evidence["limit"] for finding in told if finding.detector == "usd_per_min"] == [limit]
+
+
 def test_shards_are_dirty_from_their_first_change_until_exported() -> None:
     core = new_core()
     keys = ["a", "b", "c", "d", "e"]

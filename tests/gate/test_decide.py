@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from controls.budgets import Budgets
 from gate.ports import Rate
-from schemas.config.budgets import BudgetConfig, DegradeConfig
+from schemas.config.budgets import BudgetConfig, BudgetsConfig, DegradeConfig
 from schemas.config.wiring import GateConfig
 from schemas.key_record import KeyRecord, LifeState
 from schemas.verdict import GateVerdict
@@ -306,3 +307,18 @@ def test_a_keys_quota_of_a_day_counts_what_other_gates_and_starts_let_through() 
     assert refused.retry_after_s == 3_600, "until the day is over"
     gate.at_ms = 3_600_000
     assert gate.ask().state == "allow", "what was seen is of the day before"
+
+
+def test_a_budget_of_a_key_stops_it_and_its_successor_together() -> None:
+    """Both are served while the rotation's overlap lasts, and the budget has room once."""
+    gate = Gate()
+    budget = BudgetConfig(name="of k1", keys=("k1",), usd=3e-6, hard_stop=True)  # three calls of 1,000 nano-USD
+    gate.decider.planes.budgets = Budgets(BudgetsConfig(budgets=(budget,)))
+    assert gate.ask().state == "allow"
+    gate.known.record(record("retiring", valid_until_ms=NOW_MS + 1000, replaced_by="k2"))
+    for key_id, line in (("k2", ("k1",)), ("k3", ("k1", "k2"))):
+        gate.known.record(record(key_id=key_id, formerly=line))
+    assert [gate.ask(key_id).state for key_id in ("k2", "k3")] == ["allow", "allow"]
+    assert [gate.ask(key_id).state for key_id in ("k1", "k2", "k3")] == ["deny", "deny", "deny"]
+    gate.known.record(record(key_id="k4"))
+    assert gate.ask("k4").state == "allow", "another line"

@@ -12,6 +12,7 @@ from controls.budget_desk import BudgetDesk
 from controls.budgets import Budgets
 from schemas.config import BudgetsConfig, WiringConfig
 from schemas.config.budgets import BudgetConfig
+from schemas.config.keys import KeyConfig
 from schemas.config.wiring import KafkaConfig
 from service.begin_budgets import begin_budgets
 from service.config_tree import Folder
@@ -62,6 +63,18 @@ async def test_budgets_begin_with_what_the_store_has(store: Store) -> None:
     desk.restore(snapshot.head["desk"], snapshot.part)
     spent = {status.budget: status.spent_nano_usd for status in desk.stand(T0).statuses}
     assert spent == {"day": 111, "month": 11_111, "web": 1000, "one": 10_101}
+
+
+async def test_a_key_that_took_over_counts_in_the_budget_of_the_key_before(store: Store) -> None:
+    changelog, one = MemoryShards(), install()
+    entry = KeyConfig(key_id="two", provider="openai").record()
+    one.registry.take(entry.model_copy(update={"seq": 1, "kind": "virtual", "formerly": ("one",)}))
+    await begin_budgets(one, lambda: store, changelog, now_ms=T0)
+    snapshot = Snapshot(changelog)
+    desk = BudgetDesk(Budgets(BUDGETS), one.facts_of)
+    desk.restore(snapshot.head["desk"], snapshot.part)
+    spent = {status.budget: status.spent_nano_usd for status in desk.stand(T0).statuses}
+    assert spent["one"] == spent["month"] == 11_111
 
 
 @pytest.mark.parametrize("bootstrap", ["embedded", "kafka:9092"])
