@@ -64,6 +64,10 @@ def config_record(data: bytes) -> ConfigText | ConfigInForce:
     return _CONFIG.validate_json(data)
 
 
+STATE_EVERY_MS: Final = 3_600_000
+"""How often a key's state is written down at most, in event time: what opens an incident is at most so much younger."""
+
+
 class KeyState(Record):
     """What was learned of one key, as its score stage had it when it first spoke of the key in a while."""
 

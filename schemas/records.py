@@ -434,6 +434,10 @@ class Mark(Record):
         return self
 
 
+TRIAL: Final = "shadow.start"
+"""The audit's word for a candidate of the detectors that is heard from now on."""
+
+
 class AuditRow(Record):
     """Append-only: who did what to which key, when, by which rule, with which answer."""
 

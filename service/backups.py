@@ -16,6 +16,7 @@ from containment.providers.build import shares_of
 from containment.providers.errors import ProviderError
 from containment.switches.base import Turn
 from schemas.records import CLOSED, Incident, KeyFacts, Step
+from service.adapters import provider_of
 from service.errors import UserError
 from service.install import Install
 
@@ -70,7 +71,7 @@ def _active(install: Install, backup: Backup, timeout_s: float | None) -> Litera
     ref = facts.provider_ref or backup.key_id
 
     async def ask() -> Effect:
-        provider = install.provider(facts.provider)
+        provider = provider_of(install, facts.provider)
         try:
             async with asyncio.timeout(timeout_s):
                 return await Activation(provider).in_effect("switch", ref)

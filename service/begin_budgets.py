@@ -15,7 +15,7 @@ from service.install import Install
 from storage.errors import StoreError
 from storage.spend import spend_since
 from storage.store import Store
-from streams.score import ShardStore
+from streams.checkpoint import ShardStore
 from streams.snapshot import Snapshot
 
 _DAY_MS = 86_400_000

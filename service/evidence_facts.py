@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from schemas.audit_chain import Head, Link
-from schemas.evidence import Hold, KeyState
+from schemas.evidence import STATE_EVERY_MS, Hold, KeyState
 from schemas.records import Command, Finding, Incident, Mark, Outcome
 from service.evidence_config import Configs, configs_of
 from service.evidence_windows import Minute, minutes_of
@@ -20,7 +20,6 @@ from storage.holds import AFTER_MS, end_of
 from storage.holds import versions as holds_of
 from storage.kept import key_state
 from storage.store import Store
-from streams.key_states import STATE_EVERY_MS
 
 _FINDINGS_MOST: Final = 100_000
 _PAUSE_MS: Final = 600_000

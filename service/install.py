@@ -13,22 +13,14 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from alerting.channels.base import Channel
-from alerting.channels.build import build_channel
-from containment.minters.base import Minter
 from containment.minters.build import KINDS as MINTED_BY
-from containment.minters.build import build_minter
-from containment.providers.base import Provider, StepsOf
-from containment.providers.build import build_provider, steps_by_key
-from containment.providers.errors import Reason, Refused
-from containment.switches.base import Switch
-from containment.switches.build import build_switch
+from containment.providers.base import StepsOf
+from containment.providers.build import steps_by_key
 from controls.people import People
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.breaches import Watch
-from detectors.core import ScoreCore
-from schemas.config import DetectorsConfig, KeysConfig
+from schemas.config import KeysConfig
 from schemas.config.wiring import ProviderConfig
 from schemas.exception import PolicyException
 from schemas.fingerprint import Fingerprinter
@@ -37,9 +29,7 @@ from schemas.signing import Signer
 from schemas.spend import BudgetStatus
 from service.config_folder import Folder, FolderWatch
 from service.errors import UserError
-from service.probes import with_probe
 from service.secrets import COMMANDS_KEY, create_pepper, create_signing_key, load_pepper, load_signer, resolve
-from service.vault_secrets import read_vault
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
 from storage.client import open_store
@@ -230,16 +220,6 @@ class Install:
     def parser(self, *, max_future_s: int | None = None) -> BatchParser:
         return BatchParser(fingerprinter=self.fingerprinter(), prices=PriceBook(), max_future_s=max_future_s)
 
-    def new_core(self, partition: int) -> ScoreCore:
-        return self.new_core_under(partition, self.folder.detectors)
-
-    def new_core_under(self, partition: int, settings: DetectorsConfig) -> ScoreCore:
-        """A core with other detectors than those in force."""
-        return ScoreCore(
-            settings, partition=partition, shards=self.folder.wiring.state.shards,
-            facts_of=self.facts_of, forbidden=self.forbidden, watch_of=self.watch_of,
-        )  # fmt: skip
-
     def acting(self) -> dict[str, ProviderConfig]:
         """Who can act on keys: the providers of keyfuse.yaml, and on keys that are issued here the gates, which need no
         setting for it: a key that nobody can cut must not be the easiest to get.
@@ -264,70 +244,10 @@ class Install:
         """key_ids of keys.yaml."""
         return self.registry.all_facts()
 
-    def channels(self) -> dict[str, Channel]:
-        """Built from routes.yaml; a missing secret is a clear error."""
-        built = {}
-        for name, config in self.folder.routes.channels.items():
-            what = f"channel {name}"
-            secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
-            runbooks = self.folder.routes.runbook_url
-            built[name] = build_channel(name, config, secret or SecretStr(""), runbooks=runbooks)
-        return built
-
-    def providers(self) -> dict[str, Provider]:
-        """Built from keyfuse.yaml; each holds its own admin key. The role contain asks for them, and nobody else."""
-        return {name: self.provider(name) for name in self.acting()}
-
-    def provider(self, name: str) -> Provider:
-        """One of them. UserError when its admin key is not here."""
-        config = self.acting()[name]
-        secret = self._admin_key(f"provider {name}", config)
-        timeout_s = self.folder.responses.retry.timeout_s
-        try:
-            provider = build_provider(name, config, secret, timeout_s=timeout_s)
-            return with_probe(provider, config, lambda: self.folder.keys, environ=self.environ, timeout_s=timeout_s)
-        except ValueError as error:
-            raise UserError(str(error)) from error
-
     def minting(self) -> dict[str, str]:
         """Providers of keyfuse.yaml that can make credentials: name -> kind."""
         providers = self.folder.wiring.providers.items() if self.ordering else ()
         return {name: one.kind for name, one in providers if one.kind in MINTED_BY}
-
-    def minter(self, name: str) -> Minter:
-        """Who makes credentials there. Refused, in words for whoever asked, where nobody can."""
-        config = self.folder.wiring.providers.get(name)
-        if config is None or config.kind not in MINTED_BY:
-            raise Refused(Reason.NOT_SUPPORTED, f"{name} cannot make credentials")
-        try:
-            self.fingerprinter()  # before anything is made that could not be named
-            secret = self._admin_key(f"provider {name}", config)
-            return build_minter(config, secret, timeout_s=self.folder.responses.retry.timeout_s)
-        except (UserError, ValueError) as error:
-            raise Refused(Reason.BAD_CREDENTIALS, str(error)) from error
-
-    def switches(self) -> dict[str, Switch]:
-        """Built from keyfuse.yaml; each holds its own secret."""
-        built = {}
-        for name, config in self.folder.wiring.switches.items():
-            what = f"switch {name}"
-            secret = resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
-            try:
-                built[name] = build_switch(name, config, secret, timeout_s=self.folder.responses.retry.timeout_s)
-            except ValueError as error:
-                raise UserError(str(error)) from error
-        return built
-
-    def admin_key(self, name: str) -> SecretStr | None:
-        """Of one provider; None where none is set. UserError when what is set is not here."""
-        return self._admin_key(f"provider {name}", self.folder.wiring.providers[name])
-
-    def _admin_key(self, what: str, config: ProviderConfig) -> SecretStr | None:
-        if not config.secret_vault:
-            return resolve(config.secret_env, config.secret_file, environ=self.environ, what=what)
-        vault = self.folder.wiring.vault
-        token = resolve(vault.token_env, vault.token_file, environ=self.environ, what=f"{what}: Vault's token")
-        return read_vault(config.secret_vault, vault, token, what=what)
 
 
 @dataclass(frozen=True)

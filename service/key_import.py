@@ -22,6 +22,7 @@ from controls.inventory import Inventoried, Listed, compare, env_of
 from schemas.config.keys import KeysConfig
 from schemas.records import rfc3339
 from schemas.redact import redact
+from service.adapters import admin_key_of
 from service.errors import UserError
 from service.install import Install
 from service.issued import open_all
@@ -78,7 +79,7 @@ def provider_named(install: Install, source: str) -> str:
 
 def _inventory(install: Install, name: str) -> Inventory:
     config = install.folder.wiring.providers[name]
-    secret = install.admin_key(name)
+    secret = admin_key_of(install, name)
     try:
         return build_inventory(name, config, secret, timeout_s=install.folder.responses.retry.timeout_s)
     except ValueError as error:

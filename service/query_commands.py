@@ -13,7 +13,7 @@ from rich.console import Console
 from alerting.words import INCIDENT_WORDS, clean, step_words, usd
 from controls.leaks import leaks_words
 from schemas.life import ROTATION
-from schemas.records import Incident, IncidentState, rfc3339
+from schemas.records import TRIAL, Incident, IncidentState, rfc3339
 from service.costs_answer import Asked, costs_answer
 from service.errors import UserError
 from service.evidence_answers import audit_answer, evidence_answer
@@ -24,7 +24,6 @@ from service.setup_commands import connect, no_answer
 from storage.errors import StoreError
 from storage.history import acts, cut_seconds, findings
 from storage.store import Store
-from streams.shadow import TRIAL
 
 Question = Literal[
     "keys", "incidents", "trial", "audit", "evidence", "holds", "planes", "key_history", "costs", "rotations"

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ from controls.budgets import Budgets
 from controls.census import Census
 from schemas.minting import MintOrder
 from schemas.signing import Signer
+from service.adapters import minter_of
 from service.backups import backup_of, users_of
+from service.cores import new_core
 from service.identity_desks import desks_of
 from service.install import Install, wall_ms
 from storage.store import Store
@@ -124,10 +127,10 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
     install, changelog = edges.install, edges.changelog(StateTopic.SCORE)
     progress = edges.health.stage("score", time.monotonic())
     stage = ScoreStage(
-        new_core=install.new_core, store=changelog, outbox=edges.outbox, topics=install.topics,
+        new_core=partial(new_core, install), store=changelog, outbox=edges.outbox, topics=install.topics,
         metrics=edges.metrics, progress=progress, settings=install.folder.wiring.state,
         shadow=Shadow(
-            settings=lambda: install.folder.shadow, new_core=install.new_core_under, outbox=edges.outbox,
+            settings=lambda: install.folder.shadow, new_core=partial(new_core, install), outbox=edges.outbox,
             metrics=edges.metrics,
         ),
     )  # fmt: skip
@@ -359,7 +362,7 @@ def contain(
                 open_incident=around.incidents.has,
             ),
             gates=around.gates,
-            minting=Minting(install.minter, lambda secret: install.fingerprinter().of(secret)),
+            minting=Minting(partial(minter_of, install), lambda secret: install.fingerprinter().of(secret)),
         )
     )
 

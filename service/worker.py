@@ -15,11 +15,12 @@ from containment.providers.base import Provider
 from containment.providers.gate import GateProvider
 from schemas.exception import PolicyException
 from schemas.key_record import KeyRecord
-from service import lending, stages
+from service import adapters, lending, stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
 from service.begin_budgets import begin_budgets
 from service.begin_keys import begin_exceptions, begin_keys
+from service.channels import channels_of
 from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
 from service.errors import UserError
@@ -198,7 +199,7 @@ class Worker:
             app, _ = stages.identity(edges, orders)
             chosen += [("identity", app), ("identity-outcomes", stages.outcomes_of_keys(edges))]
         if "notify" in self.roles:
-            channels = install.channels()
+            channels = channels_of(install)
             app, notify = stages.notify(edges, channels)
             chosen.append(("notify", app))
             notify.start()
@@ -207,7 +208,7 @@ class Worker:
             self._closers += [notify.stop, asking.stop, *(channel.close for channel in channels.values())]
         if "contain" in self.roles:
             trust = install.trust(own=signer.public_key if signer else "")
-            providers, switches = install.providers(), install.switches()
+            providers, switches = adapters.providers(install), adapters.switches(install)
             incidents, gates = OpenIncidents(), GatesHeard(now_ms=wall_ms, tick_s=time.monotonic)
             watch = GateWatch(gates, lambda: install.folder.wiring.gate, now_ms=wall_ms, tick_s=time.monotonic)
             await self._read_and_follow(

@@ -17,10 +17,10 @@ from schemas.exception import PolicyException
 from schemas.records import DeadLetter, DeadReason, Finding
 from schemas.spend import BudgetStatus, SpendSums
 from streams.acks import Arrived
+from streams.checkpoint import ShardStore
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.snapshot import Snapshot
 from streams.topics import Topic, Topics
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from controls.census import Census
 from schemas.records import Finding
+from streams.checkpoint import ShardStore
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.topics import Topic
 from streams.uses import Used
 

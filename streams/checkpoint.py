@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
+
+
+class ShardStore(Protocol):
+    """Where checkpoints go: a compacted changelog. `put` returns when the broker has it."""
+
+    def get(self, key: bytes) -> bytes | None: ...
+
+    async def put(self, partition: int, key: bytes, value: bytes) -> None: ...
 
 
 class Checkpoint:

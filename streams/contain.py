@@ -24,6 +24,7 @@ from schemas.config import ResponsesConfig
 from schemas.minting import MintOrder
 from schemas.records import AuditRow, Command, Outcome, PartitionStats, Request, Step, StepState
 from streams.around_cut import AroundCut, Held, cut_before
+from streams.checkpoint import ShardStore
 from streams.contain_gate import Gate, Trust
 from streams.contain_ledger import LedgerKeeper
 from streams.contain_mint import Minting, MintRuns
@@ -31,7 +32,6 @@ from streams.contain_words import outcome_row
 from streams.gates_heard import Gates, NoGates
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.switch_runs import Backups, Lent, cuts_key
 from streams.switch_runs import order_of as _order
 from streams.topics import Topic

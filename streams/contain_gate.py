@@ -9,11 +9,11 @@ from typing import Final
 from containment.orders import Doubted, Order, believe, expired
 from schemas.minting import Minted, MintOrder
 from schemas.records import Command, Outcome, Request, StepState
+from streams.checkpoint import ShardStore
 from streams.contain_mint import tell
 from streams.contain_words import doubt_row, forgery, page
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.topics import Topic
 
 PAGE_EVERY_MS: Final = 600_000

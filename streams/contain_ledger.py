@@ -11,11 +11,11 @@ from typing import Final
 from containment.limits import Census, Ledger, Verdict, failed, freeze, judge, unfreeze
 from schemas.config import ResponsesConfig
 from schemas.records import Command, PartitionStats, Request
+from streams.checkpoint import ShardStore
 from streams.contain_words import INSTALL, freeze_row, page
 from streams.errors import Overtaken
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.topics import Topic
 
 _LEDGER: Final = b"ledger"

@@ -15,8 +15,8 @@ from containment.providers.errors import ProviderError
 from schemas.config import ResponsesConfig
 from schemas.minting import Minted, MintOrder
 from schemas.records import AuditRow, stable_id
+from streams.checkpoint import ShardStore
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.topics import Topic
 
 _BEGUN: Final = b"begun"

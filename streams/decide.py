@@ -17,11 +17,11 @@ from alerting.case import KeyCase
 from containment.orders import sign
 from schemas.records import CLOSED, TOLD, DeadLetter, DeadReason, Finding, Outcome, PartitionStats, Record, Request
 from schemas.signing import Signer
+from streams.checkpoint import ShardStore
 from streams.decide_core import Decider, Decision
 from streams.errors import Overtaken
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.topics import Topic
 
 Message = Finding | Outcome | Request

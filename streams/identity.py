@@ -25,10 +25,10 @@ from schemas.key_record import KeyRecord, LifeState
 from schemas.minting import MintOrder
 from schemas.question import Answer, Question
 from schemas.records import AuditRow, DeadLetter, DeadReason, Finding, Mark, Record, Request, stable_id
+from streams.checkpoint import ShardStore
 from streams.errors import Overtaken
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.topics import Topic
 
 DUE_EVERY_MS: Final = 5_000

@@ -11,13 +11,11 @@ from typing import Final
 
 from detectors.core import ScoreCore
 from detectors.one_key import pack_cohort, pack_key
-from schemas.evidence import KeyState
+from schemas.evidence import STATE_EVERY_MS, KeyState
 from schemas.records import Finding, KeyFacts
 from streams.outbox import Outbox
 from streams.topics import Topic
 
-STATE_EVERY_MS: Final = 3_600_000
-"""Of event time. What opens an incident is at most so much younger than the newest state written down."""
 _REMEMBERED: Final = 100_000  # keys; when there are more, some are written down once too often
 
 

@@ -22,8 +22,8 @@ from alerting.picture import picture
 from alerting.routing import plan
 from schemas.config import RoutesConfig
 from schemas.records import Incident
+from streams.checkpoint import ShardStore
 from streams.metrics import Metrics
-from streams.score import ShardStore
 
 _AGAIN_AFTER_S: Final = (1.0, 5.0, 15.0, 60.0)  # between rounds of bounded tries, while a channel is down
 _WAITING: Final = b"waiting:"  # of an incident that time alone will bring to people: quiet hours end, or it escalates

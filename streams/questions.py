@@ -19,9 +19,9 @@ from alerting.channels.base import Asking
 from alerting.deliver import About, DeliveryFailure, patiently
 from schemas.config import RoutesConfig
 from schemas.question import Question, QuestionShown
+from streams.checkpoint import ShardStore
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.score import ShardStore
 from streams.topics import Topic
 
 _AGAIN_AFTER_S: Final = (1.0, 5.0, 15.0, 60.0)

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from schemas.config.wiring import StateConfig
 from schemas.frame import decode_frame
 from schemas.records import DeadLetter, DeadReason, Finding, KeyFacts, Mark, PartitionStats
 from streams.acks import Arrived
-from streams.checkpoint import Checkpoint
+from streams.checkpoint import Checkpoint, ShardStore
 from streams.health import StageProgress
 from streams.key_states import KeyStates
 from streams.metrics import Metrics
@@ -28,14 +28,6 @@ from streams.topics import Topic, Topics
 
 _STATS_EVERY_S = 2.0
 _LONGEST_TICK_S = 1.0  # a process that was busy for longer has not waited for frames meanwhile
-
-
-class ShardStore(Protocol):
-    """Where checkpoints go: a compacted changelog. `put` returns when the broker has it."""
-
-    def get(self, key: bytes) -> bytes | None: ...
-
-    async def put(self, partition: int, key: bytes, value: bytes) -> None: ...
 
 
 class _Unacked(NamedTuple):

@@ -7,7 +7,6 @@ learned. Where the two differ in thresholds alone that is all there is to know.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import pyarrow as pa
 
@@ -15,13 +14,10 @@ from detectors.beside import Beside, SecondJudge, beside, differences
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
 from schemas.config.detectors import AnnouncedConfig
-from schemas.records import AuditRow, Finding, Mark, stable_id
+from schemas.records import TRIAL, AuditRow, Finding, Mark, stable_id
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.topics import Topic
-
-TRIAL: Final = "shadow.start"
-"""The audit's word for a candidate that is heard from now on."""
 
 
 def version_of(settings: DetectorsConfig) -> str:

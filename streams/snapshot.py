@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import orjson
 
+from streams.checkpoint import ShardStore
 from streams.errors import Overtaken
-from streams.score import ShardStore
 
 _HEAD: Final = b"head"
 

@@ -14,11 +14,11 @@ from schemas.config.wiring import StateConfig
 from schemas.frame import decode_frame
 from schemas.spend import SpendSum, SpendSums
 from streams.acks import Arrived
+from streams.checkpoint import ShardStore
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.rotation import Rotation
-from streams.score import ShardStore
 from streams.spend_core import SpendCore
 from streams.topics import Topic
 

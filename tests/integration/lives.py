@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from detectors.core import ScoreCore
 from schemas.records import Finding, Incident
 from service.config_tree import FILES
+from service.cores import new_core
 from service.install import Install
 from storage.store import Store
 from streams.kafka import create_topics
@@ -225,7 +226,7 @@ class Life:
         """The state as the next owner of the partition would find it."""
         bootstrap, name = self.one.folder.wiring.kafka.bootstrap, self.one.topics.state_name(StateTopic.SCORE)
         values = {key: value or b"" for key, value in await read_all(bootstrap, name, partition)}
-        core = self.one.new_core(partition)
+        core = new_core(self.one, partition)
         core.import_cohorts(values[f"{partition}:cohorts".encode()])
         for shard in range(self.one.folder.wiring.state.shards):
             data = values.get(f"{partition}:{shard}".encode())

@@ -12,7 +12,7 @@ import yaml
 from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
-from schemas.records import Finding, Incident
+from schemas.records import TRIAL, Finding, Incident
 from service import shadow_command
 from service.demo_watch import Watch
 from service.history import Wanted
@@ -20,7 +20,6 @@ from service.install import Install
 from service.worker import Worker
 from storage.history import acts, findings
 from storage.testing import fresh_dsn
-from streams.shadow import TRIAL
 from streams.topics import Topic
 from tests.brokers import Broker
 from tests.integration.uses import T0_MS, Event, ndjson, uses

@@ -97,9 +97,16 @@ def test_bare_and_help_and_version(run: Run) -> None:
     assert re.fullmatch(r"keyfuse \d+\.\d+\.\d+\n", run("--version").out)
 
 
-def test_the_help_loads_nothing_that_only_commands_need() -> None:
-    program = "import sys, service.cli; print([name for name in sys.argv[1:] if name in sys.modules])"
-    heavy = ["numpy", "pydantic", "yaml", "httpx", "aiohttp", "service.install"]
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("service.cli", ["numpy", "pydantic", "yaml", "httpx", "service.install"]),
+        ("service.key_commands", ["river", "scipy", "faust", "aiohttp", "slack_sdk", "matplotlib"]),
+        ("service.gate_command", ["river", "scipy", "faust", "aiohttp", "slack_sdk", "matplotlib"]),
+    ],
+)
+def test_commands_load_nothing_heavy_that_they_do_not_need(module: str, heavy: list[str]) -> None:
+    program = f"import sys, {module}; print([name for name in sys.argv[1:] if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

@@ -15,6 +15,8 @@ from schemas.config.wiring import CommandsConfig, IntakeConfig, KafkaConfig, Lea
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 from schemas.signing import Signer, private_key_from
+from service.adapters import providers, switches
+from service.channels import channels_of
 from service.config_tree import Folder
 from service.errors import UserError
 from service.install import Install, Running
@@ -85,14 +87,14 @@ def test_a_provider_that_cannot_work_is_a_sentence_for_people(
     tmp_path: Path, provider: ProviderConfig, environ: dict[str, str], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        an_install(tmp_path, environ=environ, providers={"main": provider}).providers()
+        providers(an_install(tmp_path, environ=environ, providers={"main": provider}))
 
 
 async def test_a_provider_offers_its_steps(tmp_path: Path) -> None:
     provider = ProviderConfig(kind="sandbox", base_url="http://127.0.0.1:9", secret_env="ADMIN")
     install = an_install(tmp_path, environ={"ADMIN": "x"}, providers={"main": provider})
     assert install.offered()["main"]("key-1")["disable"].reversible
-    built = install.providers()["main"]
+    built = providers(install)["main"]
     assert built.steps_of("key-1") == install.offered()["main"]("key-1")
     await built.close()
 
@@ -146,7 +148,7 @@ def test_a_channel_without_its_secret_is_named(tmp_path: Path) -> None:
     channel = ChannelConfig(kind="slack", secret_env="SLACK", target="C1")
     install = Install(Folder(routes=RoutesConfig(channels={"ops": channel})), tmp_path, {})
     with pytest.raises(UserError, match="channel ops: the environment variable SLACK is not set"):
-        install.channels()
+        channels_of(install)
 
 
 @pytest.mark.parametrize(
@@ -160,12 +162,12 @@ def test_a_switch_that_cannot_work_is_a_sentence_for_people(
     tmp_path: Path, switch: SwitchConfig, environ: dict[str, str], words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        an_install(tmp_path, environ=environ, switches={"kv": switch}).switches()
+        switches(an_install(tmp_path, environ=environ, switches={"kv": switch}))
 
 
 async def test_a_switch_gets_its_own_secret(tmp_path: Path) -> None:
     config = SwitchConfig(kind="vault", base_url="https://v", secret_env="T")
-    built = an_install(tmp_path, environ={"T": "token"}, switches={"kv": config}).switches()["kv"]
+    built = switches(an_install(tmp_path, environ={"T": "token"}, switches={"kv": config}))["kv"]
     assert built.name == "kv"
     await built.close()
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from schemas.config import DetectorsConfig
-from schemas.records import AuditRow, Leak
+from schemas.records import TRIAL, AuditRow, Leak
 from service.config_folder import ConfigErrors, FolderWatch, load_folder
 from service.config_tree import Folder
 from service.errors import UserError
 from service.install import Install
 from service.play import feed, new_cores
 from service.shadow_command import began, compared, unheard
-from streams.shadow import TRIAL, version_of
+from streams.shadow import version_of
 from tests.service.past import FIRST_MS, STOLEN, THEFT_S, as_frame, events
 from tests.service.test_backtest import SILENT, compare, folder
 

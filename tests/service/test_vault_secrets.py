@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from containment.providers.errors import Reason, Refused
 from containment.sandbox_server import create_sandbox
 from schemas.config.wiring import ProviderConfig, VaultConfig
+from service.adapters import providers
 from service.errors import UserError
 from service.secrets import SecretMissing
 from service.vault_secrets import read_vault
@@ -119,7 +120,7 @@ async def test_a_provider_is_built_with_the_admin_key_from_vault(address: str, t
         provider = ProviderConfig(kind="sandbox", base_url=url, secret_vault="kv/keyfuse/openai#admin_key")
         for vault in (by_env, by_file):
             install = an_install(tmp_path, environ={"T": TOKEN}, providers={"main": provider}, vault=vault)
-            built = (await asyncio.to_thread(install.providers))["main"]
+            built = (await asyncio.to_thread(providers, install))["main"]
             with pytest.raises(Refused) as caught:
                 await built.snapshot("nobody")
             assert caught.value.reason is Reason.UNKNOWN_KEY  # and not: wrong credentials
@@ -132,4 +133,4 @@ def test_a_missing_token_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="provider main: Vault's token: the environment variable VAULT_TOKEN is not set"
     ):
-        install.providers()
+        providers(install)

@@ -10,12 +10,12 @@ from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
 from schemas.config.wiring import StateConfig
 from schemas.frame import encode_frame
-from schemas.records import AuditRow, Finding
+from schemas.records import TRIAL, AuditRow, Finding
 from streams.acks import Arrived
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.score import ScoreStage
-from streams.shadow import TRIAL, Shadow, version_of
+from streams.shadow import Shadow, version_of
 from streams.topics import Topic, Topics
 from tests.detectors.history import SETTINGS, cut, forbid, history
 from tests.streams.world import T0, MemoryOutbox, MemoryShards
