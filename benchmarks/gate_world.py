@@ -22,6 +22,7 @@ from schemas.config.keys import KeyConfig, KeysConfig
 from schemas.config.policies import HoursConfig, PoliciesConfig, PolicyConfig
 from schemas.config.wiring import GateConfig
 from schemas.verdict import GateVerdict
+from sources.price_list import dearest_of
 from sources.pricing import PriceBook
 
 TEAMS: Final = 50
@@ -86,7 +87,7 @@ def decider(count: int, borrower: Borrower, *, at_ms: int, tick_ms: Callable[[],
     slices.watch(written.budgets)
     return Decider(
         known, Planes(Policies(policies()), Budgets(written), settings), slices=slices,
-        reach=Reached(), prices=PriceBook().per_token,
+        reach=Reached(), prices=PriceBook().per_token, dearest=dearest_of,
         reservations=Reservations("bench-", hold_ms=settings.reservation_s * 1000),
     )  # fmt: skip
 

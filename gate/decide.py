@@ -19,6 +19,7 @@ from gate.known import Known
 from gate.life import by_life
 from gate.ports import Amount, BudgetPlane, Ceiling, PolicyPlane, Prices, Rate, Rates, Reach, Slices
 from gate.reservations import Reservations, Taken
+from gate.unpriced import Dearest, counted_at, refusal, usd_limit
 from gate.windows import NEVER, Account, Windows
 from schemas.call import ALLOW, Call, Ruling
 from schemas.config.budgets import BudgetConfig
@@ -69,13 +70,15 @@ class Decider:
     """One replica's answers."""
 
     def __init__(
-        self, known: Known, planes: Planes, *, slices: Slices, reach: Reach, prices: Prices, reservations: Reservations
-    ) -> None:
+        self, known: Known, planes: Planes, *, slices: Slices, reach: Reach, prices: Prices, dearest: Dearest,
+        reservations: Reservations,
+    ) -> None:  # fmt: skip
         self.planes = planes
         self.windows = Windows()
         self.reservations = reservations
         self.counts: Counter[str] = Counter()  # what is shown as metrics
-        self._known, self._slices, self._reach, self._prices = known, slices, reach, prices
+        self._known, self._slices, self._reach = known, slices, reach
+        self._prices, self._dearest = prices, dearest
 
     def authorize(self, call: Call, tick_ms: int) -> Answer:
         key_id, known = call.key_id, self._known
@@ -94,9 +97,11 @@ class Decider:
                 return self._refused(ruling, verdict, entry, key_id)
         slowed = _slowed(verdict, entry, self.planes.settings, degraded=bool(degraded.model))
         account = self.windows.account(key_id, self._ceilings(call, facts, entry, slowed))
-        amount, rates = self._amount(call, facts)
-        asked = () if self._reach.waives(facts) else budgets
-        ruling = self._short(account, amount, asked, call, tick_ms)
+        rates, ruling = self._rates(call, facts, budgets, account)
+        amount = self._amount(call, rates)
+        if ruling.state == "allow":
+            asked = () if self._reach.waives(facts) else budgets
+            ruling = self._short(account, amount, asked, call, tick_ms)
         if ruling.state != "allow":
             return self._refused(ruling, verdict, entry, key_id)
         account.add(amount)
@@ -146,16 +151,24 @@ class Decider:
                 return Ruling("degrade", f"verdict of incident {verdict.incident_id}", verdict.reason, model=model)
         return tightened(call.model, facts, budgets, self._known.status)
 
-    def _amount(self, call: Call, facts: KeyFacts) -> tuple[Amount, Rates | None]:
-        """The most that the call can come to."""
-        settings = self.planes.settings
-        asked = call.max_output_tokens
-        output = (settings.max_output_tokens if asked is None else asked) * call.requests
+    def _rates(
+        self, call: Call, facts: KeyFacts, budgets: Iterable[BudgetConfig], account: Account
+    ) -> tuple[Rates, Ruling]:
+        """The price of the model that answers; where it has none what it is taken to cost, or why it is refused."""
         rates = self._prices(facts.provider, call.model, call.at_ms)
-        if rates is None:
-            self.counts["unpriced"] += 1
-        cost = 0 if rates is None else round(call.input_tokens * rates[0] + output * rates[1])
-        return Amount(call.requests, call.input_tokens + output, cost), rates
+        if rates is not None:
+            return rates, ALLOW
+        self.counts["unpriced"] += 1
+        settings, limit = self.planes.settings, usd_limit(budgets, account.shape.usd_of_day)
+        taken_at = counted_at(settings, facts.env, self._dearest(facts.provider))
+        return taken_at, refusal(call.model, settings, facts.env, limit)
+
+    def _amount(self, call: Call, rates: Rates) -> Amount:
+        """The most that the call can come to."""
+        asked = call.max_output_tokens
+        output = (self.planes.settings.max_output_tokens if asked is None else asked) * call.requests
+        cost = round(call.input_tokens * rates[0] + output * rates[1])
+        return Amount(call.requests, call.input_tokens + output, cost)
 
     def _ceilings(
         self, call: Call, facts: KeyFacts, entry: KeyRecord | None, slowed: tuple[Ceiling, ...]
@@ -236,8 +249,7 @@ def _amount_of(used: Used, taken: Taken) -> Amount:
     """What the call came to; by the price of its model where the gateway names no cost."""
     cost = used.cost_nano_usd
     if cost is None:
-        rates = taken.rates or (0.0, 0.0)
-        cost = round(used.input_tokens * rates[0] + used.output_tokens * rates[1])
+        cost = round(used.input_tokens * taken.rates[0] + used.output_tokens * taken.rates[1])
     return Amount(taken.reserved.requests, used.input_tokens + used.output_tokens, cost)
 
 

@@ -19,7 +19,7 @@ class Taken(NamedTuple):
 
     key_id: str
     reserved: Amount
-    rates: Rates | None  # of the model that answers
+    rates: Rates  # of the model that answers
     budgets: tuple[tuple[str, str], ...]  # (name, period that was taken of)
     account: Account
     shape: Shape  # of the account, then

@@ -17,8 +17,8 @@ from pydantic_core import ErrorDetails
 from schemas.config import DetectorsConfig
 from service.config_checks import cross_check
 from service.config_docs import render_docs
-from service.config_errors import ConfigError, ConfigErrors, Loc, did_you_mean, dotted, shown
-from service.config_settings import expected_at, names_at
+from service.config_errors import ConfigError, ConfigErrors, did_you_mean, dotted, shown
+from service.config_settings import expected_at, names_at, place_of
 from service.config_templates import write_templates
 from service.config_tree import FILES, SHADOW, ConfigFile, Folder
 from service.yaml_source import Source, read_source
@@ -150,7 +150,7 @@ def _parse(file: ConfigFile, source: Source) -> tuple[list[ConfigError], BaseMod
 
 
 def _in_words(file: ConfigFile, source: Source, detail: ErrorDetails) -> ConfigError:
-    loc: Loc = detail["loc"]
+    loc = place_of(file.model, detail["loc"])
     if detail["type"] == "extra_forbidden":
         unknown = dotted((str(loc[-1]),))
         return source.error(loc, f'unknown setting "{unknown}"', did_you_mean(unknown, names_at(file.model, loc[:-1])))

@@ -89,6 +89,12 @@ def field_at(model: type[BaseModel], loc: Loc) -> tuple[Any, tuple[Any, ...]]:
     return annotation, bounds
 
 
+def place_of(model: type[BaseModel], loc: Loc) -> Loc:
+    """The path of a mistake as people write it: of a setting of several types pydantic names the type, too."""
+    ends = (end for end in range(len(loc)) if len(_alternatives(field_at(model, loc[:end])[0])) > 1)
+    return loc[: next(ends, len(loc))]
+
+
 def names_at(model: type[BaseModel], loc: Loc) -> tuple[str, ...]:
     """The settings a section has."""
     inner, _ = _bare(field_at(model, loc)[0])
@@ -137,11 +143,22 @@ def describe(annotation: Any, bounds: tuple[Any, ...] = ()) -> str:  # noqa: ANN
 
     >>> describe(Annotated[int, at.Ge(1), at.Le(9)]), describe(float | None, (at.Gt(0),)), describe(tuple[str, ...])
     ('a whole number from 1 to 9', 'a number above 0, or null', 'a list of text')
+    >>> describe(Literal["all", "none"] | float)
+    'one of all, none, or a number'
     """
+    several = _alternatives(annotation)
+    if len(several) > 1:
+        return ", or ".join(describe(each) for each in several)
     inner, more = _bare(annotation)
     words = _words(inner, (*bounds, *more))
     nullable = get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
     return f"{words}, or null" if nullable else words
+
+
+def _alternatives(annotation: Any) -> list[Any]:  # noqa: ANN401 - a type, any
+    """What may stand there, of one that may be of several types; null is none of them."""
+    union = get_origin(annotation) in (Union, types.UnionType)
+    return [each for each in get_args(annotation) if each is not type(None)] if union else []
 
 
 def _words(inner: Any, bounds: tuple[Any, ...]) -> str:  # noqa: ANN401 - a type, any

@@ -22,6 +22,7 @@ from gate.known import Known
 from gate.ports import Amount, Reached
 from gate.reservations import Reservations
 from gate.server import Edge, GateServer
+from gate.unpriced import counted_at
 from schemas.config.budgets import BudgetConfig, BudgetsConfig
 from schemas.spend import BudgetStatus
 from service.clocks import steady_ms
@@ -29,6 +30,7 @@ from service.config_tree import Folder
 from service.errors import UserError
 from service.gate_planes import planes_of
 from service.install import Install, wall_ms
+from sources.price_list import dearest_of
 from sources.pricing import PriceBook
 
 _SECRET: Final = "sk-drill"  # noqa: S105 - opens nothing
@@ -71,16 +73,17 @@ async def walk(folder: Folder, *, app: str, model: str, calls: int) -> Drill:
     stops = [each for each in Budgets(folder.budgets).covering(key.key_id, facts) if each.hard_stop]
     if not stops:
         raise UserError(f"no budget with hard_stop covers app {app}: it would never be stopped")
+    gate = folder.wiring.gate
     rates = PriceBook().per_token(facts.provider, model, wall_ms())
-    output = folder.wiring.gate.max_output_tokens
-    one = Amount(1, output, 0 if rates is None else round(output * rates[1]))
+    rates = rates or counted_at(gate, facts.env, dearest_of(facts.provider))
+    one = Amount(1, gate.max_output_tokens, round(gate.max_output_tokens * rates[1]))
     budget = _small(stops[0], one, calls)
     known = Known(Registry(folder.keys))
     base = planes_of(folder, at_ms=wall_ms())
-    planes = Planes(base.policies, Budgets(BudgetsConfig(budgets=(budget,))), folder.wiring.gate)
+    planes = Planes(base.policies, Budgets(BudgetsConfig(budgets=(budget,))), gate)
     decider = Decider(
         known, planes, slices=AloneSlices(known.status), reach=Reached(), prices=PriceBook().per_token,
-        reservations=Reservations("drill-", hold_ms=10**9),
+        dearest=dearest_of, reservations=Reservations("drill-", hold_ms=10**9),
     )  # fmt: skip
     edge = Edge(decider, lambda _: key.key_id, wall_ms, steady_ms, None, list, bytes)
     server = GateServer(edge)

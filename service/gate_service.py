@@ -41,6 +41,7 @@ from service.gate_planes import planes_of
 from service.install import Install, wall_ms
 from service.reload import follow_folder
 from service.secrets import resolve
+from sources.price_list import dearest_of, dearest_per_token
 from sources.pricing import PriceBook
 from streams.errors import BrokerDown
 from streams.kafka import create_topics, producer, wait_for_broker
@@ -68,6 +69,7 @@ class GateService:
         self.replica = gate.replica or f"{socket.gethostname()}:{port}"
         self.started_ms, self._patience_s = wall_ms(), patience_s
         self.known, self._prices = Known(install.registry), PriceBook().per_token
+        dearest_per_token()  # the whole table: not at the first call that needs it
         self.borrower = Borrower(self.replica, f"{self.started_ms:x}-{secrets.token_hex(4)}")
         self.slices = LeasedSlices(self.borrower, self.known.status, tick_ms=steady_ms)
         self.reach = BrokerReach(
@@ -76,7 +78,7 @@ class GateService:
         self.memory = GateMemory(state_dir(install, self.replica))
         self.decider = Decider(
             self.known, planes_of(install.folder, at_ms=self.started_ms), slices=self.slices, reach=self.reach,
-            prices=self._prices,
+            prices=self._prices, dearest=dearest_of,
             reservations=Reservations(f"{self.replica}/{self.started_ms:x}-", hold_ms=gate.reservation_s * 1000),
         )  # fmt: skip
         self.savings = Savings(self.decider, self.known, self._prices, gate=f"{self.replica}/{self.started_ms:x}")

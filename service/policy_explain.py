@@ -11,9 +11,12 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 
 from alerting.words import clean
+from controls.budgets import Budgets
+from controls.expected import raised_budgets
 from controls.policies import scope_words
 from controls.refusals import judged
 from controls.rules import Ceiling, Rule, Rules
+from gate.unpriced import in_words, usd_limit
 from schemas.call import Call
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts, rfc3339
@@ -24,6 +27,7 @@ from service.history import moment
 from service.install import Install, wall_ms
 from service.policy_known import learn
 from service.yaml_source import Source, read_source
+from sources.pricing import PriceBook
 
 _CEILING: Final = {"requests": "requests", "tokens": "tokens", "nano_usd": "USD"}
 
@@ -114,6 +118,12 @@ class Explained:
         self._places = Places(install)
         self._rules: Rules = install.policies.rules_of(key_id, facts, entry, at_ms)
         self._call = asked.call(key_id, at_ms)
+        budgets = Budgets(raised_budgets(install.folder.budgets, install.exceptions, at_ms)).covering(key_id, facts)
+        quotas = (each for each in self._rules.ceilings if each.unit == "nano_usd")
+        self._usd_limit = usd_limit(budgets, next(quotas, None))
+        """What limits the key in USD for good; empty: nothing."""
+        book = PriceBook()
+        self._priced = not asked.model or book.per_token(facts.provider, asked.model, at_ms) is not None
 
     def lines(self) -> Iterator[str]:
         facts = self._facts
@@ -131,6 +141,9 @@ class Explained:
         if self._rules.ceilings:
             yield "\nof ceilings over the same time the lowest holds:"
             yield from (f"    {_ceiling_words(each):<28}  {clean(each.rule, 120)}" for each in self._rules.ceilings)
+        unpriced = in_words(self._install.folder.wiring.gate, self._facts.env, self._usd_limit)
+        if unpriced:
+            yield f"\nat a gate a call whose model has no known price, or is not said, is {clean(unpriced, 200)}"
         if self._asked.says_something:
             yield f"\nthe call is {self._ruling_words()}"
 
@@ -147,6 +160,8 @@ class Explained:
             ],
             "policies_that_do_not_cover_it": [policy.name for _, policy in self._others()],
             "ceilings": [each._asdict() for each in self._rules.ceilings],
+            "usd_limit": self._usd_limit,
+            "unpriced": self._install.folder.wiring.gate.unpriced_in(self._facts.env),
             "ruling": ruling._asdict() if self._asked.says_something else None,
         }  # fmt: skip
 
@@ -183,7 +198,8 @@ class Explained:
     def _ruling_words(self) -> str:
         ruling = self._install.policies.judge(self._call, self._facts, self._entry)
         if ruling.state == "allow":
-            return "allowed, as far as policies go; verdicts, ceilings and budgets are the gate's"
+            told = "allowed, as far as policies go; verdicts, ceilings and budgets are the gate's"
+            return told if self._priced else f"{told}. {clean(self._asked.model, 120)} has no known price"
         return f"refused by {clean(ruling.rule, 120)}: {clean(ruling.reason, 500)}"
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from genai_prices import data_snapshot
@@ -51,6 +52,27 @@ def dearest(provider: str, permits: Callable[[str], bool], cost: Callable[[Price
     """
     known = [price for price in price_list() if price.provider == provider] or list(price_list())
     return max((price for price in known if permits(price.model)), key=cost, default=None)
+
+
+@lru_cache(maxsize=1)
+def dearest_per_token() -> Mapping[str, tuple[float, float]]:
+    """Provider → the most nano-dollars of an input and of an output token of any of its models; "": of all providers.
+
+    >>> dearest_per_token()["openai"] <= dearest_per_token()[""]
+    True
+    """
+    found: dict[str, tuple[float, float]] = {}
+    for price in price_list():
+        for name in (price.provider, ""):
+            into, out = found.get(name, (0.0, 0.0))
+            found[name] = (max(into, price.input_usd_per_mtok * 1000), max(out, price.output_usd_per_mtok * 1000))
+    return MappingProxyType(found)
+
+
+def dearest_of(provider: str) -> tuple[float, float]:
+    """Of one provider; of one that the table does not know, the most of all."""
+    table = dearest_per_token()
+    return table.get(provider) or table[""]
 
 
 def _price(provider: str, model: ModelInfo) -> Price | None:

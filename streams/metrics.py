@@ -247,8 +247,8 @@ COUNTERS: Final[dict[CounterName, Def]] = {
     ),
     "keyfuse_gate_unpriced_total": Def(
         "calls",
-        "Calls of a model without a price: budgets in USD reserve nothing for them.",
-        "Somebody uses a model that the price table does not know; budgets in tokens hold for it.",
+        "Calls of a model without a price, or that do not say their model: what `gate.unpriced` says holds for them.",
+        "Somebody uses a model that the price table does not know; under a limit in USD such calls may be refused.",
     ),
     "keyfuse_gate_unread_total": Def(
         "records",

@@ -89,6 +89,7 @@ class PeopleLeftConfig(Config):
 
 
 OpenOrClosed = Literal["open", "closed"]
+Unpriced = Literal["refuse", "dearest"] | Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 
 
 class GateConfig(Config):
@@ -130,6 +131,17 @@ class GateConfig(Config):
     Where usage is only fetched from a provider, its delay."""
     max_output_tokens: Annotated[int, Field(gt=0)] = 4096
     """Taken for a call that names no limit of its own, where the model's limit is not known."""
+    unpriced: dict[str, Unpriced] = Field(default_factory=dict)
+    """By environment, what becomes of a call whose model has no known price, or is not said, where a budget with a hard
+    stop or a key's daily quota limits USD. refuse: it is denied. dearest: it counts at the dearest price known of its
+    provider. A number: at so many USD for a million tokens; 0 if your own models cost nothing. With the latter two
+    usage events must say `cost_usd`: usage without a cost lowers what is counted to nothing once it is seen."""
+    unpriced_otherwise: Unpriced = "refuse"
+    """Environments that are not listed."""
+
+    def unpriced_in(self, env: str) -> Unpriced:
+        """What holds in the environment."""
+        return self.unpriced.get(env, self.unpriced_otherwise)
 
 
 class HealthConfig(Config):

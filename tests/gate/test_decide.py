@@ -263,13 +263,6 @@ def test_many_requests_in_one_question_count_as_many() -> None:
     assert [gate.ask(requests=3).state for _ in range(2)] == ["allow", "throttle"]
 
 
-def test_a_model_without_a_price_is_counted_as_such() -> None:
-    gate = Gate(budgets=(STOP,))
-
-    assert gate.ask(model="brand-new", output=None).state == "allow"
-    assert gate.decider.counts["unpriced"] == 1
-
-
 def test_the_verdict_of_an_incident_and_the_providers_own_hold_side_by_side() -> None:
     gate = Gate()
     own = GateVerdict(key_id="k1", state="deny", reason="r", incident_id="", at_ms=NOW_MS, source="provider")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from controls.registry import Registry
 from gate.budgets import AloneSlices
@@ -56,6 +57,9 @@ def per_token(provider: str, model: str, at_ms: int) -> Rates | None:
     return {"dear": (10.0, 100.0), "cheap": (1.0, 10.0)}.get(model)
 
 
+DEAREST: Final[Rates] = (20.0, 200.0)
+
+
 @dataclass
 class Gate:
     """`ask` and `settle` at a moment that `at_ms` moves."""
@@ -70,7 +74,7 @@ class Gate:
         self.known = Known(Registry(KeysConfig(keys=tuple(self.keys))))
         self.decider = Decider(
             self.known, Planes(self.rules, Purse(self.budgets), self.settings), slices=AloneSlices(self.known.status),
-            reach=Reached(), prices=per_token,
+            reach=Reached(), prices=per_token, dearest=lambda provider: DEAREST,
             reservations=Reservations("r", hold_ms=self.settings.reservation_s * 1000),
         )  # fmt: skip
 

@@ -42,7 +42,9 @@ SHARED = BudgetConfig(name="search", usd=1.0, tokens=20_000, period="month", har
 
 def install_of(bootstrap: str, prefix: str, tmp_path: Path, *, replica: str = "a", **gate: Any) -> Install:
     kafka = KafkaConfig(bootstrap=bootstrap, partitions=1, topic_prefix=prefix, fetch_wait_ms=20)
-    wiring = WiringConfig(kafka=kafka, gate=GateConfig(port=0, replica=replica, **gate), data_dir=str(tmp_path))
+    wiring = WiringConfig(
+        kafka=kafka, gate=GateConfig(port=0, replica=replica, unpriced_otherwise=0, **gate), data_dir=str(tmp_path)
+    )
     folder = Folder(keys=KEYS, wiring=wiring, budgets=BudgetsConfig(budgets=(SHARED,)))
     return Install(folder, tmp_path, environ={"KEYFUSE_PEPPER": "pepper of the tests"})
 

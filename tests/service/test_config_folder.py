@@ -212,6 +212,12 @@ FORBIDDEN: list[tuple[str, dict[str, str], str]] = [
     ("section as a name", {"keyfuse": "? [a]\n: 1\n"}, "keyfuse.yaml:1 : a section or list as a name -> text before"),
     ("alias of itself", {"keys": "keys: &a [*a]\n"}, "keys.yaml : lists or sections in each other without end"),
     ("deep nesting", {"keys": f"keys: {'[' * 100_000}\n"}, "keys.yaml : lists or sections in each other without end"),
+    (
+        "of several types none",
+        {"keyfuse": "gate:\n  unpriced: {dev: dearset}\n"},
+        'keyfuse.yaml:2 gate.unpriced.dev: "dearset" -> one of refuse, dearest, or a number from 0 up; '
+        'did you mean "dearest"?',
+    ),
     ("other file", {"route": "routes: []\n"}, 'route.yaml : a file that is not read -> did you mean "routes.yaml"?'),
     (
         "unknown channel",

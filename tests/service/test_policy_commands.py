@@ -79,6 +79,27 @@ def test_every_rule_is_explained_with_where_it_is_written(config: Path) -> None:
     assert "issued keys and exceptions are not known here: nothing runs in" in text
 
 
+def test_what_becomes_of_models_without_a_price_is_said_where_a_limit_in_usd_holds(config: Path) -> None:
+    asked = Asked(model="brand-new-mini", max_output_tokens=9, ip="10.0.0.1", country="DE", at=AT)
+    assert "at a gate" not in explained(config, "k1", asked)
+    (config / "budgets.yaml").write_text(
+        "budgets:\n- {name: search, teams: [search], usd: 5, hard_stop: true, owner: ana}\n"
+    )
+
+    text = explained(config, "k1", asked)
+
+    assert (
+        "at a gate a call whose model has no known price, or is not said, is refused, because budget search limits USD "
+        "(gate.unpriced: dev)" in text
+    )
+    assert "budgets are the gate's. brand-new-mini has no known price" in text
+    assert "budgets are the gate's\n" in explained(config, "k1", asked._replace(model="gpt-4o-mini"))
+    told = json.loads(explained(config, "k1", asked, as_json=True))
+    assert (told["usd_limit"], told["unpriced"]) == ("budget search", "refuse")
+    (config / "keyfuse.yaml").write_text("gate: {unpriced: {dev: 2.5}}\n")
+    assert "is counted in budget search at 2.5 USD for a million tokens" in explained(config, "k1", asked)
+
+
 def test_a_key_that_does_not_exist_yet_is_explained_by_its_scope(config: Path) -> None:
     text = explained(config, "new", Asked(at=AT), team="search", env="prod")
     assert "1. policy office: networks" in text
