@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import repeat
 from typing import Final
 
 import numpy as np
@@ -94,7 +95,7 @@ class Intake:
         """Each row's key as a place in the list of distinct keys, that list, and slot (or -1) and shard of each."""
         at, ids = codes(frame, "key_id")
         known = self._book.slot_of
-        slots = np.array([known.get(key_id, -1) for key_id in ids], np.int64)
+        slots = np.fromiter(map(known.get, ids, repeat(-1)), np.int64, len(ids))
         shards = (
             self._book.columns["shard"][slots].astype(np.int64) if len(self._book.ids) else np.zeros(len(ids), "i8")
         )
@@ -153,4 +154,4 @@ def program(user_agent: str) -> str:
 
 def _hashes(names: Names, texts: list[str]) -> Array:
     """Hash of each text, and 0 for null at the end."""
-    return np.array([*map(names.hash_of, texts), 0], np.int64)
+    return np.array([*names.hashes_of(texts), 0], np.int64)

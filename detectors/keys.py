@@ -63,6 +63,11 @@ class Names:
             self.learn(known, text)
         return known
 
+    def hashes_of(self, texts: list[str]) -> list[int]:
+        """Of each text, without a call for each that is known: there are thousands in a frame."""
+        known = list(map(self._hash.get, texts))
+        return [self.hash_of(text) if value is None else value for text, value in zip(texts, known, strict=True)]
+
     def text_of(self, value: int) -> str:
         """The text, empty when it is not at hand."""
         return self._text.get(value, "")

@@ -86,26 +86,29 @@ def _vote(new: State, close: Close) -> None:
     same = np.bincount(key, votes * (length == new["rep_length"][key]), minlength=n)
     made = np.bincount(key, votes, minlength=n)
     lead = new["rep_fast"][:, 0] + 2 * same - made
-    lost = np.flatnonzero(lead < 0)
-    if len(lost):
-        other, count = _most_frequent(key, length, votes, n)
-        new["rep_length"][lost] = other[lost]
-        lead[lost] = np.clip(2 * count[lost] - made[lost], 0.0, -lead[lost])
+    lost = lead < 0
+    if lost.any():
+        theirs = lost[key]
+        at, other, count = _most_frequent(key[theirs], length[theirs], votes[theirs])
+        new["rep_length"][at] = other
+        lead[at] = np.clip(2 * count - made[at], 0.0, -lead[at])
     new["rep_fast"][:, 0] = lead
     new["rep_fast"][:, 1] += made.astype("f4")
 
 
-def _most_frequent(key: Array, length: Array, votes: Array, n: int) -> tuple[Array, Array]:
-    """[n] the length with most votes of each key and how many it has; of equal ones the shortest."""
-    order = np.lexsort((length, key))
-    key, length, votes = key[order], length[order], votes[order]
-    start = np.flatnonzero(np.concatenate(([True], (key[1:] != key[:-1]) | (length[1:] != length[:-1]))))
-    count, key, length = np.add.reduceat(votes, start), key[start], length[start]
-    best = np.lexsort((length, -count, key))
-    of, first = np.unique(key[best], return_index=True)
-    lead, most = np.zeros((2, n), np.int64)
-    lead[of], most[of] = length[best][first], count[best][first]
-    return lead, most
+def _most_frequent(key: Array, length: Array, votes: Array) -> tuple[Array, Array, Array]:
+    """Each key that is there, the length with most votes of it and how many it has; of equal ones the shortest."""
+    pair = (key << 32) | length
+    order = np.argsort(pair)
+    pair = pair[order]
+    start = np.flatnonzero(np.concatenate(([True], pair[1:] != pair[:-1])))
+    count, pair = np.add.reduceat(votes[order], start), pair[start]
+    key = pair >> 32
+    first = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
+    most = np.maximum.reduceat(count, first)
+    leads = np.flatnonzero(count == np.repeat(most, np.diff(first, append=len(key))))
+    lead = leads[np.searchsorted(leads, first)]
+    return key[first], pair[lead] & 0xFFFFFFFF, most
 
 
 def _learn(new: State, close: Close) -> None:
