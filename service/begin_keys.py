@@ -1,16 +1,19 @@
-"""The embedded broker forgets everything at a restart; issued keys and exceptions must not be forgotten with it."""
+"""The embedded broker forgets all at a restart; keys, exceptions and follow-ups must not be forgotten with it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
 from controls.registry import Registry
 from schemas.exception import PolicyException
+from schemas.follow_up import FollowUp
+from schemas.records import Record
 from storage.errors import StoreError
-from storage.history import exceptions
+from storage.history import exceptions, follow_ups
 from storage.store import Store
 from streams.outbox import Outbox
 from streams.topics import Topic
@@ -37,16 +40,32 @@ async def begin_keys(registry: Registry, store: Callable[[], Store], outbox: Out
     return len(records)
 
 
-async def begin_exceptions(
-    known: Callable[[], Awaitable[Mapping[str, PolicyException]]], store: Callable[[], Store], outbox: Outbox
-) -> int:
-    """The same for exceptions; `known` reads those of the topic."""
-    if await known():
+class Lost(NamedTuple):
+    """A topic whose newest records the store has too."""
+
+    topic: Topic
+    kind: type[Record]
+    stored: Callable[[Store], Sequence[Record]]
+    name: str  # of the field that is the record's key in the topic
+
+
+LOST: Final = (
+    Lost(Topic.EXCEPTIONS, PolicyException, exceptions, "exception_id"),
+    Lost(Topic.FOLLOW_UPS, FollowUp, follow_ups, "follow_up_id"),
+)
+
+
+async def begin_newest(
+    lost: Lost, known: Callable[[Topic, type[Record]], Awaitable[Mapping[str, Record]]], store: Callable[[], Store],
+    outbox: Outbox,
+) -> int:  # fmt: skip
+    """The same for what is told by the newest version alone; `known` reads the topic."""
+    if await known(lost.topic, lost.kind):
         return 0
     try:
-        stored = await asyncio.to_thread(lambda: exceptions(store()))
+        stored = await asyncio.to_thread(lambda: lost.stored(store()))
     except StoreError as error:
-        log.warning("the store is away: exceptions that were given before are not known", why=str(error))
+        log.warning("the store is away: what was told before is not known", topic=lost.topic.value, why=str(error))
         return 0
-    await outbox.send(Topic.EXCEPTIONS, [(one.exception_id, one) for one in stored])
+    await outbox.send(lost.topic, [(str(getattr(one, lost.name)), one) for one in stored])
     return len(stored)

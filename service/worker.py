@@ -13,13 +13,13 @@ from fastapi import APIRouter
 
 from containment.providers.base import Provider
 from containment.providers.gate import GateProvider
-from schemas.exception import PolicyException
 from schemas.key_record import KeyRecord
+from schemas.records import Record
 from service import adapters, lending, stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
 from service.begin_budgets import begin_budgets
-from service.begin_keys import begin_exceptions, begin_keys
+from service.begin_keys import LOST, begin_keys, begin_newest
 from service.channels import channels_of
 from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
@@ -109,10 +109,8 @@ class Worker:
             await asyncio.to_thread(self.store.try_now)
             if "identity" in self.roles:
                 await begin_keys(install.registry, self.store, edges.outbox)
-                await begin_exceptions(
-                    lambda: read_newest(self.bootstrap, *self._topic(Topic.EXCEPTIONS), PolicyException),
-                    self.store, edges.outbox,
-                )  # fmt: skip
+                for lost in LOST:
+                    await begin_newest(lost, self._newest, self.store, edges.outbox)
             if "budget" in self.roles:
                 await begin_budgets(install, self.store, edges.changelog(StateTopic.BUDGET), now_ms=wall_ms())
         await self._start_apps(edges)
@@ -277,6 +275,9 @@ class Worker:
     def _topic(self, topic: Topic) -> tuple[str, int]:
         topics = self.install.topics
         return topics.name(topic), topics.count(topic)
+
+    async def _newest(self, topic: Topic, kind: type[Record]) -> Mapping[str, Record]:
+        return await read_newest(self.bootstrap, *self._topic(topic), kind)
 
     def _keeper(self, name: str, app: StageApp) -> AppKeeper:
         progress = self.health.stage(name, time.monotonic())

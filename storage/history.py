@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.exception import PolicyException
+from schemas.follow_up import FollowUp
 from schemas.frame import FRAME_SCHEMA
 from schemas.records import AuditRow, Finding
 from storage.store import Store
@@ -146,6 +147,14 @@ def exceptions(store: Store) -> list[PolicyException]:
     """The newest version of each exception from policies."""
     rows = store.connection.rows("SELECT record FROM policy_exceptions FINAL ORDER BY exception_id, seq")
     return PolicyException.newest(PolicyException.from_bytes(row[0].encode()) for row in rows)
+
+
+def follow_ups(store: Store) -> list[FollowUp]:
+    """The newest version of each follow-up of an incident, in the order of their ids."""
+    rows = store.connection.rows(
+        "SELECT record FROM follow_ups FINAL ORDER BY follow_up_id, seq DESC, at DESC LIMIT 1 BY follow_up_id"
+    )
+    return [FollowUp.from_bytes(row[0].encode()) for row in rows]
 
 
 def findings(store: Store, table: str, from_ms: int, until_ms: int) -> list[Finding]:

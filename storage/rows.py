@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 from schemas.audit_chain import Head
 from schemas.evidence import ConfigInForce, ConfigText, Hold, KeyState
 from schemas.exception import PolicyException
+from schemas.follow_up import FollowUp
 from schemas.frame import INDEX_BITS
 from schemas.key_record import KeyRecord
 from schemas.records import AuditRow, Command, DeadLetter, Finding, Incident, Mark, Outcome
 
-Kept = Hold | ConfigText | ConfigInForce | KeyState | KeyRecord | PolicyException
+Kept = Hold | ConfigText | ConfigInForce | KeyState | KeyRecord | PolicyException | FollowUp
 StoredRecord = Finding | Incident | Command | Outcome | Mark | AuditRow | DeadLetter | Kept
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -138,6 +139,10 @@ def _kept(record: Kept) -> tuple[str, dict[str, Any]]:
             times = {"from_time": time_of(record.from_ms), "until_time": time_of(record.until_ms)}
             row |= {"rule_of": record.of}
             found = "policy_exceptions", row | times | {"at": time_of(record.at_ms)}
+        case FollowUp():
+            row = _picked(record, "follow_up_id", "seq", "state", "incident_id", "key_id", "owner", "by")
+            due = None if record.due_ms is None else time_of(record.due_ms)
+            found = "follow_ups", row | {"due": due, "at": time_of(record.at_ms)}
         case KeyRecord():
             row = _picked(record, "key_id", "seq", "by", "state", "kind", "owner", "team", "env", "request_id")
             found = "key_records", row | {"at": time_of(record.at_ms)}

@@ -18,6 +18,7 @@ from controls.registry import Registry
 from schemas.config.keys import KeysConfig
 from schemas.evidence import Hold, KeyState, config_record
 from schemas.exception import PolicyException
+from schemas.follow_up import FollowUp
 from schemas.frame import decode_frame
 from schemas.key_record import KeyRecord
 from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Mark, Outcome
@@ -52,6 +53,7 @@ _RECORDS: Final[dict[Topic, Callable[[bytes], StoredRecord]]] = {
     Topic.KEY_STATES: KeyState.from_bytes,
     Topic.KEYS: KeyRecord.from_bytes,
     Topic.EXCEPTIONS: PolicyException.from_bytes,
+    Topic.FOLLOW_UPS: FollowUp.from_bytes,
 }
 _NOBODY: Final = Registry(KeysConfig())
 _TABLES: Final = {Topic.SHADOW: "findings_shadow"}  # records of a kind whose table is another topic's

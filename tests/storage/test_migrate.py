@@ -17,6 +17,7 @@ def test_each_file_is_applied_once() -> None:
     store = open_store(fresh_dsn())
     files = ["0001_usage.sql", "0002_rollups.sql", "0003_records.sql", "0004_marks.sql", "0005_shadow.sql"]
     files += ["0006_audit_chain.sql", "0007_evidence.sql", "0008_keys.sql", "0009_exceptions.sql", "0010_costs.sql"]
+    files += ["0011_follow_ups.sql"]
     assert migrate(store, retention_days=90) == files
     assert migrate(store, retention_days=90) == []
     store.close()
