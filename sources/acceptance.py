@@ -9,10 +9,9 @@ import orjson
 
 from schemas.event import UsageEvent
 from schemas.fingerprint import Fingerprinter
-from sources.cells import Cells
 from sources.envelope import Refusal, open_value
 from sources.texts import TextColumns
-from sources.verdict import judge, to_native
+from sources.verdict import given, judge, to_native
 
 CHUNK_BYTES: Final = 900_000  # below Kafka's usual limit of 1 MB for a record
 
@@ -56,13 +55,8 @@ class Acceptor:
 
     def _cleaned(self, events: list[UsageEvent]) -> list[dict[str, Any]]:
         """Native events with a `key_id` and without `key`, secrets in other texts redacted."""
-        if not events:
-            return []
-        docs = [_given(event) for event in events]
-        texts = self._texts.clean(Cells(docs))
-        for at, doc in enumerate(docs):
-            doc.pop("key", None)
-            doc.update({name: column[at] for name, column in texts.items() if column[at] is not None})
+        docs = [given(event) for event in events]
+        self._texts.clean(docs)
         return docs
 
 
@@ -72,14 +66,6 @@ def _verdict(doc: object, at: int, *, forced: str | None, latest_ms: int | None)
         return judge(native, at, latest_ms)
     reason, detail = native
     return Refusal(at, reason, detail=detail)
-
-
-def _given(event: UsageEvent) -> dict[str, Any]:
-    """Only what the producer sent; what it left out keeps its meaning."""
-    fields = {name: getattr(event, name) for name in event.model_fields_set}
-    if event.key is not None:
-        fields["key"] = event.key.get_secret_value()
-    return fields
 
 
 def _chunks(docs: list[dict[str, Any]]) -> list[bytes]:

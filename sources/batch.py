@@ -1,32 +1,36 @@
 """From raw records to one frame: the hot path of the ingest.
 
-Whole batches are turned into columns at once. Only where that leaves a doubt are events taken in small chunks, and
-only a doubtful chunk event by event through the model, which names what is bad. So one bad producer does not slow
-down the others much, and the rows are the same whichever way they came.
+Whole batches are turned into columns at once. Only where that leaves a doubt are records decoded, and only a doubtful
+chunk of them goes event by event through the model, which names what is bad. So one bad producer does not slow down the
+others much, and the rows are the same whichever way they came.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from schemas.event import UsageEvent
+from schemas.event import UsageEvent, parse_ts_ms
 from schemas.fingerprint import Fingerprinter
 from schemas.frame import FRAME_SCHEMA
 from schemas.records import DeadLetter
-from sources.cells import Doubt
 from sources.columns import ColumnBuilder, Origin
+from sources.doubt import Doubt
 from sources.envelope import Opened, Positions, RawRecord, Refusal, open_records
 from sources.formats import NATIVE
+from sources.lines import lines_of
 from sources.pricing import PriceBook
-from sources.verdict import judge, to_native
+from sources.raw_columns import RawColumns, read_docs
+from sources.texts import TextColumns
+from sources.verdict import given, judge, to_native
 
 __all__ = ["BatchParser", "ParsedBatch", "RawRecord"]
 
+_PIECE: Final = 2048  # records that are decoded for one doubtful one among them
 _CHUNK: Final = 256  # events the model looks at for one bad one among them
 
 Refused = list[tuple[int, Refusal]]  # position of the record in the batch
@@ -56,53 +60,102 @@ class BatchParser:
     """
 
     def __init__(self, *, fingerprinter: Fingerprinter, prices: PriceBook, max_future_s: int | None = 30) -> None:
+        self._raw = RawColumns()
         self._columns = ColumnBuilder(fingerprinter=fingerprinter, prices=prices)
+        self._texts = TextColumns(fingerprinter)
         self._max_future_s = max_future_s
 
     def parse(self, records: Sequence[RawRecord], *, topic: str, now_ms: int) -> ParsedBatch:
         """Every event of every record ends in the frame or in a dead letter; nothing is raised for bad input."""
         latest_ms = None if self._max_future_s is None else now_ms + self._max_future_s * 1000
+        frames: list[pa.RecordBatch] = []
+        dead: list[DeadLetter] = []
+        for piece in self._pieces(records, latest_ms, frames):
+            more, refused = self._decoded(piece, latest_ms)
+            frames += more
+            ordered = sorted(refused, key=lambda item: (item[0], item[1].index))
+            dead += [_dead_letter(piece[at], refusal, topic=topic, now_ms=now_ms) for at, refusal in ordered]
+        return ParsedBatch(_joined(frames), dead)
+
+    def _pieces(
+        self, records: Sequence[RawRecord], latest_ms: int | None, frames: list[pa.RecordBatch]
+    ) -> Iterable[Sequence[RawRecord]]:
+        """Appends the frame of what can be read at once; yields, in between, what cannot."""
+        size = len(records)
+        while records:
+            piece, rest = records[:size], records[size:]
+            try:
+                frames.append(self._at_once(piece, latest_ms))
+            except Doubt:
+                if size > _PIECE:
+                    size = _PIECE
+                    continue
+                yield piece
+            records = rest
+
+    def _at_once(self, records: Sequence[RawRecord], latest_ms: int | None) -> pa.RecordBatch:
+        if not {record.format for record in records} <= {None, NATIVE}:
+            raise Doubt
+        lines = lines_of([record.value for record in records])
+        found = self._raw.read(lines)
+        return self._columns.build(found, _origin(records, lines.record, lines.index), latest_ms)
+
+    def _decoded(self, records: Sequence[RawRecord], latest_ms: int | None) -> tuple[list[pa.RecordBatch], Refused]:
         opened = open_records(records)
         rows, unknown = _translate(opened, records)
-        frame, refused = self._frame(rows, records, latest_ms)
-        every = sorted(opened.refused + unknown + refused, key=lambda item: (item[0], item[1].index))
-        dead = [_dead_letter(records[at], refusal, topic=topic, now_ms=now_ms) for at, refusal in every]
-        return ParsedBatch(frame, dead)
+        frames, refused = self._frames(rows, records, latest_ms)
+        return frames, opened.refused + unknown + refused
 
-    def _frame(
+    def _frames(
         self, rows: _Rows, records: Sequence[RawRecord], latest_ms: int | None
-    ) -> tuple[pa.RecordBatch, Refused]:
+    ) -> tuple[list[pa.RecordBatch], Refused]:
+        origin = _origin(records, rows.record, rows.index)
         try:
-            return self._columns.build(rows.docs, _origin(rows, records), latest_ms), []
+            return [self._columns.build(read_docs(_of_one_time(rows.docs)), origin, latest_ms)], []
         except Doubt:
             pass
+        if len(rows.docs) <= _CHUNK:
+            return self._one_by_one(rows, records, latest_ms)
         frames: list[pa.RecordBatch] = []
         refused: Refused = []
         for start in range(0, len(rows.docs), _CHUNK):
-            frame, bad = self._chunk(rows.part(start, start + _CHUNK), records, latest_ms)
-            frames.append(frame)
+            more, bad = self._frames(rows.part(start, start + _CHUNK), records, latest_ms)
+            frames += more
             refused += bad
-        return _joined(frames), refused
+        return frames, refused
 
-    def _chunk(
+    def _one_by_one(
         self, rows: _Rows, records: Sequence[RawRecord], latest_ms: int | None
-    ) -> tuple[pa.RecordBatch, Refused]:
-        try:
-            return self._columns.build(rows.docs, _origin(rows, records), latest_ms), []
-        except Doubt:
-            good, refused = self._one_by_one(rows, latest_ms)
-            return self._columns.build(good.docs, _origin(good, records), latest_ms), refused
-
-    def _one_by_one(self, rows: _Rows, latest_ms: int | None) -> tuple[_Rows, Refused]:
+    ) -> tuple[list[pa.RecordBatch], Refused]:
         good: list[int] = []
+        docs: list[dict[str, Any]] = []
         refused: Refused = []
         for number, doc in enumerate(rows.docs):
             verdict = judge(doc, int(rows.index[number]), latest_ms)
             if isinstance(verdict, UsageEvent):
                 good.append(number)
+                docs.append(given(verdict))
             else:
                 refused.append((int(rows.record[number]), verdict))
-        return _Rows([rows.docs[number] for number in good], rows.record[good], rows.index[good]), refused
+        if not good:
+            return [], refused
+        self._texts.clean(docs)
+        origin = _origin(records, rows.record[good], rows.index[good])
+        return [self._columns.build(read_docs(docs), origin, latest_ms)], refused
+
+
+def _of_one_time(docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Times of several spellings in milliseconds; what is no time stays, for the model to refuse."""
+    if len({type(doc.get("ts")) for doc in docs}) <= 1:
+        return docs
+    return [doc | {"ts": _ms(doc.get("ts"))} for doc in docs]
+
+
+def _ms(value: object) -> object:
+    try:
+        return parse_ts_ms(value)
+    except ValueError:
+        return value
 
 
 def _translate(opened: Opened, records: Sequence[RawRecord]) -> tuple[_Rows, Refused]:
@@ -125,14 +178,17 @@ def _translate(opened: Opened, records: Sequence[RawRecord]) -> tuple[_Rows, Ref
     return _Rows(native, record[known], index[known]), refused
 
 
-def _origin(rows: _Rows, records: Sequence[RawRecord]) -> Origin:
-    partition = np.array([record.partition for record in records], np.int32)
-    offset = np.array([record.offset for record in records], np.int64)
-    return Origin(partition[rows.record], offset[rows.record], rows.index)
+def _origin(records: Sequence[RawRecord], record: Positions, index: Positions) -> Origin:
+    count = len(records)
+    partition = np.fromiter((raw.partition for raw in records), np.int32, count)
+    offset = np.fromiter((raw.offset for raw in records), np.int64, count)
+    return Origin(partition[record], offset[record], index)
 
 
 def _joined(frames: list[pa.RecordBatch]) -> pa.RecordBatch:
     """One batch with one dictionary per column."""
+    if len(frames) == 1:
+        return frames[0]
     table = pa.Table.from_batches(frames, schema=FRAME_SCHEMA).unify_dictionaries().combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=FRAME_SCHEMA)
 

@@ -1,7 +1,7 @@
-"""Many events to one frame at once: columns instead of objects, vector masks instead of checks.
+"""Raw columns to one frame at once: vector masks instead of checks.
 
-It takes exactly what the event model takes and gives the same rows, or raises Doubt; which event is bad, and why,
-is for the model to say. A property test holds both to the same verdicts.
+It takes nothing that the event model does not take, and gives the same rows; where it is not sure it raises Doubt, and
+which event is bad, and why, is for the model to say. A property test holds both to the same verdicts.
 """
 
 from __future__ import annotations
@@ -17,23 +17,15 @@ from schemas.event import NANO
 from schemas.fingerprint import Fingerprinter
 from schemas.frame import FRAME_SCHEMA
 from sources import scrub
-from sources.cells import Cells
 from sources.limits import LIMITS
 from sources.numbers import Vector, fractions, optional_wholes, times, wholes
 from sources.pricing import PriceBook, Usage
+from sources.raw_columns import FRACTIONS, TEXTS, WHOLES
 from sources.texts import TextColumns
 
 _TEXT: Final = pa.dictionary(pa.int32(), pa.string())
 _NETWORKS_LIMIT: Final = 200_000
-_COUNTS: Final = (
-    "requests",
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "status",
-)
+_COUNTS: Final = tuple(name for name in WHOLES if name != "asn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +45,24 @@ class ColumnBuilder:
         self._texts = TextColumns(fingerprinter)
         self._networks: dict[str, str] = {}
 
-    def build(self, docs: list[dict[str, Any]], origin: Origin, latest_ms: int | None) -> pa.RecordBatch:
-        """The frame of these native events in their order; Doubt when any of them may be bad."""
-        if not docs:
-            return pa.RecordBatch.from_pylist([], schema=FRAME_SCHEMA)
-        cells = Cells(docs)
-        texts = self._texts.clean(cells)
-        event_ids = texts.pop("event_id")
+    def build(self, found: pa.RecordBatch, origin: Origin, latest_ms: int | None) -> pa.RecordBatch:
+        """The frame of these events in their order; Doubt when any of them may be bad."""
+        raw = _every(found)
+        event_ids = self._texts.event_ids(raw["event_id"])
         columns: dict[str, Any] = {
             "raw_partition": origin.partition,
             "raw_offset": origin.offset,
             "raw_index": origin.index,
-            "event_id": pa.array(event_ids, pa.string()),
-            "event_hash": np.array([xxhash.xxh3_64_intdigest(name.encode()) for name in event_ids], np.uint64),
-            "ts_ms": times(cells["ts"], latest_ms),
-            "asn": optional_wholes(cells["asn"], LIMITS["asn"]),
-            "latency_ms": fractions(cells["latency_ms"], LIMITS["latency_ms"]),
+            "event_id": event_ids,
+            "event_hash": _hashes(event_ids),
+            "ts_ms": times(raw["ts"], latest_ms),
+            "asn": optional_wholes(raw["asn"], LIMITS["asn"]),
+            "latency_ms": fractions(raw["latency_ms"], LIMITS["latency_ms"]),
         }
-        columns |= {name: wholes(cells[name], LIMITS[name]) for name in _COUNTS}
-        columns |= {name: pa.array(values, _TEXT) for name, values in texts.items()}
+        columns |= {name: wholes(raw[name], LIMITS[name]) for name in _COUNTS}
+        columns |= self._texts.columns(raw)
         columns["network"] = self._network(columns["ip"])
-        columns["cost_nano_usd"], columns["priced"] = self._costs(cells["cost_usd"], columns)
+        columns["cost_nano_usd"], columns["priced"] = self._costs(raw["cost_usd"], columns)
         arrays = [_array(columns[field.name], field.type) for field in FRAME_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=FRAME_SCHEMA)
 
@@ -86,10 +75,10 @@ class ColumnBuilder:
         for address in addresses:
             if address not in known:
                 known[address] = scrub.network(address)
-        networks = pa.array([known[address] for address in addresses], _TEXT)
+        networks = pa.array([known[address] for address in addresses], pa.string()).dictionary_encode()
         return pa.DictionaryArray.from_arrays(networks.indices.take(ip.indices), networks.dictionary)
 
-    def _costs(self, given_usd: list[Any], columns: dict[str, Any]) -> tuple[Vector, Vector]:
+    def _costs(self, given_usd: pa.Array, columns: dict[str, Any]) -> tuple[Vector, Vector]:
         """What the producer says it cost, else what the table says."""
         usd = fractions(given_usd, LIMITS["cost_usd"])
         absent = np.isnan(usd)
@@ -105,6 +94,19 @@ class ColumnBuilder:
         table_nano, known = self._prices.column_nano_usd(columns["provider"], columns["model"], usage)
         given_nano = np.rint(np.where(absent, 0.0, usd) * NANO).astype(np.int64)
         return np.where(absent, table_nano, given_nano), ~absent | known
+
+
+def _every(found: pa.RecordBatch) -> dict[str, pa.Array]:
+    """All fields of the event; of those that nobody used, nulls."""
+    count, there = found.num_rows, dict(zip(found.schema.names, found.columns, strict=True))
+    kinds = [(TEXTS, pa.string()), (WHOLES, pa.int64()), (FRACTIONS, pa.float64())]
+    absent = {name: pa.nulls(count, kind) for names, kind in kinds for name in names if name not in there}
+    return absent | there
+
+
+def _hashes(event_ids: pa.Array) -> Vector:
+    names = event_ids.cast(pa.binary()).to_pylist()
+    return np.fromiter(map(xxhash.xxh3_64_intdigest, names), np.uint64, len(names))
 
 
 def _array(column: pa.Array | Vector, to: pa.DataType) -> pa.Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import NoneType
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.event import MAX_TS_MS, MIN_TS_MS, parse_ts_ms
-from sources.cells import Doubt
+from sources.doubt import Doubt
 from sources.limits import Limits
 
 _MICROSECONDS: Final = pa.timestamp("us", tz="UTC")
@@ -19,82 +18,67 @@ _MS_FROM: Final = 100_000_000_000  # as in parse_ts_ms: a larger number is milli
 Vector = np.ndarray[tuple[int], np.dtype[Any]]
 
 
-def wholes(values: list[Any], limits: Limits) -> Vector:
-    """Whole numbers, the absent ones filled; no bool, no float, none out of bounds."""
-    kinds = set(map(type, values))
-    if kinds == {NoneType}:
-        return np.full(len(values), limits.absent, np.int64)
-    if not kinds <= {int, NoneType}:
-        raise Doubt
-    filled = values if NoneType not in kinds else [limits.absent if value is None else value for value in values]
-    return _bounded(filled, np.int64, limits)
+def wholes(column: pa.Array, limits: Limits) -> Vector:
+    """Whole numbers, the absent ones filled; none out of bounds."""
+    return _bounded(column.fill_null(limits.absent), limits)
 
 
-def optional_wholes(values: list[Any], limits: Limits) -> pa.Array:
+def optional_wholes(column: pa.Array, limits: Limits) -> pa.Array:
     """Whole numbers that may be missing: a missing one is null."""
-    kinds = set(map(type, values))
-    if kinds == {NoneType}:
-        return pa.nulls(len(values), pa.uint32())
-    if not kinds <= {int, NoneType}:
+    _bounded(column.fill_null(int(limits.low)), limits)
+    return column.cast(pa.uint32())
+
+
+def fractions(column: pa.Array, limits: Limits) -> Vector:
+    """Numbers as floats; a missing one is NaN, and none is NaN that was written so."""
+    vector: Vector = column.to_numpy(zero_copy_only=False)
+    if int(np.isnan(vector).sum()) != column.null_count:
         raise Doubt
-    filled = _bounded([limits.low if value is None else value for value in values], np.int64, limits)
-    return pa.array(filled.astype(np.uint32), mask=np.array([value is None for value in values]))
-
-
-def fractions(values: list[Any], limits: Limits) -> Vector:
-    """Numbers as floats; a missing one is NaN."""
-    if not set(map(type, values)) <= {int, float, NoneType}:
-        raise Doubt
-    return _bounded(values, np.float64, limits)
-
-
-def _bounded(values: list[Any], kind: type[np.int64 | np.float64], limits: Limits) -> Vector:
-    try:
-        vector = np.array(values, kind)
-    except OverflowError:
-        raise Doubt from None
     if ((vector < limits.low) | (vector > limits.high)).any():
         raise Doubt
     return vector
 
 
-def times(values: list[Any], latest_ms: int | None) -> Vector:
+def _bounded(column: pa.Array, limits: Limits) -> Vector:
+    vector: Vector = column.to_numpy()
+    if vector.min() < limits.low or vector.max() > limits.high:
+        raise Doubt
+    return vector
+
+
+def times(column: pa.Array, latest_ms: int | None) -> Vector:
     """Milliseconds since the epoch, as `parse_ts_ms` gives them."""
-    kinds = set(map(type, values))
-    if kinds == {str}:
-        ts_ms = _texts_ms(values)
-    elif kinds <= {int, float}:
-        ts_ms = _numbers_ms(values)
-    else:
-        ts_ms = _each_ms(values)
-    if ts_ms.min() < MIN_TS_MS or ts_ms.max() >= MAX_TS_MS or (latest_ms is not None and ts_ms.max() > latest_ms):
+    if column.null_count:
+        raise Doubt
+    ts_ms = _texts_ms(column) if pa.types.is_string(column.type) else _numbers_ms(column)
+    low, high = ts_ms.min(), ts_ms.max()
+    if not MIN_TS_MS <= low <= high < MAX_TS_MS or (latest_ms is not None and high > latest_ms):
         raise Doubt
     whole: Vector = ts_ms.astype(np.int64)
     return whole
 
 
-def _texts_ms(values: list[str]) -> Vector:
-    """Arrow reads fewer spellings than Python; those it reads, ending in Z, mean the same."""
-    texts = pa.array(values, pa.string())
-    if not pc.all(pc.ends_with(texts, "Z")).as_py():
-        return _each_ms(values)
+def _texts_ms(texts: pa.Array) -> Vector:
+    """Arrow reads fewer spellings than Python; those it reads, in UTC and saying so, mean the same."""
+    if not pc.all(pc.or_(pc.ends_with(texts, "Z"), pc.ends_with(texts, "+00:00"))).as_py():
+        return _each_ms(texts)
     try:
         micros = texts.cast(_MICROSECONDS)
     except pa.ArrowInvalid:
-        return _each_ms(values)
+        return _each_ms(texts)
     seconds = micros.view(pa.int64()).to_numpy() / 1e6  # the very float that datetime.timestamp() gives
     ts_ms: Vector = np.rint(seconds * 1000)
     return ts_ms
 
 
-def _numbers_ms(values: list[int | float]) -> Vector:
-    numbers = np.array(values, np.float64)
+def _numbers_ms(column: pa.Array) -> Vector:
+    numbers = column.to_numpy()
     ts_ms: Vector = np.rint(numbers * np.where(np.abs(numbers) < _MS_FROM, 1000.0, 1.0))
     return ts_ms
 
 
-def _each_ms(values: list[Any]) -> Vector:
+def _each_ms(texts: pa.Array) -> Vector:
     try:
-        return np.array([parse_ts_ms(value) for value in values], np.float64)
+        return np.array([parse_ts_ms(text) for text in texts.to_pylist()], np.float64)
     except ValueError:
         raise Doubt from None

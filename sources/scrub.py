@@ -41,12 +41,18 @@ _SIEVE: Final = (
 _V4_REST: Final = (1 << 8) - 1  # /24
 _V6_REST: Final = (1 << 80) - 1  # /48
 
+Rows = np.ndarray[tuple[int], np.dtype[np.intp]]
+
 
 def suspects(values: list[str]) -> list[str]:
     """Those in which a secret is thinkable: a coarse sieve over a whole column, for the fine one is slow."""
-    texts = pa.array(values, pa.string())
-    found = np.flatnonzero(pc.match_substring_regex(texts, _SIEVE).to_numpy(zero_copy_only=False))
-    return [values[row] for row in found.tolist()]
+    return [values[row] for row in suspect_rows(pa.array(values, pa.string())).tolist()]
+
+
+def suspect_rows(texts: pa.Array) -> Rows:
+    """The rows of `suspects`, among texts without nulls."""
+    found = pc.match_substring_regex(texts, _SIEVE)
+    return np.flatnonzero(found.to_numpy(zero_copy_only=False))
 
 
 def named(value: str, fingerprinter: Fingerprinter) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from types import NoneType
 from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.fingerprint import Fingerprinter
 from sources import scrub
-from sources.cells import Cells, Doubt
+from sources.doubt import Doubt
 from sources.limits import LIMITS, Limits
 
 _MEMO_LIMIT: Final = 200_000
@@ -23,38 +25,40 @@ class TextMemo:
         self._clean = clean
         self._limits = limits
         self._screened = screened
-        self._kept: set[str | None] = set()
-        self._changed: dict[str | None, str | None] = {}
-        self._forget()
+        self._kept: set[str] = set()
+        self._changed: dict[str, str | None] = {}
 
-    def clean(self, values: list[Any]) -> list[Any]:
-        """The column to carry on; Doubt when any value is not fit."""
+    def column(self, texts: pa.Array) -> pa.DictionaryArray:
+        """The column to carry on, each distinct value once; Doubt when any is not fit, or one misses that must not."""
+        found = texts.dictionary_encode()
+        if found.null_count and not self._limits.optional:
+            raise Doubt
+        values = found.dictionary.to_pylist()
+        changed = self.changes(values)
+        if not changed:
+            return found
+        clean = pa.array([changed.get(value, value) for value in values], pa.string()).dictionary_encode()
+        return pa.DictionaryArray.from_arrays(clean.indices.take(found.indices), clean.dictionary)
+
+    def changes(self, values: Iterable[str]) -> dict[str, str | None]:
+        """What is to be carried on instead of each value that may not be; Doubt when any is not fit."""
         if len(self._kept) + len(self._changed) > _MEMO_LIMIT:
-            self._forget()
+            self._kept, self._changed = set(), {}
         kept, changed = self._kept, self._changed  # another thread may start afresh meanwhile
-        try:
-            distinct = set(values)
-        except TypeError:  # a list or an object where a text belongs
-            raise Doubt from None
+        distinct = set(values)
         fresh = list(distinct - kept - changed.keys())
         if fresh:
-            changed |= self._changes(fresh)
+            changed |= self._first_seen(fresh)
             kept.update(value for value in fresh if value not in changed)  # after: a secret is never seen as kept
-        if changed.keys().isdisjoint(distinct):
-            return values
-        return [changed.get(value, value) for value in values]
+        return {} if changed.keys().isdisjoint(distinct) else {v: changed[v] for v in distinct & changed.keys()}
 
-    def _changes(self, fresh: list[Any]) -> dict[str | None, str | None]:
+    def _first_seen(self, fresh: list[str]) -> dict[str, str | None]:
         check_texts(fresh, self._limits)
         try:
             cleaned = {value: self._clean(value) for value in (scrub.suspects(fresh) if self._screened else fresh)}
         except ValueError:
             raise Doubt from None
         return {value: clean for value, clean in cleaned.items() if clean != value}
-
-    def _forget(self) -> None:
-        self._kept = {None} if self._limits.optional else set()
-        self._changed = {}
 
 
 class TextColumns:
@@ -63,43 +67,65 @@ class TextColumns:
     def __init__(self, fingerprinter: Fingerprinter) -> None:
         self._fingerprinter = fingerprinter
         named = partial(scrub.named, fingerprinter=fingerprinter)
-        self._key_ids = TextMemo(named, LIMITS["key_id"]._replace(optional=False))
-        self._addresses = TextMemo(scrub.address, LIMITS["ip"], screened=False)
         by_limits = {LIMITS[name]: TextMemo(scrub.text, LIMITS[name]) for name in scrub.FREE_TEXTS}
-        self._free = {name: by_limits[LIMITS[name]] for name in scrub.FREE_TEXTS}
+        self._memos = {name: by_limits[LIMITS[name]] for name in scrub.FREE_TEXTS} | {
+            "key_id": TextMemo(named, LIMITS["key_id"]._replace(optional=False)),
+            "ip": TextMemo(scrub.address, LIMITS["ip"], screened=False),
+        }
 
-    def clean(self, cells: Cells) -> dict[str, list[Any]]:
-        """Field → its column; Doubt when the model has to look."""
-        columns = {"event_id": self._event_ids(cells["event_id"])}
-        columns["key_id"] = self._keys(cells["key_id"], cells["key"])
-        columns["ip"] = self._addresses.clean(cells["ip"])
-        columns |= {name: memo.clean(cells[name]) for name, memo in self._free.items()}
-        return columns
+    def columns(self, raw: Mapping[str, pa.Array]) -> dict[str, pa.DictionaryArray]:
+        """Field → its column, but for `event_id`; Doubt when the model has to look."""
+        given = dict(raw) | {"key_id": self._keys(raw["key_id"], raw["key"])}
+        return {name: memo.column(given[name]) for name, memo in self._memos.items()}
 
-    def _event_ids(self, values: list[Any]) -> list[str]:
+    def event_ids(self, texts: pa.Array) -> pa.Array:
         """Nearly all are new: there is nothing to remember."""
-        check_texts(values, LIMITS["event_id"])
-        suspects = set(scrub.suspects(values))
-        if not suspects:
-            return values
-        return [scrub.named(value, self._fingerprinter) if value in suspects else value for value in values]
-
-    def _keys(self, names: list[Any], secrets: list[Any]) -> list[Any]:
-        """Secrets become fingerprints before anything else sees them."""
-        if set(map(type, secrets)) == {NoneType}:
-            return self._key_ids.clean(names)
-        pairs = list(zip(names, secrets, strict=True))
-        if any((name is None) == (secret is None) for name, secret in pairs):
+        lengths = pc.min_max(pc.utf8_length(texts))
+        low, high = lengths["min"].as_py(), lengths["max"].as_py()
+        limits = LIMITS["event_id"]
+        if texts.null_count or low < limits.low or high > limits.high or b"\x00" in texts.buffers()[2].to_pybytes():
             raise Doubt
-        check_texts([secret for secret in secrets if secret is not None], LIMITS["key"], nul_is_fit=True)
-        of = self._fingerprinter.of
-        return self._key_ids.clean([name if secret is None else of(secret) for name, secret in pairs])
+        rows = scrub.suspect_rows(texts)
+        if len(rows) == 0:
+            return texts
+        names = texts.to_pylist()
+        for row in rows.tolist():
+            names[row] = scrub.named(names[row], self._fingerprinter)
+        return pa.array(names, pa.string())
+
+    def clean(self, docs: list[dict[str, Any]]) -> None:
+        """The same for valid events one by one, in place: their secrets give way to names."""
+        for doc in docs:
+            key = doc.pop("key", None)
+            if key is not None:
+                doc["key_id"] = self._fingerprinter.of(key)
+        names = {doc["event_id"] for doc in docs}
+        self._replace(docs, "event_id", {n: scrub.named(n, self._fingerprinter) for n in scrub.suspects(list(names))})
+        for name, memo in self._memos.items():
+            given = {value for doc in docs if (value := doc.get(name)) is not None}
+            self._replace(docs, name, memo.changes(given))
+
+    @staticmethod
+    def _replace(docs: list[dict[str, Any]], name: str, changed: Mapping[str, str | None]) -> None:
+        if changed:
+            for doc in docs:
+                doc[name] = changed.get(doc.get(name, ""), doc.get(name))
+
+    def _keys(self, names: pa.Array, secrets: pa.Array) -> pa.Array:
+        """Secrets become fingerprints before anything else sees them."""
+        if secrets.null_count == len(secrets):
+            return names
+        if not pc.all(pc.xor(names.is_null(), secrets.is_null())).as_py():
+            raise Doubt
+        found = secrets.dictionary_encode()
+        distinct = found.dictionary.to_pylist()
+        check_texts(distinct, LIMITS["key"], nul_is_fit=True)
+        prints = pa.array(map(self._fingerprinter.of, distinct), pa.string())
+        return pc.coalesce(names, prints.take(found.indices))
 
 
-def check_texts(values: list[Any], limits: Limits, *, nul_is_fit: bool = False) -> None:
-    """Doubt unless all are texts of a fit length and, where a NUL is not fit, without one."""
-    if set(map(type, values)) != {str}:
-        raise Doubt
+def check_texts(values: list[str], limits: Limits, *, nul_is_fit: bool = False) -> None:
+    """Doubt unless all are of a fit length and, where a NUL is not fit, without one."""
     lengths = set(map(len, values))
     if min(lengths) < limits.low or max(lengths) > limits.high or (not nul_is_fit and "\x00" in "".join(values)):
         raise Doubt

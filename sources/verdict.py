@@ -36,6 +36,14 @@ def judge(doc: dict[str, Any], index: int, latest_ms: int | None) -> UsageEvent 
     return event
 
 
+def given(event: UsageEvent) -> dict[str, Any]:
+    """Only what the producer sent; what it left out keeps its meaning. The time is in milliseconds."""
+    fields = {name: getattr(event, name) for name in event.model_fields_set}
+    if event.key is not None:
+        fields["key"] = event.key.get_secret_value()
+    return fields
+
+
 def refusal(error: ErrorDetails, index: int) -> Refusal:
     """What is wrong with one field. Only fixed texts: a message that quotes the input may quote a secret."""
     field = str(error["loc"][0]) if error["loc"] else "key_id"

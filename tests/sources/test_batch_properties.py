@@ -15,20 +15,24 @@ from hypothesis import strategies as st
 from schemas.event import UsageEvent
 from schemas.redact import looks_secret, redact
 from sources.batch import RawRecord
-from sources.cells import Doubt
 from sources.columns import ColumnBuilder, Origin
-from sources.verdict import judge
+from sources.doubt import Doubt
+from sources.envelope import Refusal, open_value
+from sources.lines import lines_of
+from sources.raw_columns import RawColumns
+from sources.verdict import judge, to_native
 from tests.sources.events import NOW_MS, PRICES, PROVIDER_KEY, event, fingerprinter, parser
 
 LATEST_MS = NOW_MS + 300_000
+READER = RawColumns()
 BUILDER = ColumnBuilder(fingerprinter=fingerprinter(), prices=PRICES)
-PARSER = parser()
+PARSER, BY_BYTES = parser(), parser(max_future_s=300)
 FREE_TEXTS = ("provider", "model", "endpoint", "error", "country", "user_agent", "user_id", "team", "app", "env")
 
 texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
     st.sampled_from(
-        ["x" * 256, "x" * 257, "y" * 1024, "y" * 1025, "é" * 256, PROVIDER_KEY, f"to {PROVIDER_KEY}", "a\x00"]
+        ["NaN", "x" * 256, "x" * 257, "y" * 1024, "y" * 1025, "é" * 256, PROVIDER_KEY, f"to {PROVIDER_KEY}", "a\x00"]
     ),
 )
 times = st.one_of(
@@ -82,6 +86,7 @@ FITTING = {
     "cost_usd": st.floats(0, 1e6),
     "latency_ms": st.one_of(st.integers(0, 10**9), st.floats(0, 1e9)),
 }
+COORDINATES = ["raw_partition", "raw_offset", "raw_index"]
 names = st.sampled_from(sorted([*FITTING, "unknown"]))
 
 
@@ -150,12 +155,12 @@ def address(text: str | None) -> dict[str, str | None]:
 def test_columns_take_exactly_what_the_model_takes_and_give_its_row(doc: dict[str, Any]) -> None:
     verdict = judge(doc, 0, LATEST_MS)
     try:
-        frame = BUILDER.build([doc], origin(1), LATEST_MS)
+        frame = BUILDER.build(READER.read(lines_of([encoded(doc)])), origin(1), LATEST_MS)
     except Doubt:
         assert not isinstance(verdict, UsageEvent)
     else:
         assert isinstance(verdict, UsageEvent)
-        (row,) = frame.drop_columns(["raw_partition", "raw_offset", "raw_index"]).to_pylist()
+        (row,) = frame.drop_columns(COORDINATES).to_pylist()
         assert row == row_of(verdict)
 
 
@@ -191,3 +196,66 @@ def test_json_of_any_shape_ends_in_rows_or_dead_letters(value: Any) -> None:
     for forced in (None, "native", "litellm"):
         parsed = PARSER.parse([RawRecord(0, 0, encoded(value), forced)], topic="t", now_ms=NOW_MS)
         assert parsed.frame.num_rows or parsed.dead or value == []
+
+
+JUNK = [
+    *rb"""NaN -Infinity Inf 1e400 1e5 1.0 -0 007 18446744073709551616 null true " { } [ ] , : },{ // "a":1, "ts":1,
+    "event_id":null, \ \u0000 \ud83d \ude00 \ud83d\ude00""".split(),
+    *(b"\n", b"}\n{", b"\x00", b"\x0b", b"\xff", b"\xc3\xa9", b"\xed\xa0\x80", b"\xef\xbb\xbf"),
+]
+ways_to_write = st.sampled_from(
+    [
+        encoded,
+        orjson.dumps,
+        lambda doc: json.dumps(doc, ensure_ascii=False).encode(),
+        lambda doc: b" " + orjson.dumps(doc) + b"\r\n",
+        lambda doc: json.dumps(doc, indent=1).encode(),
+        lambda doc: orjson.dumps(doc)[:-1] + b',"unknown":{"unknown":[1,{}]}}',
+    ]
+)
+written = st.builds(lambda doc, write: bytes(write(doc)), near_valid(), ways_to_write)
+of_several = st.builds(
+    lambda values, between, around: around[0] + between.join(values) + around[1],
+    st.lists(written, min_size=1, max_size=4),
+    st.sampled_from([b"\n", b"\n\n", b"\r\n", b",", b""]),
+    st.sampled_from([(b"", b""), (b"[", b"]"), (b"\n", b"\n"), (b"", b"\n")]),
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> bytes:
+    """What one producer with a bug, or a bad mind, may send."""
+    value = draw(written)
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(value)))
+        value = value[:start] + draw(st.sampled_from(JUNK)) + value[start + draw(st.integers(0, 4)) :]
+    return value
+
+
+def by_the_model(records: list[RawRecord]) -> tuple[list[dict[str, Any]], list[tuple[int, int, str, str]]]:
+    """Rows, and (offset, index, reason, field) of what is dead: record by record, event by event, without columns."""
+    rows: list[dict[str, Any]] = []
+    dead: list[tuple[int, int, str, str]] = []
+    for record in records:
+        docs, refused = open_value(record.value)
+        for index, doc in docs:
+            native = to_native(doc, record.format)
+            verdict = judge(native, index, LATEST_MS) if isinstance(native, dict) else Refusal(index, native[0])
+            if isinstance(verdict, UsageEvent):
+                place = dict(zip(COORDINATES, (record.partition, record.offset, index), strict=True))
+                rows.append(place | row_of(verdict))
+            else:
+                refused.append(verdict)
+        in_order = sorted(refused, key=lambda one: one.index)
+        dead += [(record.offset, one.index, one.reason.value, one.field) for one in in_order]
+    return rows, dead
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.one_of(written, spoiled(), of_several, st.binary(max_size=4)), max_size=6))
+def test_bytes_end_as_the_model_says_whichever_way_they_are_read(values: list[bytes]) -> None:
+    records = [RawRecord(3, 100 + number, value, None) for number, value in enumerate(values)]
+    rows, dead = by_the_model(records)
+    parsed = BY_BYTES.parse(records, topic="t", now_ms=NOW_MS)
+    assert parsed.frame.to_pylist() == rows
+    assert [(one.offset, one.index, one.reason.value, one.field) for one in parsed.dead] == dead
