@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from typing import Final
 
 from controls.registry import Registry
+from gate.kept import Kept, Place, Said
 from schemas.key_record import KeyRecord
 from schemas.records import KeyFacts
 from schemas.spend import BudgetStatus
-from schemas.verdict import HARDNESS, GateVerdict
+from schemas.verdict import GateVerdict
 
 STRANGER: Final = KeyFacts(provider="unknown")
 """A key that nobody registered."""
@@ -22,7 +24,8 @@ class Known:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._verdicts: dict[str, GateVerdict] = {}
-        self._said: dict[str, dict[str, GateVerdict]] = {}  # by key and source
+        self._said: dict[str, dict[str, Said]] = {}  # by key and source
+        self._kept = Kept()
         self._statuses: dict[str, BudgetStatus] = {}
 
     def registered(self, registry: Registry) -> None:
@@ -33,11 +36,23 @@ class Known:
         """A key was issued or changed; True when it is news."""
         return self._registry.take(record)
 
-    def judged(self, verdict: GateVerdict) -> None:
-        """Of an incident's and the provider's own the harder one holds."""
-        said = self._said.setdefault(verdict.key_id, {})
-        said[verdict.source] = verdict
-        self._verdicts[verdict.key_id] = max(said.values(), key=lambda each: HARDNESS.index(each.state))
+    def judged(self, verdict: GateVerdict, place: Place | None = None) -> None:
+        """The next record of the topic. Of an incident's and the provider's own the harder one holds."""
+        said = Said(verdict, place)
+        if not self._kept.outlasts(said):
+            self._hold(said)
+
+    def recalled(self, kept: Iterable[Said]) -> None:
+        """What was kept over a restart: it holds until the topic says something newer."""
+        kept = list(kept)
+        self._kept = Kept(kept)
+        for said in kept:
+            self._hold(said)
+
+    def caught_up(self) -> None:
+        """All that the topic held at the start is told: from here on each record holds as it comes."""
+        for said in self._kept.end():
+            self._hold(said)
 
     def stands(self, status: BudgetStatus) -> None:
         self._statuses[status.budget] = status
@@ -45,8 +60,9 @@ class Known:
     def verdict(self, key_id: str) -> GateVerdict | None:
         return self._verdicts.get(key_id)
 
-    def verdicts(self) -> Iterable[GateVerdict]:
-        return self._verdicts.values()
+    def said(self) -> Iterator[Said]:
+        """The newest verdict of each key and source."""
+        return chain.from_iterable(by_source.values() for by_source in self._said.values())
 
     def records(self) -> Iterable[KeyRecord]:
         return self._registry.records()
@@ -63,3 +79,8 @@ class Known:
 
     def status(self, budget: str) -> BudgetStatus | None:
         return self._statuses.get(budget)
+
+    def _hold(self, said: Said) -> None:
+        by_source = self._said.setdefault(said.verdict.key_id, {})
+        by_source[said.verdict.source] = said
+        self._verdicts[said.verdict.key_id] = max(by_source.values(), key=lambda each: each.hardness).verdict

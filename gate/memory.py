@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from gate.kept import Place, Said
 from gate.known import Known
 from schemas.exception import PolicyException
 from schemas.key_record import KeyRecord
@@ -20,9 +21,10 @@ from schemas.records import Record
 from schemas.spend import BudgetStatus
 from schemas.verdict import GateVerdict
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MOST: Final = 500_000
-"""Records kept. Refusals come first, then keys, exceptions and budgets."""
+"""Records kept. Refusals come first, then keys, exceptions and budgets; last what lets pass: an older refusal that is
+read again after a restart would be believed until then."""
 _AT_ONCE: Final = 40
 """Less than a millisecond of work."""
 
@@ -35,33 +37,42 @@ class Remembered(NamedTuple):
     """What was known at a time of the wall clock."""
 
     at_ms: int
-    verdicts: tuple[GateVerdict, ...]
+    verdicts: tuple[Said, ...]
     records: tuple[KeyRecord, ...]
     exceptions: tuple[PolicyException, ...]
     statuses: tuple[BudgetStatus, ...]
 
 
 def packing(known: Known, exceptions: Iterable[PolicyException]) -> Iterator[bytes]:
-    """What is known now, a few records at a time: between two of them calls can be answered.
-
-    A verdict that lets pass says nothing, and is left out.
-    """
-    verdicts = sorted((v for v in known.verdicts() if v.state != "allow"), key=lambda v: v.state != "deny")
-    groups = (("verdicts", verdicts), ("records", list(known.records())), ("exceptions", list(exceptions)),
-              ("statuses", list(known.statuses())))  # fmt: skip
+    """What is known now, a few records at a time: between two of them calls can be answered."""
+    verdicts = sorted(known.said(), key=lambda said: -said.hardness)
+    refusals = sum(said.hardness > 0 for said in verdicts)
+    groups = (("refusals", verdicts[:refusals]), ("records", list(known.records())), ("exceptions", list(exceptions)),
+              ("statuses", list(known.statuses())), ("passes", verdicts[refusals:]))  # fmt: skip
     return _pieces(groups)
 
 
-def _pieces(groups: Iterable[tuple[str, Sequence[Record]]]) -> Iterator[bytes]:
+def _pieces(groups: Iterable[tuple[str, Sequence[Record | Said]]]) -> Iterator[bytes]:
     left, opens = _MOST, b"{"
     for name, records in groups:
         yield b'%b"%b":[' % (opens, name.encode())
         kept = min(left, len(records))
         for at in range(0, kept, _AT_ONCE):
-            some = [record.model_dump() for record in records[at : min(kept, at + _AT_ONCE)]]
+            some = [_plain(record) for record in records[at : min(kept, at + _AT_ONCE)]]
             yield (b"," if at else b"") + orjson.dumps(some)[1:-1]
         left, opens = left - kept, b"],"
     yield b"]}"
+
+
+def _plain(record: Record | Said) -> object:
+    """As JSON has it; of a verdict its place besides."""
+    if isinstance(record, Said):
+        return record.verdict.model_dump(), record.place and [*record.place]
+    return record.model_dump()
+
+
+def _said(verdict: object, place: list[int] | None) -> Said:
+    return Said(GateVerdict.model_validate(verdict), None if place is None else Place(*place))
 
 
 def sealed(pieces: Iterable[bytes], at_ms: int) -> bytes:
@@ -89,7 +100,7 @@ def unpacked(data: bytes) -> Remembered:
         body = orjson.loads(zlib.decompress(rest))
         return Remembered(
             head["at_ms"],
-            tuple(GateVerdict.model_validate(each) for each in body["verdicts"]),
+            tuple(_said(*each) for each in [*body["refusals"], *body["passes"]]),
             tuple(KeyRecord.model_validate(each) for each in body["records"]),
             tuple(PolicyException.model_validate(each) for each in body["exceptions"]),
             tuple(BudgetStatus.model_validate(each) for each in body["statuses"]),

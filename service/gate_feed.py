@@ -11,11 +11,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
+from gate.kept import Place
 from streams.kafka import Timing, at_end
 from streams.topics import Topic, Topics
 
-Take = Callable[[bytes | None, bytes | None], None]
-"""One record's key and value. What it cannot read it counts and leaves: one bad record must not stop the rest."""
+Take = Callable[[bytes | None, Place], None]
+"""One record's value. What it cannot read it counts and leaves: one bad record must not stop the rest."""
 _AT_ONCE: Final = 200  # records between two calls that are answered meanwhile
 _PAUSE_S: Final = 0.5
 log = structlog.get_logger()
@@ -24,15 +25,15 @@ log = structlog.get_logger()
 class GateFeed:
     """Every record of some topics, in the order of each partition.
 
-    `positions` is how far it got, `filled` is set once all that was there at the start is known, and `behind` while it
-    is not connected.
+    `applied` is how far it got. Once all that was there at the start is known, `caught_up` is called, `filled` is set.
     """
 
     def __init__(
         self, bootstrap: str, topics: Topics, takers: Mapping[Topic, Take], *, timing: Timing,
-        progressed: Callable[[], None] = lambda: None,
+        progressed: Callable[[], None] = lambda: None, caught_up: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self._bootstrap, self._topics, self._timing, self._progressed = bootstrap, topics, timing, progressed
+        self._bootstrap, self._topics, self._timing = bootstrap, topics, timing
+        self._progressed, self._caught_up = progressed, caught_up
         self._takers = {topics.name(topic): take for topic, take in takers.items()}
         self._tps = [
             TopicPartition(topics.name(topic), number) for topic in takers for number in range(topics.count(topic))
@@ -72,6 +73,7 @@ class GateFeed:
                     self._take(tp, records)
                 if not self.filled.is_set() and await at_end(consumer, self._tps):
                     await self._note_positions(consumer)
+                    self._caught_up()
                     self.filled.set()
                 self.problem = ""
                 if batch:
@@ -83,7 +85,7 @@ class GateFeed:
     def _take(self, tp: TopicPartition, records: list[ConsumerRecord[bytes, bytes]]) -> None:
         take = self._takers[tp.topic]
         for record in records:
-            take(record.key, record.value)
+            take(record.value, Place(tp.partition, record.offset))
             self._positions[tp] = record.offset + 1
 
     async def _note_positions(self, consumer: AIOKafkaConsumer) -> None:

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from gate.kept import Place
 from gate.lease import Borrower
 from gate.memory import sealed
 from gate.savings import Savings
@@ -38,10 +39,10 @@ def state_dir(install: Install, replica: str) -> Path:
     return (Path(base) if base else install.data_dir / "gate") / safe
 
 
-def hears(borrower: Borrower) -> Callable[[bytes | None, bytes | None], None]:
+def hears(borrower: Borrower) -> Callable[[bytes | None, Place], None]:
     """Takes the records of lenders."""
 
-    def take(_: bytes | None, value: bytes | None) -> None:
+    def take(value: bytes | None, _: Place) -> None:
         record = readable(value)
         if record is not None and record.type != "pot":
             borrower.heard(record)

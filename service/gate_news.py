@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from controls.expected import turned
 from gate.decide import Decider
+from gate.kept import Place
 from gate.known import Known
 from gate.leased import LeasedSlices
 from gate.memory import Remembered, packing
@@ -51,11 +52,11 @@ class GateNews:
     def takers(self, *, leases: Take, reported: Callable[[GateReport], None]) -> dict[Topic, Take]:
         return {
             Topic.VERDICTS: self._reads(GateVerdict, Topic.VERDICTS, self._known.judged),
-            Topic.KEYS: self._reads(KeyRecord, Topic.KEYS, self._known.record),
-            Topic.EXCEPTIONS: self._reads(PolicyException, Topic.EXCEPTIONS, self._excepted),
-            Topic.BUDGETS: self._reads(BudgetStatus, Topic.BUDGETS, self._known.stands),
+            Topic.KEYS: self._reads(KeyRecord, Topic.KEYS, _anywhere(self._known.record)),
+            Topic.EXCEPTIONS: self._reads(PolicyException, Topic.EXCEPTIONS, _anywhere(self._excepted)),
+            Topic.BUDGETS: self._reads(BudgetStatus, Topic.BUDGETS, _anywhere(self._known.stands)),
             Topic.LEASES: leases,
-            Topic.GATES: self._reads(GateReport, Topic.GATES, reported),
+            Topic.GATES: self._reads(GateReport, Topic.GATES, _anywhere(reported)),
         }
 
     def progressed(self) -> None:
@@ -80,8 +81,7 @@ class GateNews:
 
     def recall(self, remembered: Remembered) -> None:
         """What it knew before a restart."""
-        for verdict in remembered.verdicts:
-            self._known.judged(verdict)
+        self._known.recalled(remembered.verdicts)
         for record in remembered.records:
             self._known.record(record)
         for status in remembered.statuses:
@@ -104,21 +104,30 @@ class GateNews:
         self._slices.watch(folder.budgets.budgets)
 
     def _excepted(self, exception: PolicyException) -> None:
+        """An older version is the topic read again after a restart."""
+        known = self._exceptions.get(exception.exception_id)
+        if known is not None and exception.seq < known.seq:
+            return
         self._exceptions[exception.exception_id] = exception
         self._newer_rules = True
 
-    def _reads(self, kind: type[_R], topic: Topic, take: Callable[[_R], object]) -> Take:
+    def _reads(self, kind: type[_R], topic: Topic, take: Callable[[_R, Place], object]) -> Take:
         """A tombstone takes nothing back: a deny does not end by silence."""
 
-        def read(_: bytes | None, value: bytes | None) -> None:
+        def read(value: bytes | None, place: Place) -> None:
             self._heard |= topic is not Topic.GATES
             self._stood |= topic is Topic.BUDGETS
             self._news |= topic not in {Topic.GATES, Topic.BUDGETS}
             try:
                 if value is not None:
-                    take(kind.from_bytes(value))
+                    take(kind.from_bytes(value), place)
             except ValidationError:
                 self._metrics.inc("keyfuse_gate_unread_total", topic=topic.value)
                 log.warning("a record that the gate cannot read; what it knew stays", topic=topic.value)
 
         return read
+
+
+def _anywhere(take: Callable[[_R], object]) -> Callable[[_R, Place], object]:
+    """Of records that say themselves which is the newer one."""
+    return lambda record, _: take(record)

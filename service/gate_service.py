@@ -89,7 +89,8 @@ class GateService:
         self._news = GateNews(install, self.known, self.decider, self.slices, self.metrics, told=self._told.set)
         takers = self._news.takers(leases=hears(self.borrower), reported=self._reported)
         self.feed = GateFeed(
-            bootstrap, install.topics, takers, timing=install.timing, progressed=self._news.progressed
+            bootstrap, install.topics, takers, timing=install.timing, progressed=self._news.progressed,
+            caught_up=self.known.caught_up,
         )  # fmt: skip
         token = resolve(gate.token_env, "", environ=install.environ, what="gate token")
         self.server = GateServer(

@@ -15,6 +15,9 @@ from aiokafka import AIOKafkaProducer
 from containment.providers.base import Effect
 from containment.providers.gate import GateProvider
 from controls.registry import Registry
+from gate.kept import Place
+from gate.known import Known
+from gate.memory import packed
 from schemas.config import KeysConfig, WiringConfig
 from schemas.config.keys import KeyConfig
 from schemas.config.wiring import GateConfig, KafkaConfig
@@ -106,6 +109,24 @@ async def test_a_verdict_and_an_issued_key_reach_every_replica_and_each_reports(
         await until(lambda: all_deny("v1"), "every replica knows the new key")
         for gate in gates.replicas:
             assert gate.feed.applied(Topic.VERDICTS)[partition] == offset
+
+
+async def test_what_a_gate_kept_gives_way_to_what_its_broker_knows(
+    tansu_broker: Broker, prefix: str, tmp_path: Path
+) -> None:
+    before = [verdict("k0", "deny"), verdict("k1", "deny"), verdict("k1", "allow")]
+    async with running(tansu_broker, prefix, tmp_path, "a", before=before) as gates:
+        [gate] = gates.replicas
+    remembered = gate.memory.read()
+    assert remembered is not None
+    assert {said.verdict.key_id: said.verdict.state for said in remembered.verdicts} == {"k0": "deny", "k1": "allow"}
+    known = Known(Registry(KeysConfig()))
+    known.recalled(said._replace(place=Place(said.place.partition, 999)) for said in remembered.verdicts if said.place)
+    gate.memory.write(packed(known, (), 1))  # as of a broker that lost everything since
+
+    async with running(tansu_broker, prefix, tmp_path, "a", before=[verdict("k0", "allow")]) as gates:
+        [gate] = gates.replicas
+        assert [(await gates.ask(gate, f"k{n}"))["state"] for n in range(2)] == ["allow", "allow"]
 
 
 async def test_a_record_that_cannot_be_read_and_a_tombstone_change_nothing(
