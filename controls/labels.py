@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from pydantic import ValidationError
-
+from schemas.lines import read_records
 from schemas.records import EXPECTED_FAMILIES, Family, Mark, Verdict
 
 SLACK_MS: Final = 3_600_000
@@ -27,17 +26,7 @@ def read_labels(lines: Iterable[bytes]) -> list[Mark]:
     Raises:
         ValueError: a line is no mark; the message has its number.
     """
-    marks = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            marks.append(Mark.from_bytes(line))
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            field = ".".join(map(str, first["loc"]))
-            raise ValueError(f"line {number} is no mark: {f'{field}: ' if field else ''}{first['msg']}") from error
-    return Mark.newest(marks)
+    return Mark.newest(read_records(lines, Mark, "mark"))
 
 
 def speaks_of(mark: Mark, alarm: Alarm) -> bool:

@@ -106,3 +106,19 @@ class PolicyException(Record):
             if one.exception_id not in found or one.seq >= found[one.exception_id].seq:
                 found[one.exception_id] = one
         return [found[name] for name in sorted(found)]
+
+    @staticmethod
+    def as_they_held(exceptions: Iterable[PolicyException]) -> tuple[PolicyException, ...]:
+        """For whoever plays the past: the newest version of each; one that is over held until its end.
+
+        Whether it was approved only after its beginning the newest version does not tell: it held from its beginning.
+        """
+        found = (one._before_its_end() if one.state == "ended" else one for one in PolicyException.newest(exceptions))
+        return tuple(one for one in found if one is not None)
+
+    def _before_its_end(self) -> PolicyException | None:
+        """None when it never held: nobody approved it, or it ended before its time came."""
+        until_ms = min(self.until_ms, self.at_ms)
+        if not self.approved_by or until_ms <= self.from_ms:
+            return None
+        return self.model_copy(update={"state": "active", "until_ms": until_ms})

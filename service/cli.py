@@ -165,13 +165,23 @@ def replay(
     marks_file: Annotated[
         str, typer.Option("--marks", help="Marks that hold meanwhile, from `keyfuse marks --export`.", metavar="FILE")
     ] = "",
+    exceptions_file: Annotated[
+        str,
+        typer.Option(
+            "--exceptions",
+            metavar="FILE",
+            help="Exceptions, each in its time, from `keyfuse policy exceptions --all --json`. Without: none.",
+        ),
+    ] = "",
     report: Annotated[
         str, typer.Option(help="A page with pictures: what it would have cost with and without.", metavar="FILE.html")
     ] = "",
 ) -> None:
     """What Keyfuse would have said and done about recorded events. The same input gives the same bytes."""
-    lazy("service.replay_command").main(
-        files, output, config, closed_loop=closed_loop, latency_s=containment_latency, marks_file=marks_file,
+    command = lazy("service.replay_command")
+    meanwhile = command.Meanwhile(marks_file, exceptions_file)
+    command.main(
+        files, output, config, closed_loop=closed_loop, latency_s=containment_latency, meanwhile=meanwhile,
         report=report, err=err,
     )  # fmt: skip
 

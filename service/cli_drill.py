@@ -23,6 +23,7 @@ def quota(
 ) -> None:
     """Walk an app to its stop and show what its client really gets: status, retry-after, message.
 
-    In a gate and a budget of its own, with your policies and models: nothing of the real budget is touched.
+    In a gate and a budget of its own, with your keys, issued ones too, policies and models: nothing of the real budget
+    is touched.
     """
     lazy("service.drill_quota").main(config, app=app, model=model, calls=calls)

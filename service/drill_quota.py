@@ -29,7 +29,8 @@ from service.clocks import steady_ms
 from service.config_tree import Folder
 from service.errors import UserError
 from service.gate_planes import planes_of
-from service.install import Install, wall_ms
+from service.install import wall_ms
+from service.issued import open_all
 from sources.price_list import dearest_of
 from sources.pricing import PriceBook
 
@@ -60,16 +61,20 @@ class Drill(NamedTuple):
 
 def main(config: Path, *, app: str, model: str, calls: int) -> None:
     """UserError where the app has no key, or no budget that stops it."""
-    install = Install.open(config)
-    show(asyncio.run(walk(install.folder, app=app, model=model, calls=calls)), app)
+    install, said = open_all(config)
+    if said:
+        Console().print(said, markup=False)
+    show(asyncio.run(walk(install.folder, install.registry, app=app, model=model, calls=calls)), app)
 
 
-async def walk(folder: Folder, *, app: str, model: str, calls: int) -> Drill:
-    """Call until the stop. The budget is as written, with an amount into which so many calls fit."""
-    key = next((key for key in folder.keys.keys if key.app == app), None)
+async def walk(folder: Folder, registry: Registry, *, app: str, model: str, calls: int) -> Drill:
+    """Call until the stop, with the app's first key that is served: those of `keys.yaml` come first. The budget is as
+    written, with an amount into which so many calls fit.
+    """
+    key = next((key for key in registry.entries().values() if key.app == app and key.served(wall_ms())), None)
     if key is None:
-        raise UserError(f"no key of app {app} in keys.yaml: name one of {_apps(folder)}")
-    facts = key.record().facts()
+        raise UserError(f"no key of app {app} is served: name one of {_apps(registry)}")
+    facts = key.facts()
     stops = [each for each in Budgets(folder.budgets).covering(key.key_id, facts) if each.hard_stop]
     if not stops:
         raise UserError(f"no budget with hard_stop covers app {app}: it would never be stopped")
@@ -78,7 +83,7 @@ async def walk(folder: Folder, *, app: str, model: str, calls: int) -> Drill:
     rates = rates or counted_at(gate, facts.env, dearest_of(facts.provider))
     one = Amount(1, gate.max_output_tokens, round(gate.max_output_tokens * rates[1]))
     budget = _small(stops[0], one, calls)
-    known = Known(Registry(folder.keys))
+    known = Known(registry)
     base = planes_of(folder, at_ms=wall_ms())
     planes = Planes(base.policies, Budgets(BudgetsConfig(budgets=(budget,))), gate)
     decider = Decider(
@@ -156,5 +161,6 @@ def _status(budget: BudgetConfig, calls: int, one: Amount) -> BudgetStatus:
     )  # fmt: skip
 
 
-def _apps(folder: Folder) -> str:
-    return ", ".join(sorted({key.app for key in folder.keys.keys})) or "those that you register first"
+def _apps(registry: Registry) -> str:
+    served = {key.app for key in registry.entries().values() if key.served(wall_ms())}
+    return ", ".join(sorted(served)) or "those that you register first"

@@ -29,8 +29,8 @@ def marks_for(install: Install, wanted: Wanted) -> list[Mark]:
 
 
 def exceptions_for(install: Install, files: Sequence[str]) -> tuple[PolicyException, ...]:
-    """Of the store, when stored history is played; files tell nothing of them."""
-    return () if files else tuple(_stored(install, exceptions))
+    """Of the store, as they held, when stored history is played; files tell nothing of them."""
+    return () if files else PolicyException.as_they_held(_stored(install, exceptions))
 
 
 def issued_for(install: Install, files: Sequence[str]) -> tuple[KeyRecord, ...]:

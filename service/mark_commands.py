@@ -16,6 +16,7 @@ from detectors.grants import FAMILIES, announced, granted
 from schemas.records import CERTAIN, CLOSED, TOLD, Family, Incident, Mark, Verdict
 from schemas.redact import redact
 from service.errors import UserError
+from service.exported import read_exported
 from service.install import Install, wall_ms
 from service.mark_words import announced_block, counts, effect_words, mark_block, minute, moment_ms
 from service.query_commands import ask
@@ -118,13 +119,7 @@ def take_in(config: Path, file: str, *, out: Console) -> None:
 
 def labels_of(file: str) -> list[Mark]:
     """The marks of an exported file. UserError when it cannot be read."""
-    try:
-        with Path(file).open("rb") as lines:
-            return read_labels(lines)
-    except OSError as error:
-        raise UserError(f"{file}: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{file}: {error}") from error
+    return read_exported(file, read_labels)
 
 
 def all_marks(install: Install) -> list[Mark]:

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 
 from alerting.case import KeyCase
 from containment.providers.base import StepsOf
-from controls.policies import Policies
-from controls.registry import Registry
-from detectors.core import ScoreCore
 from schemas.config import ResponsesConfig
+from schemas.exception import PolicyException
 from schemas.frame import FRAME_SCHEMA
 from schemas.records import Command, DeadLetter, Finding, Incident, Mark, Outcome, StepState, rfc3339
 from service.config_tree import Folder
+from service.play import new_cores
 from service.replay_cuts import Contained, Cuts
 from sources.batch import BatchParser, RawRecord
 from sources.routing import compact, split_by_partition
@@ -93,23 +92,13 @@ class Replay:
         closed_loop: bool = False,
         containment_latency_s: float = 5.0,
         marks: Iterable[Mark] = (),
+        exceptions: Iterable[PolicyException] = (),
         rows_per_step: int = ROWS_PER_STEP,
     ) -> None:
-        """`marks` count each in its own time; `rows_per_step` changes the speed and nothing else."""
-        registry, policies = Registry(folder.keys), Policies(folder.policies)
+        """`marks` and `exceptions` count each in its own time; `rows_per_step` changes the speed and nothing else."""
         responses = all_auto(folder.responses) if closed_loop else folder.responses
         self._partitions = folder.wiring.kafka.partitions
-        self._cores = [
-            ScoreCore(
-                folder.detectors, partition=p, shards=folder.wiring.state.shards,
-                facts_of=registry.facts_of, forbidden=policies.forbidden,
-                watch_of=lambda key_id, facts: policies.covering(key_id, facts, registry.entry(key_id)),
-            )
-            for p in range(self._partitions)
-        ]  # fmt: skip
-        marks = tuple(marks)
-        for core in self._cores:
-            core.allow(marks)
+        self._cores = new_cores(folder, marks=marks, exceptions=exceptions)
         self._decider = Decider(responses, folder.budgets, offers(offered))
         self._closed_loop = closed_loop
         self._latency_ms = int(containment_latency_s * 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import SecretStr
 from rich.console import Console
@@ -12,6 +13,7 @@ from alerting.words import counted
 from schemas.fingerprint import Fingerprinter
 from schemas.records import DeadLetter
 from service.errors import UserError
+from service.exported import exceptions_of
 from service.install import Install
 from service.lazy import lazy
 from service.mark_commands import labels_of
@@ -23,15 +25,23 @@ from sources.batch import BatchParser
 from sources.pricing import PriceBook
 
 
+class Meanwhile(NamedTuple):
+    """Files of what people said that holds in the time that is replayed; empty: of none."""
+
+    marks: str = ""
+    exceptions: str = ""
+
+
 def main(
-    files: list[str], output: str, config: Path, *, closed_loop: bool, latency_s: float, marks_file: str, err: Console,
-    report: str = "",
+    files: list[str], output: str, config: Path, *, closed_loop: bool, latency_s: float, meanwhile: Meanwhile,
+    err: Console, report: str = "",
 ) -> None:  # fmt: skip
     """Read, replay, write; the summary goes to the terminal."""
     _check_output("--out", output, files)
     if report:
         _check_output("--report", report, [*files, output])
-    marks = labels_of(marks_file) if marks_file else ()
+    marks = labels_of(meanwhile.marks) if meanwhile.marks else ()
+    exceptions = exceptions_of(meanwhile.exceptions) if meanwhile.exceptions else ()
     install = Install.open(config)
     parser = BatchParser(fingerprinter=fingerprinter(install), prices=PriceBook(), max_future_s=None)
     table, dead = read_events((line for name in files for line in read_lines(name)), parser)
@@ -39,7 +49,12 @@ def main(
     def play(*, closed: bool) -> ReplayResult:
         offered = install.offered()
         return Replay(
-            install.folder, offered=offered, closed_loop=closed, containment_latency_s=latency_s, marks=marks
+            install.folder,
+            offered=offered,
+            closed_loop=closed,
+            containment_latency_s=latency_s,
+            marks=marks,
+            exceptions=exceptions,
         ).run(table)
 
     result = play(closed=closed_loop)

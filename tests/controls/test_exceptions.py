@@ -315,3 +315,25 @@ def test_what_is_approved_is_what_a_gate_lets_pass() -> None:
     assert Policies(RULES.policies, [RULES.drafted(asking())]).judge(call, facts).state == "deny"
     assert Policies(RULES.policies, [approved()]).judge(call, facts).state == "allow"
     assert Policies(RULES.policies, [approved()]).judge(call._replace(at_ms=NOW_MS + HOUR_MS), facts).state == "deny"
+
+
+@pytest.mark.parametrize(
+    ("newest", "held"),
+    [
+        ({}, (NOW_MS, NOW_MS + HOUR_MS)),
+        ({"state": "asked", "approved_by": ""}, (NOW_MS, NOW_MS + HOUR_MS)),
+        ({"state": "ended", "at_ms": NOW_MS + 1000}, (NOW_MS, NOW_MS + 1000)),
+        ({"state": "ended", "at_ms": NOW_MS + 2 * HOUR_MS}, (NOW_MS, NOW_MS + HOUR_MS)),
+        ({"state": "ended", "at_ms": NOW_MS}, None),
+        ({"state": "ended", "at_ms": NOW_MS + 1000, "approved_by": ""}, None),
+    ],
+)
+def test_who_looks_back_sees_an_exception_that_is_over_as_it_held(
+    newest: dict[str, Any], held: tuple[int, int] | None
+) -> None:
+    first = approved().model_copy(update={"from_ms": NOW_MS, "until_ms": NOW_MS + HOUR_MS})
+    later = first.model_copy(update={"seq": first.seq + 1, **newest})
+    found = PolicyException.as_they_held([later, first])
+    assert [(one.from_ms, one.until_ms) for one in found] == [held] * (held is not None)
+    lifts = held is not None and later.state != "asked"
+    assert [one.holds(NOW_MS) for one in found] == [lifts] * len(found)

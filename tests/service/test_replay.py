@@ -20,15 +20,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pydantic import SecretStr
+from rich.console import Console
 
 from schemas.config import KeysConfig, ResponsesConfig
 from schemas.config.keys import KeyConfig
+from schemas.config.policies import PoliciesConfig, PolicyConfig
+from schemas.exception import PolicyException
 from schemas.fingerprint import Fingerprinter
 from schemas.records import CERTAIN
 from service.config_tree import Folder
 from service.errors import UserError
+from service.exported import exceptions_of
 from service.replay import Replay, ReplayResult, read_events
-from service.replay_command import summary
+from service.replay_command import Meanwhile, main, summary
 from service.replay_files import read_lines
 from service.simulate import traffic
 from sources.batch import BatchParser
@@ -118,6 +122,74 @@ def test_marks_hold_in_the_replay_and_are_named_in_what_is_said(burst: list[byte
     after = false_positive(stolen, at_ms=END_MS)
     for nothing in ([after], [before, withdrawn(before)], [false_positive("another", at_ms=before.at_ms)]):
         assert replayed(burst, marks=nothing).lines == observed.lines
+
+
+NO_MODEL = Folder(policies=PoliciesConfig(policies=(PolicyConfig(name="none", denied_models=("*",)),)))
+
+
+def lifted(key_id: str, *, until_ms: int = END_MS - 8 * 60_000, **changes: Any) -> PolicyException:
+    """Every model for one key, for a day up to the middle of the traffic."""
+    fields = {
+        "exception_id": "exc_1", "at_ms": 0, "change": "approved by bob", "state": "active", "rule": "models",
+        "allows": ("*",), "keys": (key_id,), "from_ms": until_ms - 86_400_000, "until_ms": until_ms, "reason": "launch",
+        "owner": "ann", "by": "ann", "asked_at_ms": 0, "approved_by": "bob",
+    }  # fmt: skip
+    return PolicyException.model_validate(fields | changes)
+
+
+def test_exceptions_hold_in_the_replay_each_in_its_time(burst: list[bytes]) -> None:
+    plain = replayed(burst, NO_MODEL)
+    one, other = sorted({orjson.loads(line)["key_id"] for line in burst})[:2]
+    excepted, moment = replayed(burst, NO_MODEL, exceptions=[lifted(one)]), END_MS - 8 * 60_000
+    before, after = (times(b"".join(result.lines), one) for result in (plain, excepted))
+    assert after == [at for at in before if at >= moment] != before
+    before, after = (times(b"".join(result.lines), other) for result in (plain, excepted))
+    assert after == before
+    for nothing in (lifted(one, state="asked", approved_by=""), lifted("another"), lifted(one, until_ms=1)):
+        assert replayed(burst, NO_MODEL, exceptions=[nothing]).lines == plain.lines
+
+
+def test_a_file_of_exceptions_gives_the_same_bytes_in_whatever_order_it_is(tmp_path: Path, burst: list[bytes]) -> None:
+    keys = sorted({orjson.loads(line)["key_id"] for line in burst})
+    file, events, config = tmp_path / "exceptions.ndjson", tmp_path / "events.jsonl", tmp_path / "keyfuse.d"
+    events.write_bytes(b"".join(burst))
+    config.mkdir()
+    (config / "policies.yaml").write_text("policies: [{name: none, denied_models: ['*']}]\n")
+    asked = lifted(keys[0], until_ms=END_MS)
+    over = asked.model_copy(update={"seq": 1, "state": "ended", "at_ms": END_MS - 8 * 60_000})
+    lines = [one.to_bytes() for one in (asked, over, lifted(keys[1], exception_id="exc_2"))]
+
+    def bytes_of(*exceptions: bytes) -> bytes:
+        file.write_bytes(b"\n".join(exceptions))
+        out = tmp_path / "out"
+        main(
+            [str(events)], str(out), config, closed_loop=False, latency_s=5, meanwhile=Meanwhile("", str(file)),
+            err=Console(quiet=True),
+        )  # fmt: skip
+        return out.read_bytes()
+
+    excepted = bytes_of(*lines)
+    assert bytes_of(*reversed(lines)) == excepted
+    without, moment = bytes_of(), END_MS - 8 * 60_000
+    assert [at for at in times(without, keys[0]) if at < moment]
+    for number, key_id in enumerate(keys):
+        held = [at for at in times(without, key_id) if at >= moment or number > 1]
+        assert times(excepted, key_id) == held
+
+
+def times(output: bytes, key_id: str) -> list[int]:
+    """When the key broke the policy, by a file of lines."""
+    lines = [line for line in map(orjson.loads, output.splitlines()) if line["key_id"] == key_id]
+    return [ms(line["at"]) for line in lines if line["type"] == "finding" and line["family"] == "policy"]
+
+
+def test_a_file_that_holds_no_exceptions_is_a_clear_error(tmp_path: Path) -> None:
+    file = tmp_path / "exceptions.ndjson"
+    file.write_bytes(lifted("k").to_bytes() + b'\n{"type": "mark"}\n')
+    with pytest.raises(UserError, match=r"exceptions\.ndjson: line 2 is no exception: "):
+        exceptions_of(str(file))
+    with pytest.raises(UserError, match="No such file"):
+        exceptions_of(str(tmp_path / "nothing"))
 
 
 @pytest.mark.parametrize("closed_loop", [False, True])
