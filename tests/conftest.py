@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from storage.testing import end_engine
 from tests.brokers import Broker, NoKafkaError, running_kafka, running_tansu
 
 
@@ -35,6 +36,12 @@ def broker(request: pytest.FixtureRequest) -> Broker:
     """Each broker in turn, so that one suite holds for both."""
     found: Broker = request.getfixturevalue(f"{request.param}_broker")
     return found
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stores_end_with_their_module() -> Iterator[None]:
+    yield
+    end_engine()
 
 
 @pytest.fixture

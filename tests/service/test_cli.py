@@ -92,7 +92,8 @@ def test_the_help_of_each_command_has_an_example(run: Run, command: str) -> None
 
 
 def test_bare_and_help_and_version(run: Run) -> None:
-    assert all(command in run("--help").out for command in COMMANDS if " " not in command)
+    told = run("--help").out
+    assert all(command in told for command in COMMANDS if " " not in command)
     assert "Example" in run().out
     assert re.fullmatch(r"keyfuse \d+\.\d+\.\d+\n", run("--version").out)
 

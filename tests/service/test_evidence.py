@@ -50,13 +50,17 @@ from tests.storage.frames import MINUTE_MS, T0
 from tests.storage.test_audit import PEM, SIGNER
 
 Run = Callable[..., tuple[int, str]]
-DSN = fresh_dsn()
 
 
 @pytest.fixture(scope="module")
-def store() -> Iterator[Store]:
+def dsn() -> str:
+    return fresh_dsn()
+
+
+@pytest.fixture(scope="module")
+def store(dsn: str) -> Iterator[Store]:
     """One store for all; a test that changes it makes its own."""
-    opened = open_store(DSN)
+    opened = open_store(dsn)
     migrate(opened, retention_days=36_500)
     fill(opened, SIGNER)
     yield opened
@@ -69,7 +73,9 @@ def evidence(store: Store) -> Evidence:
 
 
 @pytest.fixture
-def run(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+def run(
+    store: Store, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Run:
     """A command in a folder with the store's configuration and the signing key; its exit code and words."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KEYFUSE_CONFIG", raising=False)
@@ -77,7 +83,7 @@ def run(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: py
     (tmp_path / "audit.pem").write_text(PEM)
     (tmp_path / "audit.pem").chmod(0o600)
     (tmp_path / "keyfuse.d").mkdir()
-    wiring = f"store: {{dsn: '{DSN}'}}\nevidence: {{signing_key_file: audit.pem}}\n"
+    wiring = f"store: {{dsn: '{dsn}'}}\nevidence: {{signing_key_file: audit.pem}}\n"
     (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(wiring)
 
     def command(*words: str) -> tuple[int, str]:
@@ -327,8 +333,8 @@ def test_audit_verify_of_a_part_of_a_file(run: Run, tmp_path: Path) -> None:
     assert run("audit", "verify", *bounds)[1].startswith("intact: 2 rows")
 
 
-def test_without_a_key_the_commands_say_that_nothing_is_signed(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(f"store: {{dsn: '{DSN}'}}\n")
+def test_without_a_key_the_commands_say_that_nothing_is_signed(run: Run, dsn: str, tmp_path: Path) -> None:
+    (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(f"store: {{dsn: '{dsn}'}}\n")
     assert "whose key that is, --public-key would tell" in run("audit", "verify")[1]
     code, said = run("forensics", INCIDENT, "--out", "inc.zip")
     assert (code, "not signed: no key" in said) == (0, True)

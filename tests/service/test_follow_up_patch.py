@@ -19,7 +19,6 @@ from storage.testing import fresh_dsn
 from tests.service.evidence import KEY, fill, told
 from tests.storage.frames import MINUTE_MS, T0, Use, archive_uses
 
-DSN = fresh_dsn()
 OWN = "fp1:" + "0" * 32
 CHANGES = [
     Change("detectors.yaml", "keys", f'"{OWN}": {{usd_per_min: 4}}\n', "why"),
@@ -29,9 +28,14 @@ LIMIT = f'"{KEY}": {{usd_per_min: 4}}'  # twice the most that is normal
 
 
 @pytest.fixture(scope="module")
-def evidence() -> Iterator[Evidence]:
+def dsn() -> str:
+    return fresh_dsn()
+
+
+@pytest.fixture(scope="module")
+def evidence(dsn: str) -> Iterator[Evidence]:
     """The stolen key, and what it was used for in the hour before."""
-    store = open_store(DSN)
+    store = open_store(dsn)
     migrate(store, retention_days=36_500)
     fill(store)
     uses = [
@@ -44,11 +48,11 @@ def evidence() -> Iterator[Evidence]:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: Evidence) -> Path:
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: Evidence, dsn: str) -> Path:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "keyfuse.d"
     folder.mkdir()
-    (folder / "keyfuse.yaml").write_text(f"store: {{dsn: '{DSN}'}}\n")
+    (folder / "keyfuse.yaml").write_text(f"store: {{dsn: '{dsn}'}}\n")
     (folder / "policies.yaml").write_text("# ours\npolicies:\n- name: cheap\n  allowed_models: [gpt*]\n")
     return folder
 

@@ -30,8 +30,6 @@ from tests.storage.frames import HOUR_MS, archive_uses
 from tests.storage.test_holds import HOLD, OLD, RELEASED, USES, expire, of, said
 from tests.storage.test_store import put
 
-DSN = fresh_dsn()
-
 
 @pytest.fixture
 def store() -> Iterator[Store]:
@@ -115,18 +113,25 @@ def out(told: io.StringIO) -> Console:
     return Console(file=told, width=300, highlight=False)
 
 
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A store with one incident, two holds of it, and no broker."""
-    monkeypatch.chdir(tmp_path)
-    opened = open_store(DSN)
+@pytest.fixture(scope="module")
+def dsn() -> str:
+    """A store with one incident and two holds of it."""
+    dsn = fresh_dsn()
+    opened = open_store(dsn)
     migrate(opened, retention_days=36_500)
     put(opened, of("open"))
     other = Hold(**{**HOLD.model_dump(), "hold_id": "hld_2", "by": "cy"})
     gone = [Hold(**{**HOLD.model_dump(), "hold_id": "hld_3", "at_ms": at, "released": at > 1}) for at in (1, 2)]
     said(opened, HOLD, other, *gone)
     opened.close()
-    return config_in(tmp_path, DSN)
+    return dsn
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsn: str) -> Path:
+    """That store, and no broker."""
+    monkeypatch.chdir(tmp_path)
+    return config_in(tmp_path, dsn)
 
 
 def test_a_list_shows_who_why_since_when_and_what(config: Path, out: Console, told: io.StringIO) -> None:

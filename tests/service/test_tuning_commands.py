@@ -51,7 +51,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("KEYFUSE_CONFIG", raising=False)
     (tmp_path / "keyfuse.d").mkdir()
-    (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(yaml.safe_dump(WIRING), encoding="utf-8")
+    wiring = WIRING | {"store": {"dsn": fresh_dsn(), "retention_days": 36_500}}
+    (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(yaml.safe_dump(wiring), encoding="utf-8")
     as_file(tmp_path / "past.jsonl", events())
 
     def command(*words: str) -> Said:
@@ -218,12 +219,9 @@ def test_times_as_people_write_them(text: str, ms: int) -> None:
 @pytest.fixture
 def stored(run: Run, tmp_path: Path) -> Run:
     """The same history in the store of the folder, with a mark on its theft."""
-    dsn = fresh_dsn()
-    wiring = yaml.safe_dump(WIRING | {"store": {"dsn": dsn, "retention_days": 36_500}})
-    (tmp_path / "keyfuse.d" / "keyfuse.yaml").write_text(wiring, encoding="utf-8")
-    store = open_store(dsn)
-    migrate(store, retention_days=36_500)
     install = Install.open(tmp_path / "keyfuse.d")
+    store = install.open_store()
+    migrate(store, retention_days=36_500)
     with open_history(install, ("past.jsonl",), from_ms=None, until_ms=None) as history:
         archive = resume(store, "usage.frames", 0, offset=0, metadata="", now_ms=1)
         for offset, rows in enumerate(history.frames()):

@@ -16,5 +16,5 @@ def store() -> Iterator[Store]:
     opened = open_store(fresh_dsn())
     migrate(opened, retention_days=36_500)
     yield opened
-    opened.connection.command(f"DROP DATABASE {opened.connection.rows('SELECT currentDatabase()')[0][0]}")
+    opened.connection.command(f"DROP DATABASE {opened.connection.rows('SELECT currentDatabase()')[0][0]} SYNC")
     opened.close()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import traceback
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -20,7 +21,7 @@ from storage.client import open_store
 from storage.connection import Transient, translated
 from storage.errors import Rejected, StoreError, Unreachable
 from storage.store import Store
-from storage.testing import engine_path, fresh_dsn
+from storage.testing import engine_path
 
 SECRET = SecretStr("hunter2-secret")
 
@@ -104,15 +105,23 @@ def test_a_database_name_that_would_need_quoting_is_refused(name: str) -> None:
         open_store(f"chdb://{engine_path()}?database={name}|")
 
 
-def test_what_was_stored_is_there_when_the_store_is_opened_again() -> None:
-    dsn = fresh_dsn()
-    first = open_store(dsn)
-    first.connection.command("CREATE TABLE t (x Int8) ENGINE = MergeTree ORDER BY x")
-    first.connection.command("INSERT INTO t VALUES (7)")
-    first.close()
-    second = open_store(dsn)
-    assert second.connection.rows("SELECT x FROM t") == [(7,)]
-    second.close()
+def test_what_was_stored_is_there_when_the_store_is_opened_again(tmp_path: Path) -> None:
+    """Each time by another process: the engine of this one stays open."""
+
+    def opened(then: str) -> str:
+        program = f"""
+from storage.client import open_store
+store = open_store("chdb://{tmp_path / "store"}")
+{then}
+store.close()
+"""
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout
+
+    opened("""
+store.connection.command("CREATE TABLE t (x Int8) ENGINE = MergeTree ORDER BY x")
+store.connection.command("INSERT INTO t VALUES (7)")""")
+    assert opened('print(store.connection.rows("SELECT x FROM t"))') == "[(7,)]\n"
 
 
 def test_every_foreign_exception_class_is_translated() -> None:
