@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
 from schemas.records import Incident, Request, Step
-from service.install import Install, wall_ms
+from service.install import Install
 from service.pagerduty_webhook import pagerduty_routes
 from service.question_desk import Desks, open_questions, send
 from service.slack_answers import slack_routes, slack_sockets
@@ -37,14 +37,14 @@ def open_desk(edges: Edges, store: Callable[[], Store] | None, stopping: Callabl
     async def follow() -> None:
         await follow_incidents(
             edges.bootstrap, topics.name(Topic.INCIDENTS), topics.count(Topic.INCIDENTS), view=view,
-            since_ms=wall_ms() - LOOK_BACK_MS, stopping=stopping,
+            since_ms=edges.now_ms() - LOOK_BACK_MS, stopping=stopping,
         )  # fmt: skip
 
     async def refused(request: Request, why: str) -> None:
         await send(edges, Topic.AUDIT, request.key_id, word_row(request, "refused", why))
 
     desk = Desk(
-        people=lambda: install.people, incidents=view, now_ms=wall_ms,
+        people=lambda: install.people, incidents=view, now_ms=edges.now_ms,
         send=lambda request: send(edges, Topic.REQUESTS, request.key_id, request), refused=refused,
         older=lambda incident_id: older(incident_id, view, store), for_good=partial(for_good, install),
     )  # fmt: skip

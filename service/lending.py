@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from controls.budgets import Budgets
 from schemas.spend import BudgetStatus
 from service.clocks import steady_ms
-from service.install import wall_ms
 from service.stages import Edges
 from streams.acks import Arrived
 from streams.faust_apps import StageApp
@@ -41,10 +40,10 @@ def lender(edges: Edges) -> tuple[StageApp, LenderStage]:
     )  # fmt: skip
 
     async def handle(ask: Arrived) -> None:
-        await stage.on_ask(ask, wall_ms=wall_ms(), mono_ms=steady_ms())
+        await stage.on_ask(ask, wall_ms=edges.now_ms(), mono_ms=steady_ms())
 
     async def tick() -> None:
-        await stage.tick(wall_ms=wall_ms(), mono_ms=steady_ms())
+        await stage.tick(wall_ms=edges.now_ms(), mono_ms=steady_ms())
 
     app = StageApp(edges.group("lender"), [install.topics.name(Topic.LEASE_ASKS)], handle, stage.drop, tick=tick)
     return app, stage

@@ -67,6 +67,7 @@ class Edges:
     metrics: Metrics
     health: Health
     timing: Timing
+    now_ms: Callable[[], int] = wall_ms
     closing: list[Callable[[], Awaitable[Any]]] = field(default_factory=list)
     """Called when the worker stops, the newest first."""
 
@@ -84,7 +85,7 @@ async def ingest(edges: Edges) -> IngestLoop:
     await reader.start()
     return IngestLoop(
         reader, edges.producer, install.parser(max_future_s=install.folder.detectors.time.max_future_s), topics,
-        metrics=edges.metrics, now_ms=wall_ms, now_s=time.monotonic,
+        metrics=edges.metrics, now_ms=edges.now_ms, now_s=time.monotonic,
         progress=edges.health.stage("ingest", time.monotonic()),
         stop_ratio=install.folder.wiring.dead_letter_stop_ratio,
     )  # fmt: skip
@@ -93,7 +94,7 @@ async def ingest(edges: Edges) -> IngestLoop:
 def _archive_deps(edges: Edges, store: Callable[[], Store], group: str) -> ArchiveDeps:
     return ArchiveDeps(
         bootstrap=edges.bootstrap, group=group, store=store, outbox=edges.outbox, metrics=edges.metrics,
-        progress=edges.health.stage("archive", time.monotonic()), now_s=time.monotonic, now_ms=wall_ms,
+        progress=edges.health.stage("archive", time.monotonic()), now_s=time.monotonic, now_ms=edges.now_ms,
         sleep=asyncio.sleep,
     )  # fmt: skip
 
@@ -137,11 +138,11 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
 
     async def handle(frame: Arrived) -> None:
         began_s = time.monotonic()
-        await stage.on_frame(frame, now_s=began_s, now_ms=wall_ms())
+        await stage.on_frame(frame, now_s=began_s, now_ms=edges.now_ms())
         stage.was_busy(time.monotonic() - began_s)
 
     async def tick() -> None:
-        await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
+        await stage.tick(now_s=time.monotonic(), now_ms=edges.now_ms())
 
     app = StageApp(
         edges.group("score"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog, tick=tick,
@@ -175,7 +176,7 @@ def uses(edges: Edges) -> tuple[StageApp, UsesStage]:
         await stage.on_frame(frame, now_s=time.monotonic())
 
     async def tick() -> None:
-        await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
+        await stage.tick(now_s=time.monotonic(), now_ms=edges.now_ms())
 
     app = StageApp(
         edges.group("uses"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog,
@@ -195,10 +196,10 @@ def budget(edges: Edges) -> tuple[StageApp, BudgetStage]:
     )  # fmt: skip
 
     async def handle(record: Arrived) -> None:
-        await stage.on_record(record, now_ms=wall_ms())
+        await stage.on_record(record, now_ms=edges.now_ms())
 
     async def tick() -> None:
-        await stage.tick(now_s=time.monotonic(), now_ms=wall_ms())
+        await stage.tick(now_s=time.monotonic(), now_ms=edges.now_ms())
 
     app = StageApp(
         edges.group("budget"), [install.topics.name(Topic.SPEND)], handle, stage.drop, changelog=changelog,
@@ -219,11 +220,11 @@ def decide(edges: Edges, offered: Mapping[str, StepsOf], signer: Signer) -> tupl
 
     edges.health.stage("decide", time.monotonic())
     stage = DecideStage(
-        decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics, signer=signer, now_ms=wall_ms
+        decider=decider, store=changelog, outbox=edges.outbox, metrics=edges.metrics, signer=signer, now_ms=edges.now_ms
     )
 
     async def handle(record: Arrived) -> None:
-        await stage.on_record(record.topic, record.partition, record.offset, record.value, now_ms=wall_ms())
+        await stage.on_record(record.topic, record.partition, record.offset, record.value, now_ms=edges.now_ms())
         record.ack()
         edges.health.stage("decide", 0).committed(time.monotonic())
 
@@ -246,7 +247,7 @@ def notify(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, Not
             store=changelog,
             load=changelog.load,
             metrics=edges.metrics,
-            now_ms=wall_ms,
+            now_ms=edges.now_ms,
             sleep=asyncio.sleep,
             besides=lambda: {budget.name: budget.escalate_to for budget in install.folder.budgets.budgets},
         )
@@ -273,7 +274,7 @@ def questions(edges: Edges, channels: Mapping[str, Channel]) -> tuple[StageApp, 
         QuestionDeps(
             routes=lambda: install.folder.routes, member=member,
             channels={name: channel for name, channel in channels.items() if isinstance(channel, Asking)},
-            store=changelog, load=changelog.load, outbox=edges.outbox, metrics=edges.metrics, now_ms=wall_ms,
+            store=changelog, load=changelog.load, outbox=edges.outbox, metrics=edges.metrics, now_ms=edges.now_ms,
             sleep=asyncio.sleep,
         )
     )  # fmt: skip
@@ -292,13 +293,13 @@ def identity(edges: Edges, signer: Signer | None = None) -> tuple[StageApp, Iden
     install, journal = edges.install, edges.changelog(StateTopic.IDENTITY)
 
     def signing(order: MintOrder) -> MintOrder:  # without a signer no desk orders anything
-        return order if signer is None else sign(order, signer, now_ms=wall_ms())
+        return order if signer is None else sign(order, signer, now_ms=edges.now_ms())
 
     edges.health.stage("identity", time.monotonic())
     stage = IdentityStage(
         desks=lambda: desks_of(install), keys=lambda: install.folder.keys, people=lambda: install.people,
         books=Books(lambda topic: Changelog(edges.bootstrap, install.topics.name(topic), edges.producer), journal),
-        outbox=edges.outbox, metrics=edges.metrics, now_ms=wall_ms, sign=signing,
+        outbox=edges.outbox, metrics=edges.metrics, now_ms=edges.now_ms, sign=signing,
     )  # fmt: skip
 
     async def handle(record: Arrived) -> None:
@@ -350,7 +351,7 @@ def contain(
             store=changelog,
             outbox=edges.outbox,
             metrics=edges.metrics,
-            now_ms=wall_ms,
+            now_ms=edges.now_ms,
             sleep=asyncio.sleep,
             freeze_file=Path(install.folder.responses.freeze_file),
             registered=install.registered,

@@ -66,8 +66,10 @@ log = structlog.get_logger()
 class Worker:
     """Start it, wait, stop it. `stages_of` gives tests and the demo a look inside."""
 
-    def __init__(self, install: Install, bootstrap: str, roles: Iterable[str] = ROLES) -> None:
-        self.install = install
+    def __init__(
+        self, install: Install, bootstrap: str, roles: Iterable[str] = ROLES, *, now_ms: Callable[[], int] = wall_ms
+    ) -> None:
+        self.install, self._now_ms = install, now_ms
         self.bootstrap = bootstrap
         self.roles = tuple(roles)
         unknown = set(self.roles) - set(ROLES)
@@ -103,6 +105,7 @@ class Worker:
             self.metrics,
             self.health,
             install.timing,
+            self._now_ms,
             self._closers,
         )
         if self.store is not None:
@@ -112,7 +115,7 @@ class Worker:
                 for lost in LOST:
                     await begin_newest(lost, self._newest, self.store, edges.outbox)
             if "budget" in self.roles:
-                await begin_budgets(install, self.store, edges.changelog(StateTopic.BUDGET), now_ms=wall_ms())
+                await begin_budgets(install, self.store, edges.changelog(StateTopic.BUDGET), now_ms=self._now_ms())
         await self._start_apps(edges)
         await self._start_loops(edges)
         ways = ways_back(edges, self.store, self.roles, self._ending)
@@ -125,7 +128,7 @@ class Worker:
             await self._serve([intake, leaks_router(edges, self.store), keys_router(edges), *hr, *ways.routers])
         elif set(self.roles) != {"contain"}:  # who holds the admin keys listens to nobody
             await self._serve([])
-        self._config = ConfigNews(install.folder, wall_ms)
+        self._config = ConfigNews(install.folder, self._now_ms)
         teller = ConfigTeller(edges.outbox, worker=uuid.uuid4().hex, roles=self.roles)
         self._run("keys", lambda: follow_keys(
             self.bootstrap, *self._topic(Topic.KEYS), take=self._learn, stopping=self._ending
@@ -207,8 +210,8 @@ class Worker:
         if "contain" in self.roles:
             trust = install.trust(own=signer.public_key if signer else "")
             providers, switches = adapters.providers(install), adapters.switches(install)
-            incidents, gates = OpenIncidents(), GatesHeard(now_ms=wall_ms, tick_s=time.monotonic)
-            watch = GateWatch(gates, lambda: install.folder.wiring.gate, now_ms=wall_ms, tick_s=time.monotonic)
+            incidents, gates = OpenIncidents(), GatesHeard(now_ms=self._now_ms, tick_s=time.monotonic)
+            watch = GateWatch(gates, lambda: install.folder.wiring.gate, now_ms=self._now_ms, tick_s=time.monotonic)
             await self._read_and_follow(
                 Topic.INCIDENTS, lambda key, value: watch.take(key, value) | incidents.take(key, value)
             )
@@ -244,7 +247,7 @@ class Worker:
         """Keys of Keyfuse's own, where keyfuse.yaml names a provider for them."""
         own = [provider for provider in providers.values() if isinstance(provider, GateProvider)]
         if own:
-            port = BrokerPort(outbox, gates, registry=lambda: self.install.registry, now_ms=wall_ms)
+            port = BrokerPort(outbox, gates, registry=lambda: self.install.registry, now_ms=self._now_ms)
             await self._read_and_follow(Topic.VERDICTS, port.take)
             for provider in own:
                 provider.connect(port)
@@ -335,7 +338,7 @@ class Worker:
         acceptor = Acceptor(fingerprinter=install.fingerprinter(), max_future_s=future_s)
         size = install.folder.wiring.intake.max_body_bytes
         return create_intake(
-            publish=publish, acceptor=acceptor, token=install.intake_token(), max_body_bytes=size, now_ms=wall_ms,
+            publish=publish, acceptor=acceptor, token=install.intake_token(), max_body_bytes=size, now_ms=self._now_ms,
             answered=lambda status: self.metrics.inc("keyfuse_intake_requests_total", code=str(status)),
         )  # fmt: skip
 

@@ -26,7 +26,7 @@ from schemas.config.wiring import IntakeConfig, KafkaConfig, LeaksConfig, Provid
 from schemas.records import Incident, Outcome, Record, Request
 from service.config_tree import Folder
 from service.demo_watch import Watch
-from service.install import Install
+from service.install import Install, wall_ms
 from service.local_server import LocalServer
 from service.worker import ROLES, Worker
 from storage.testing import fresh_dsn
@@ -144,9 +144,12 @@ async def running(
     *,
     roles: Iterable[str] = ROLES,
     gated: Sequence[str] = (),
+    now_ms: Callable[[], int] = wall_ms,
     **parts: Any,
 ) -> AsyncIterator[World]:
-    """The worker and its world, gone afterwards. `parts` are `install`'s; `gated` services stand behind a gate."""
+    """The worker and its world, gone afterwards. `parts` are `install`'s; `gated` services stand behind a gate;
+    `now_ms` is the worker's wall clock.
+    """
     async with AsyncExitStack() as stack:
         services = await stack.enter_async_context(board())
         ports = {name: int(getattr(services, name).url.rpartition(":")[2]) for name in gated}
@@ -160,7 +163,7 @@ async def running(
         one = install(broker, prefix, directory, services=services, **parts)
         for key in one.folder.keys.keys:
             app.state.sandbox.register(NewKey(key_id=key.key_id))
-        worker = Worker(one, broker.bootstrap, roles)
+        worker = Worker(one, broker.bootstrap, roles, now_ms=now_ms)
         stack.push_async_callback(worker.stop)
         await worker.start()
         watch = Watch(broker.bootstrap, one.topics)

@@ -104,7 +104,8 @@ async def test_a_worker_listens_only_where_routes_yaml_asks_for_it(
 ) -> None:
     pager = ChannelConfig(kind="pagerduty", pagerduty=PagerDutyConfig(webhook_secret_env=hook))
     folder = Folder(routes=RoutesConfig(channels={"oncall": pager, "plain": ChannelConfig(kind="pagerduty")}))
-    edges = SimpleNamespace(install=Install(folder, tmp_path, environ={"PD_HOOK": "s3cret"}), metrics=Metrics())
+    install = Install(folder, tmp_path, environ={"PD_HOOK": "s3cret"})
+    edges = SimpleNamespace(install=install, metrics=Metrics(), now_ms=lambda: 0)
     ways = ways_back(cast(Edges, edges), None, roles, lambda: True)
     assert (list(ways.loops), len(ways.routers)) == (loops, routers)
 
