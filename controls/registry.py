@@ -46,6 +46,7 @@ class Registry:
         self._records: dict[str, KeyRecord] = {}
         self._asked: dict[str, str] = {}
         self._owned: dict[tuple[str, str], set[str]] = {}
+        self._heirs: dict[str, tuple[str, ...]] = {}
         self._since: list[KeyRecord] | None = None
         for record in records:
             self.take(record)
@@ -68,6 +69,8 @@ class Registry:
             self._asked[record.request_id] = record.key_id
         written = self._written.get(record.key_id)
         entry = self._entries[record.key_id] = _gone_on(written, record) if written else record
+        if entry.formerly:
+            self._heirs[entry.key_id] = entry.formerly
         if entry.state in NEVER_USED or entry.key_id.startswith(UNMADE):
             self._facts.pop(record.key_id, None)
             return True
@@ -114,6 +117,10 @@ class Registry:
     def entries(self) -> Mapping[str, KeyRecord]:
         """key_id → all that is known of it."""
         return MappingProxyType(self._entries)
+
+    def heirs(self) -> Mapping[str, tuple[str, ...]]:
+        """key_id → the keys that it took over from, oldest first; of those alone that did."""
+        return MappingProxyType(self._heirs)
 
     def named(self, name: str) -> tuple[str, KeyFacts] | None:
         """The key of that `key_id`, else the only one of that `provider_ref`: people know a key by either."""

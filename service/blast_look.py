@@ -118,7 +118,7 @@ def _first_cut(install: Install, entry: KeyRecord) -> tuple[Step | None, StepSpe
 
 def _cut(install: Install, entry: KeyRecord, step: Step | None, spec: StepSpec | None, seen: Seen) -> Cut:
     """A person is always there in the end: it is a question of when."""
-    responses = install.folder.responses
+    responses = install.responses
     person_s = responses.ladder.person_answers_min * MIN_S
     person = f"a person within {responses.ladder.person_answers_min:g} min (ladder.person_answers_min)"
     if step is None or spec is None:

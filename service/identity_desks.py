@@ -28,7 +28,7 @@ def _issuing(install: Install) -> IdentityDesk:
 
 
 def _life(install: Install) -> IdentityDesk:
-    return LifeDesk(install.folder.keys, install.folder.responses.mode_of)
+    return LifeDesk(install.folder.keys, install.responses.mode_of)
 
 
 def _exceptions(install: Install) -> IdentityDesk:

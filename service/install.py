@@ -16,11 +16,12 @@ from pydantic import SecretStr
 from containment.minters.build import KINDS as MINTED_BY
 from containment.providers.base import StepsOf
 from containment.providers.build import steps_by_key
+from controls.heirs import Responses
 from controls.people import People
 from controls.policies import Policies
 from controls.registry import Registry
 from detectors.breaches import Watch
-from schemas.config import KeysConfig
+from schemas.config import KeysConfig, ResponsesConfig
 from schemas.config.wiring import ProviderConfig
 from schemas.exception import PolicyException
 from schemas.fingerprint import Fingerprinter
@@ -65,6 +66,7 @@ class Install:
     """Where each budget stands, as far as this process follows it."""
     exceptions: tuple[PolicyException, ...] = ()
     """The newest version of each, as `keyfuse.exceptions` has them."""
+    handed_on: Responses = field(default_factory=Responses, repr=False)
 
     def __post_init__(self) -> None:
         self._read(self.folder)
@@ -101,6 +103,11 @@ class Install:
         """ConfigErrors with all mistakes at once; a missing folder means the defaults."""
         watch = FolderWatch(config_dir)
         return cls(watch.current, config_dir, watch=watch)
+
+    @property
+    def responses(self) -> ResponsesConfig:
+        """`responses.yaml`; what it says of a key holds for those that took over from it, too."""
+        return self.handed_on.of(self.folder.responses, self.registry)
 
     @property
     def data_dir(self) -> Path:

@@ -43,7 +43,7 @@ def plan_of(config: Path, install: Install, key_id: str) -> Plan:
         raise UserError(f"{key_id} is not in keys.yaml, and neither a worker nor the store answers: nothing is known")
     steps = steps_for_people(install, key_id, facts)
     incident, spend, others = _asked(config, key_id)
-    responses = install.folder.responses
+    responses = install.responses
     return make_plan(
         Known(
             key_id, facts, install.facts_of(key_id) is not None, incident, spend,

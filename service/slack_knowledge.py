@@ -39,7 +39,7 @@ def plan_words(install: Install, incident: Incident, incidents: Incidents) -> Pl
         steps = steps_for_people(install, key_id, facts)
     except UserError as error:
         return PlanWords(_owner(key_id, facts), "nothing can be done from here", "see the incident", (), str(error))
-    responses, others = install.folder.responses, {each.key_id: each for each in incidents.open()}
+    responses, others = install.responses, {each.key_id: each for each in incidents.open()}
     backup = look_at_backup(install, key_id, others, timeout_s=None)
     made = make_plan(
         Known(key_id, facts, install.facts_of(key_id) is not None, incident, None, backup),

@@ -214,7 +214,7 @@ def decide(edges: Edges, offered: Mapping[str, StepsOf], signer: Signer) -> tupl
 
     def decider() -> Decider:
         return Decider(
-            install.folder.responses, install.folder.budgets, offers(offered), install.people,
+            install.responses, install.folder.budgets, offers(offered), install.people,
             registered=lambda key_id: install.registry.entry(key_id) is not None,
         )  # fmt: skip
 
@@ -346,7 +346,7 @@ def contain(
     edges.health.stage("contain", time.monotonic())
     stage = ContainStage(
         ContainDeps(
-            responses=lambda: install.folder.responses,
+            responses=lambda: install.responses,
             providers=providers,
             store=changelog,
             outbox=edges.outbox,

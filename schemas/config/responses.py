@@ -108,9 +108,9 @@ class ResponsesConfig(Config):
     modes: dict[str, Mode] = Field(default_factory=dict)
     """By environment; stronger than `mode`."""
     key_modes: dict[str, Mode] = Field(default_factory=dict)
-    """By key_id; stronger than the environment."""
+    """By key_id; stronger than the environment. It holds for what takes over from the key in a rotation, too."""
     protected_keys: tuple[str, ...] = ()
-    """key_ids never touched automatically."""
+    """key_ids never touched automatically, and what takes over from one of them in a rotation."""
     freeze_file: str = ".keyfuse/FREEZE"
     """While this file exists no automatic step runs; read before every call."""
     ladder: LadderConfig = LadderConfig()
