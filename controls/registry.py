@@ -106,6 +106,11 @@ class Registry:
         self._since = []
         return list(self._records.values()), self._since
 
+    def parts(self) -> list[object]:
+        """All that it holds, for who lets go of it: a hundred thousand keys given back at once take a while."""
+        kept = (self._written, self._entries, self._facts, self._backups, self._records)
+        return [part for each in kept for part in each.values()]
+
     def facts_of(self, key_id: str) -> KeyFacts | None:
         """What is written about the key; None when nobody registered it."""
         return self._facts.get(key_id)

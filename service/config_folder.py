@@ -5,7 +5,7 @@ prints docs/configuration.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -92,9 +92,9 @@ class FolderWatch:
     `current` is the tree in force. Polling costs one `stat` a file while nothing changes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_again: Callable[[Path], Folder] = load_folder) -> None:
         """Raises ConfigErrors when the folder is invalid from the start."""
-        self._path = path
+        self._path, self._read_again = path, read_again
         self._stamp = _stamp(path)
         self._told: tuple[ConfigError, ...] = ()
         self.current = load_folder(path)
@@ -109,7 +109,7 @@ class FolderWatch:
             return None
         self._stamp = stamp  # taken before reading: a change in between is seen next time
         try:
-            folder = load_folder(self._path)
+            folder = self._read_again(self._path)
         except ConfigErrors as errors:
             news = errors.errors != self._told
             self._told = errors.errors

@@ -30,6 +30,7 @@ from schemas.signing import Signer
 from schemas.spend import BudgetStatus
 from service.config_folder import Folder, FolderWatch
 from service.errors import UserError
+from service.folder_reader import load_beside
 from service.secrets import COMMANDS_KEY, create_pepper, create_signing_key, load_pepper, load_signer, resolve
 from sources.batch import BatchParser
 from sources.pricing import PriceBook
@@ -101,7 +102,7 @@ class Install:
     @classmethod
     def open(cls, config_dir: Path) -> Install:
         """ConfigErrors with all mistakes at once; a missing folder means the defaults."""
-        watch = FolderWatch(config_dir)
+        watch = FolderWatch(config_dir, read_again=load_beside)
         return cls(watch.current, config_dir, watch=watch)
 
     @property

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 async def follow_folder(
     install: Install, metrics: Metrics, *, changed: Callable[[Folder], None], stopping: Callable[[], bool]
 ) -> None:
-    """Look every two seconds, off the event loop: ten thousand keys take a second to read.
+    """Look every two seconds, off the event loop, and let go of what was in force before in the same way.
 
     The first look is at once: a worker that has waited for its broker has read its folder a while ago.
     """
@@ -30,11 +30,19 @@ async def follow_folder(
             metrics.inc("keyfuse_config_errors_total")
             log.error("configuration not taken; the one before stays in force", errors=str(found))
         elif found is not None:
+            parts = [*install.registry.parts(), *install.folder.keys.keys]
             await _take(install, found)
             changed(found)
+            await asyncio.to_thread(_let_go, parts)
         if stopping():
             return
         await asyncio.sleep(_EVERY_S)
+
+
+def _let_go(parts: list[object]) -> None:
+    """One by one: between two of them others get their turn."""
+    while parts:
+        parts.pop()
 
 
 async def _take(install: Install, found: Folder) -> None:

@@ -36,3 +36,14 @@ def test_keys_listed_twice_are_named_all_at_once() -> None:
     keys = tuple(KeyConfig(key_id=key_id, provider="openai") for key_id in ("b", "a", "b", "c", "a"))
     with pytest.raises(ValueError, match="a, b more than once"):
         Registry(KeysConfig(keys=keys))
+
+
+def test_who_lets_go_of_a_registry_part_by_part_has_all_of_it() -> None:
+    keys = (KeyConfig(key_id="k1", provider="openai", backup="k2"), KeyConfig(key_id="k2", provider="openai"))
+    changed = keys[0].record().next(at_ms=1, by="ann", change="transferred", owner="bob")
+    registry = Registry(KeysConfig(keys=keys), [changed])
+
+    parts = {id(part) for part in registry.parts()}
+
+    held = [*registry.entries().values(), *registry.all_facts().values(), *registry.records()]
+    assert parts >= {id(each) for each in [*held, registry.with_backup("k1")]}
