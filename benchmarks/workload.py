@@ -53,7 +53,7 @@ class _Key:
     ips: tuple[str, ...]
 
 
-def _keys(workload: Workload) -> list[_Key]:
+def keys_of(workload: Workload) -> list[_Key]:
     """The keys, each with its own habits."""
     rng = np.random.default_rng(workload.key_seed)
     return [_key(number, rng) for number in range(workload.keys)]
@@ -81,7 +81,7 @@ def _key(number: int, rng: np.random.Generator) -> _Key:
 
 def events(workload: Workload) -> Iterator[tuple[str, bytes]]:
     """(key_id, JSON) in the order of event time."""
-    keys, n = _keys(workload), workload.events
+    keys, n = keys_of(workload), workload.events
     rng = np.random.default_rng(workload.seed + 1)
     of = rng.integers(0, workload.keys, n).tolist()
     inputs = rng.lognormal(6.5, 0.8, n).astype(np.int64).tolist()

@@ -1,0 +1,218 @@
+"""Latency under load: event → finding, and finding → the call at the provider, at parts of what one worker can do.
+
+    python -m benchmarks.latency.run --capacity 60000 [--seconds 40]
+
+A `keyfuse worker` process with the roles `ingest,score,decide,contain`, Apache Kafka, the generator in a process of its
+own. The provider is a webhook that notes when it is told to stop a key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import yaml
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from benchmarks import end_to_end
+from benchmarks.latency.load import thief, wall_s
+from schemas.records import Finding
+from service.local_server import LocalServer
+from streams.kafka import create_topics
+from streams.topics import Topic, Topics
+
+LOADS: Final = (0.25, 0.5, 0.8)
+THIEVES_PER_S: Final = 1.0
+WARM_S: Final = 5.0
+"""The beginning of each load that does not count."""
+_FIRST: Final = 0.05  # a load that only shows that all is there
+_PATIENCE_S: Final = 60.0
+_BROAD: Final = {
+    "per_10min_keys": 1_000_000, "per_10min_share": 1, "per_day_share": 1, "freeze_share": 1,
+    "freeze_min_keys": 1_000_000, "cooldown_s": 0,
+}  # fmt: skip
+
+
+class Provider:
+    """A webhook that takes every step and notes when it was first told to, by key: its reference is the key's id."""
+
+    def __init__(self) -> None:
+        self.called_s: dict[str, float] = {}
+        self.app = Starlette(routes=[Route("/", self._answer, methods=["POST"])])
+
+    async def _answer(self, request: Request) -> JSONResponse:
+        message = orjson.loads(await request.body())
+        if message["action"] == "snapshot":
+            return JSONResponse({"pre_state": {"state": "active"}})
+        if message["action"] == "apply":
+            self.called_s.setdefault(message["ref"], wall_s())
+        return JSONResponse({"state": "applied" if message["ref"] in self.called_s else "not_applied"})
+
+
+class Findings:
+    """When the finding of a limit could be read, by key."""
+
+    def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
+        self._bootstrap, self._topic, self._partitions = bootstrap, topic, partitions
+        self.told: dict[str, float] = {}
+
+    async def follow(self) -> None:
+        """Until cancelled."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap, enable_auto_commit=False, fetch_max_wait_ms=500, fetch_min_bytes=1
+        )
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(self._topic, number) for number in range(self._partitions)])
+            while True:
+                for records in (await consumer.getmany(timeout_ms=500)).values():
+                    now = wall_s()
+                    for record in records:
+                        finding = Finding.model_validate_json(record.value)
+                        if finding.family == "policy":
+                            self.told.setdefault(finding.key_id, now)
+        finally:
+            await consumer.stop()
+
+
+def write_folder(folder: Path, *, bootstrap: str, prefix: str, hook: str, thieves: int) -> None:
+    """A configuration in which each planted key may be cut at once."""
+    wiring = {
+        "data_dir": str(folder / "data"), "pepper_file": str(folder / "pepper"),
+        "kafka": {"bootstrap": bootstrap, "topic_prefix": prefix, "partitions": end_to_end.PARTITIONS},
+        "store": {"dsn": f"chdb://{folder}/store"},
+        "providers": {"own": {
+            "kind": "webhook", "base_url": hook, "secret_env": "BENCH_HOOK",
+            "steps": {"disable": {"reversible": True, "typical_s": 1}},
+        }},
+    }  # fmt: skip
+    keys = [
+        {
+            "key_id": thief(n), "provider": "own", "provider_ref": thief(n),
+            "team": "search", "app": "shop", "env": "prod",
+        }
+        for n in range(thieves)
+    ]  # fmt: skip
+    responses = {"mode": "auto", "caps": _BROAD, "retry": {"verify_s": 5}}
+    for name, what in (("keyfuse", wiring), ("keys", {"keys": keys}), ("responses", responses)):
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(what))
+    (folder / "pepper").write_text("benchmark pepper, not secret")
+    (folder / "pepper").chmod(0o600)
+
+
+@contextlib.asynccontextmanager
+async def worker(folder: Path) -> AsyncIterator[None]:
+    """`keyfuse worker`, as installed."""
+    secret = "whsec_" + base64.b64encode(b"secret of the benchmark").decode()
+    keyfuse = Path(sys.executable).parent / "keyfuse"
+    process = await asyncio.create_subprocess_exec(
+        str(keyfuse), "worker", "--role", "ingest,score,decide,contain", "--config", str(folder),
+        env=os.environ | {"BENCH_HOOK": secret}, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def generate(bootstrap: str, topic: str, *, per_s: float, seconds: float, first: int) -> dict[str, Any]:
+    """One run of the generator, in its own process."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.latency.load", "--bootstrap", bootstrap, "--topic", topic,
+        "--per-s", str(per_s), "--seconds", str(seconds), "--thieves-per-s", str(THIEVES_PER_S),
+        "--first-thief", str(first), "--seed", str(first), stdout=subprocess.PIPE,
+    )  # fmt: skip
+    told, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError("the generator failed: its error stands above")
+    found: dict[str, Any] = json.loads(told)
+    return found
+
+
+async def measure(bootstrap: str, capacity_per_s: float, seconds: float) -> list[dict[str, Any]]:
+    """Each load in turn, on one worker that has been at work before."""
+    thieves = int((seconds + WARM_S) * THIEVES_PER_S) + 1
+    topics = Topics(f"latency{wall_s():.0f}.", end_to_end.PARTITIONS)
+    raw = topics.name(Topic.RAW)
+    await create_topics(bootstrap, topics.specs())
+    provider, findings = Provider(), Findings(bootstrap, topics.name(Topic.FINDINGS), topics.count(Topic.FINDINGS))
+    server = LocalServer(provider.app)
+    hook = await server.start()
+    measured = []
+    with tempfile.TemporaryDirectory(prefix="keyfuse-latency-") as name:
+        folder = Path(name)
+        write_folder(folder, bootstrap=bootstrap, prefix=topics.prefix, hook=hook, thieves=thieves * (len(LOADS) + 1))
+        following = asyncio.create_task(findings.follow())
+        try:
+            async with worker(folder):
+                for number, share in enumerate((_FIRST, *LOADS)):
+                    per_s, lasting_s = share * capacity_per_s, seconds + WARM_S
+                    sent = await generate(bootstrap, raw, per_s=per_s, seconds=lasting_s, first=number * thieves)
+                    thefts: dict[str, float] = sent.pop("thefts")
+                    await _until_called(provider, thefts, folder)
+                    counted = {k: at_s for k, at_s in thefts.items() if at_s > sent["began_s"] + WARM_S}
+                    measured.append({"load": share, **sent, **figures(counted, findings.told, provider.called_s)})
+        finally:
+            following.cancel()
+            await server.stop()
+    return measured[1:]
+
+
+async def _until_called(provider: Provider, thefts: Iterable[str], folder: Path) -> None:
+    """RuntimeError with the worker's log where a theft was not cut: then no figure means anything."""
+    waiting, until_s = set(thefts), time.monotonic() + _PATIENCE_S
+    while waiting := waiting - set(provider.called_s):
+        if time.monotonic() > until_s:
+            raise RuntimeError(f"{len(waiting)} keys were not cut: {(folder / 'log').read_text()[-3000:]}")
+        await asyncio.sleep(0.1)  # of a call at the provider there is no event
+
+
+def figures(thefts: Mapping[str, float], told_s: Mapping[str, float], called_s: Mapping[str, float]) -> dict[str, Any]:
+    """Milliseconds from when a theft was due, and from its finding; all times in seconds, by key."""
+    return {
+        "event_to_finding_ms": percentiles([told_s[key_id] - due_s for key_id, due_s in thefts.items()]),
+        "finding_to_call_ms": percentiles([called_s[key_id] - told_s[key_id] for key_id in thefts]),
+        "thefts": len(thefts),
+    }
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Of so few thefts the 99.9th is the worst of them.
+
+    >>> percentiles([0.01, 0.02, 0.03])
+    {'p50': 20.0, 'p99': 29.8, 'p999': 30.0, 'max': 30.0}
+    """
+    at = np.percentile(seconds, [50, 99, 99.9, 100]) * 1000
+    return dict(zip(("p50", "p99", "p999", "max"), (round(float(each), 1) for each in at), strict=True))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--capacity", type=float, required=True, help="events/s that one worker scores at most")
+    parser.add_argument("--seconds", type=float, default=40, help="of each load")
+    asked = parser.parse_args()
+    with end_to_end.running_broker() as broker:
+        print(json.dumps(asyncio.run(measure(broker.bootstrap, asked.capacity, asked.seconds)), indent=2))
+
+
+if __name__ == "__main__":
+    main()
