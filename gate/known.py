@@ -27,6 +27,8 @@ class Known:
         self._said: dict[str, dict[str, Said]] = {}  # by key and source
         self._kept = Kept()
         self._statuses: dict[str, BudgetStatus] = {}
+        self._kept_statuses: dict[str, int] = {}  # budget -> event time, until the topic has said as much again
+        self._late_statuses: dict[str, BudgetStatus] = {}
 
     def registered(self, registry: Registry) -> None:
         """keys.yaml has changed; the new registry has what records said of keys before."""
@@ -42,20 +44,32 @@ class Known:
         if not self._kept.outlasts(said):
             self._hold(said)
 
-    def recalled(self, kept: Iterable[Said]) -> None:
-        """What was kept over a restart: it holds until the topic says something newer."""
+    def recalled(self, kept: Iterable[Said], statuses: Iterable[BudgetStatus] = ()) -> None:
+        """What was kept over a restart: it holds until a topic says something newer."""
         kept = list(kept)
+        self._statuses = {status.budget: status for status in statuses}
+        self._kept_statuses = {status.budget: status.at_ms for status in self._statuses.values()}
         self._kept = Kept(kept)
         for said in kept:
             self._hold(said)
 
     def caught_up(self) -> None:
-        """All that the topic held at the start is told: from here on each record holds as it comes."""
+        """All that topics held at the start is told: from here on each record holds as it comes."""
         for said in self._kept.end():
             self._hold(said)
+        self._statuses |= self._late_statuses  # of a broker that lost what it had said before
+        self._kept_statuses.clear()
+        self._late_statuses.clear()
 
     def stands(self, status: BudgetStatus) -> None:
-        self._statuses[status.budget] = status
+        """The next record of the topic. One that is older than what was kept is the topic read again."""
+        budget = status.budget
+        if status.at_ms < self._kept_statuses.get(budget, status.at_ms):
+            self._late_statuses[budget] = status
+            return
+        self._kept_statuses.pop(budget, None)
+        self._late_statuses.pop(budget, None)
+        self._statuses[budget] = status
 
     def verdict(self, key_id: str) -> GateVerdict | None:
         return self._verdicts.get(key_id)

@@ -81,11 +81,9 @@ class GateNews:
 
     def recall(self, remembered: Remembered) -> None:
         """What it knew before a restart."""
-        self._known.recalled(remembered.verdicts)
+        self._known.recalled(remembered.verdicts, remembered.statuses)
         for record in remembered.records:
             self._known.record(record)
-        for status in remembered.statuses:
-            self._known.stands(status)
         self._exceptions = {each.exception_id: each for each in remembered.exceptions}
         self._newer_rules = True
         self.progressed()

@@ -12,7 +12,9 @@ from gate.kept import Place, Said
 from gate.known import Known
 from gate.memory import packed, unpacked
 from schemas.config import KeysConfig
+from schemas.spend import BudgetStatus
 from schemas.verdict import HARDNESS, GateState, GateVerdict
+from tests.gate.world import USD, status
 
 Log = list[Said]
 KEYS: Final = ("k1", "k2")
@@ -106,3 +108,34 @@ def test_a_cut_of_a_broker_that_began_anew_holds_at_once() -> None:
     gate = restarted([said(6, "throttle", at_ms=5)])
     told([said(0, "deny", at_ms=7)], gate)
     assert hardness(gate) == [3, 0]
+
+
+def spent(gate: Known) -> int:
+    stands = gate.status("search")
+    return -1 if stands is None else stands.spent_nano_usd // USD
+
+
+def status_of(usd: int, *, at_ms: int) -> BudgetStatus:
+    return status("search", spent=usd, limit=100).model_copy(update={"at_ms": at_ms})
+
+
+def test_a_budget_does_not_look_less_used_up_while_its_topic_is_read_again() -> None:
+    gate = restarted([])
+    gate.recalled([], [status_of(90, at_ms=5)])
+    seen = []
+    for usd, at_ms in ((10, 1), (50, 3), (90, 5), (95, 7)):
+        gate.stands(status_of(usd, at_ms=at_ms))
+        seen.append(spent(gate))
+    gate.caught_up()
+    assert [*seen, spent(gate)] == [90, 90, 90, 95, 95]
+    gate.stands(status_of(1, at_ms=6))
+    assert spent(gate) == 1, "what comes later holds as it comes"
+
+
+def test_a_broker_that_lost_everything_says_where_budgets_stand_once_it_is_read() -> None:
+    gate = restarted([])
+    gate.recalled([], [status_of(90, at_ms=5)])
+    for usd in (3, 4):
+        gate.stands(status_of(usd, at_ms=usd))
+    gate.caught_up()
+    assert spent(gate) == 4
