@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.frame import FRAME_SCHEMA
+from sources.routing import compact
 
 MAX_HELD_ROWS: Final = 400_000  # beyond it order gives way to memory
 _NEVER: Final = int(np.iinfo(np.int64).max)
@@ -21,9 +22,12 @@ Ints = npt.NDArray[np.int64]
 
 
 class Aligned(NamedTuple):
-    """What may go on, and from where each raw partition must be read again after a crash."""
+    """What may go on: these rows of `among`, in this order. And from where each raw partition must be read again after
+    a crash.
+    """
 
-    rows: pa.RecordBatch
+    among: pa.RecordBatch
+    order: Ints
     resume: dict[int, int]  # raw partition -> offset of its first row that is held back
 
 
@@ -65,8 +69,9 @@ class Alignment:
             self._held, self._times = self._held.slice(0, 0), self._times[:0]
         else:
             kept = np.flatnonzero(~free)
-            self._held, self._times = rows.take(pa.array(kept)), times[kept]
-        return Aligned(_in_order(rows, times, free), self._resume())
+            self._held, self._times = compact(rows.take(pa.array(kept))), times[kept]
+        chosen = np.flatnonzero(free)
+        return Aligned(rows, chosen[np.argsort(times[chosen], kind="stable")], self._resume())
 
     def _times_of(self, rows: pa.RecordBatch) -> Ints:
         times: Ints = rows["ts_ms"].to_numpy().copy()
@@ -81,11 +86,3 @@ class Alignment:
     def _resume(self) -> dict[int, int]:
         partitions, offsets = self._held["raw_partition"].to_numpy(), self._held["raw_offset"].to_numpy()
         return {p: int(offsets[partitions == p].min()) for p in np.unique(partitions).tolist()}
-
-
-def _in_order(rows: pa.RecordBatch, times: Ints, free: npt.NDArray[np.bool_]) -> pa.RecordBatch:
-    chosen = np.flatnonzero(free)
-    order = np.argsort(times[chosen], kind="stable")
-    if len(chosen) == rows.num_rows and (order == np.arange(len(order))).all():
-        return rows
-    return rows.take(pa.array(chosen[order]))

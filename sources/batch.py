@@ -7,7 +7,7 @@ others much, and the rows are the same whichever way they came.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -22,7 +22,7 @@ from sources.columns import ColumnBuilder, Origin
 from sources.doubt import Doubt
 from sources.envelope import Opened, Positions, RawRecord, Refusal, open_records
 from sources.formats import NATIVE
-from sources.lines import lines_of
+from sources.lines import Lines, lines_of
 from sources.pricing import PriceBook
 from sources.raw_columns import RawColumns, read_docs
 from sources.texts import TextColumns
@@ -41,6 +41,13 @@ class ParsedBatch(NamedTuple):
 
     frame: pa.RecordBatch
     dead: list[DeadLetter]
+
+
+class Read(NamedTuple):
+    """Records, and their columns before any check; None where they cannot be read at once."""
+
+    records: Sequence[RawRecord]
+    found: tuple[Lines, pa.RecordBatch] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,38 +74,49 @@ class BatchParser:
 
     def parse(self, records: Sequence[RawRecord], *, topic: str, now_ms: int) -> ParsedBatch:
         """Every event of every record ends in the frame or in a dead letter; nothing is raised for bad input."""
+        return self.build(self.read(records), topic=topic, now_ms=now_ms)
+
+    def read(self, records: Sequence[RawRecord]) -> Read:
+        """The first half of `parse`. Most of it needs no lock of the interpreter: it may run in a thread of its own."""
+        if not {record.format for record in records} <= {None, NATIVE}:
+            return Read(records, None)
+        try:
+            lines = lines_of([record.value for record in records])
+            return Read(records, (lines, self._raw.read(lines)))
+        except Doubt:
+            return Read(records, None)
+
+    def build(self, read: Read, *, topic: str, now_ms: int) -> ParsedBatch:
+        """The second half of `parse`."""
         latest_ms = None if self._max_future_s is None else now_ms + self._max_future_s * 1000
         frames: list[pa.RecordBatch] = []
         dead: list[DeadLetter] = []
-        for piece in self._pieces(records, latest_ms, frames):
+        for piece in self._doubtful(read, latest_ms, frames):
             more, refused = self._decoded(piece, latest_ms)
             frames += more
             ordered = sorted(refused, key=lambda item: (item[0], item[1].index))
             dead += [_dead_letter(piece[at], refusal, topic=topic, now_ms=now_ms) for at, refusal in ordered]
         return ParsedBatch(_joined(frames), dead)
 
-    def _pieces(
-        self, records: Sequence[RawRecord], latest_ms: int | None, frames: list[pa.RecordBatch]
-    ) -> Iterable[Sequence[RawRecord]]:
-        """Appends the frame of what can be read at once; yields, in between, what cannot."""
-        size = len(records)
-        while records:
-            piece, rest = records[:size], records[size:]
-            try:
-                frames.append(self._at_once(piece, latest_ms))
-            except Doubt:
-                if size > _PIECE:
-                    size = _PIECE
-                    continue
-                yield piece
-            records = rest
+    def _doubtful(
+        self, read: Read, latest_ms: int | None, frames: list[pa.RecordBatch]
+    ) -> Iterator[Sequence[RawRecord]]:
+        """Appends the frames of what can be taken at once; yields, in between, what cannot."""
+        records = read.records
+        try:
+            frames.append(self._at_once(read, latest_ms))
+        except Doubt:
+            if len(records) <= _PIECE:
+                yield records
+                return
+            for start in range(0, len(records), _PIECE):
+                yield from self._doubtful(self.read(records[start : start + _PIECE]), latest_ms, frames)
 
-    def _at_once(self, records: Sequence[RawRecord], latest_ms: int | None) -> pa.RecordBatch:
-        if not {record.format for record in records} <= {None, NATIVE}:
+    def _at_once(self, read: Read, latest_ms: int | None) -> pa.RecordBatch:
+        if read.found is None:
             raise Doubt
-        lines = lines_of([record.value for record in records])
-        found = self._raw.read(lines)
-        return self._columns.build(found, _origin(records, lines.record, lines.index), latest_ms)
+        lines, columns = read.found
+        return self._columns.build(columns, _origin(read.records, lines.record, lines.index), latest_ms)
 
     def _decoded(self, records: Sequence[RawRecord], latest_ms: int | None) -> tuple[list[pa.RecordBatch], Refused]:
         opened = open_records(records)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer
@@ -12,6 +12,8 @@ from faust.types import TP
 from faust.types.transports import TPorTopicSet
 
 from streams.kafka import MAX_RECORD_BYTES, Timing
+
+_FULL_WAIT_S: Final = 0.02
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -42,6 +44,20 @@ class GuardedConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _wait_next_records(
+        self,
+        timeout: float,  # noqa: ASYNC109 - Faust's own
+    ) -> tuple[Any, set[TP] | None]:
+        """Faust leaves out partitions of which enough waits here, and waits a second for others, or for nothing.
+        Meanwhile the stage has long worked off what waited, and stands still.
+        """
+        if not self._buffered_partitions:
+            return await super()._wait_next_records(timeout)
+        if self._get_active_partitions():
+            return await super()._wait_next_records(_FULL_WAIT_S)
+        await self.sleep(_FULL_WAIT_S)
+        return {}, set()
 
     def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
         return (tp for tp in self._done if topics is None or tp in topics or tp.topic in topics)

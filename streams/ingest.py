@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListen
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from schemas.frame import encode_frame
-from sources.alignment import Alignment
+from schemas.records import DeadLetter
+from sources.alignment import Aligned, Alignment
 from sources.batch import BatchParser, ParsedBatch, RawRecord
 from sources.routing import split_by_partition
 from streams.errors import PoisonedInput
@@ -24,8 +25,11 @@ from streams.kafka import rewind
 from streams.metrics import Metrics
 from streams.topics import Topic, Topics
 
+Fetched = dict[TopicPartition, list["ConsumerRecord[bytes, bytes]"]]
 ROWS_PER_FRAME: Final = 8192
-_MUCH_HELD: Final = 20_000  # rows waiting for slower partitions: read those first
+RECORDS_PER_BATCH: Final = 28_672  # of a backlog; what is fresh is taken as it comes
+_MUCH_HELD: Final = 40_000  # rows waiting for slower partitions: read those first
+_LARGE: Final = 1024  # records: below, handing them to a thread takes longer than reading them
 _PATIENCE_S: Final = 2.0
 _RATIO_OVER: Final = 2000  # records the dead-letter ratio is judged over
 
@@ -65,6 +69,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._alignment = Alignment()
         self._next: dict[int, int] = {}  # raw partition -> behind the last record read
         self._heard_s: dict[int, float] = {}
+        self._assignments = 0
         self._stopping = False
 
     def stop(self) -> None:
@@ -86,23 +91,43 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         await rewind(self._consumer)
         in_flight: InFlight | None = None
         while not self._stopping:
-            behind = await self._behind()
-            fetched = await self._consumer.getmany(*self._wanted(behind), timeout_ms=100)
-            self._heard(fetched)
-            busy = bool(fetched) or self._alignment.held_rows > 0
-            sent = await self._send(fetched, await self._behind()) if busy else None
+            sent = await self._turn()
             if in_flight is not None:
                 await self._finish(in_flight)
             in_flight = sent
         if in_flight is not None:
             await self._finish(in_flight)
 
+    async def _turn(self) -> InFlight | None:
+        """Read, parse and send; None when there was nothing, or when a rebalance came in between. Then all is read
+        again from what is committed: rows that waited are gone, and none behind them may overtake them.
+        """
+        assignments = self._assignments
+        fetched = await self._fetch(self._wanted(await self._behind()))
+        if not fetched and self._alignment.held_rows == 0:
+            return None
+        behind = await self._behind()
+        parsed = await self._parse([_raw(record) for records in fetched.values() for record in records])
+        if assignments != self._assignments:
+            await rewind(self._consumer)
+            return None
+        self._heard(fetched)
+        self._count(parsed, sum(map(len, fetched.values())))
+        return await self._send(self._alignment.add(parsed.frame, behind=behind), parsed.dead)
+
+    async def _parse(self, records: list[RawRecord]) -> ParsedBatch:
+        """A large batch is read beside the loop, which would be held up for long."""
+        read = self._parser.read
+        found = read(records) if len(records) < _LARGE else await asyncio.to_thread(read, records)
+        return self._parser.build(found, topic=self._topics.name(Topic.RAW), now_ms=self._now_ms())
+
     def _forget(self) -> None:
+        self._assignments += 1
         self._alignment.forget()
         self._next.clear()
         self._heard_s.clear()
 
-    def _heard(self, fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]) -> None:
+    def _heard(self, fetched: Fetched) -> None:
         for tp, records in fetched.items():
             self._next[tp.partition] = records[-1].offset + 1
             self._heard_s[tp.partition] = self._now_s()
@@ -118,31 +143,35 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
                 behind.append(tp.partition)
         return behind
 
+    async def _fetch(self, wanted: list[TopicPartition]) -> Fetched:
+        """The same share of each partition, so that few rows have to wait for those of another; what is there already
+        comes at once.
+        """
+        fetched: Fetched = {}
+        for tp in wanted:
+            share = max(1, RECORDS_PER_BATCH // len(wanted))
+            fetched |= await self._consumer.getmany(tp, timeout_ms=0, max_records=share)
+        return fetched or await self._consumer.getmany(*wanted, timeout_ms=100, max_records=RECORDS_PER_BATCH)
+
     def _wanted(self, behind: list[int]) -> list[TopicPartition]:
         """Everything; when much is held back, only what the others wait for."""
+        assigned: list[TopicPartition] = sorted(self._consumer.assignment())
         if self._alignment.held_rows < _MUCH_HELD:
-            return []
+            return assigned
         slowest = set(self._alignment.slowest(behind))
-        return [tp for tp in self._consumer.assignment() if tp.partition in slowest]
+        return [tp for tp in assigned if tp.partition in slowest]
 
-    async def _send(
-        self, fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]], behind: list[int]
-    ) -> InFlight:
-        records = [_raw(record) for records in fetched.values() for record in records]
-        parsed = self._parser.parse(records, topic=self._topics.name(Topic.RAW), now_ms=self._now_ms())
-        self._count(parsed)
-        if records:
-            self._ratio.add(len({(d.partition, d.offset) for d in parsed.dead}), len(records))
-        aligned = self._alignment.add(parsed.frame, behind=behind)
+    async def _send(self, aligned: Aligned, dead: Sequence[DeadLetter]) -> InFlight:
+        frames, dead_topic = self._topics.name(Topic.FRAMES), self._topics.name(Topic.DEAD)
+        resume = {p: aligned.resume.get(p, offset) for p, offset in self._next.items()}
         acks: list[asyncio.Future[object]] = []
-        for partition, part in split_by_partition(aligned.rows, self._topics.partitions).items():
+        for partition, part in split_by_partition(aligned.among, self._topics.partitions, aligned.order).items():
             for start in range(0, part.num_rows, ROWS_PER_FRAME):
                 frame = encode_frame(part.slice(start, ROWS_PER_FRAME))
-                acks.append(await self._producer.send(self._topics.name(Topic.FRAMES), frame, partition=partition))
+                acks.append(await self._producer.send(frames, frame, partition=partition))
                 self._metrics.inc("keyfuse_frames_total")
-        dead_topic = self._topics.name(Topic.DEAD)
-        acks.extend([await self._producer.send(dead_topic, dead.to_bytes()) for dead in parsed.dead])
-        return InFlight(acks, {p: aligned.resume.get(p, offset) for p, offset in self._next.items()})
+        acks.extend([await self._producer.send(dead_topic, letter.to_bytes()) for letter in dead])
+        return InFlight(acks, resume)
 
     async def _finish(self, sent: InFlight) -> None:
         for ack in sent.acks:
@@ -158,7 +187,9 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._progress.committed(self._now_s())
         self._progress.lag_records = self._alignment.held_rows
 
-    def _count(self, parsed: ParsedBatch) -> None:
+    def _count(self, parsed: ParsedBatch, records: int) -> None:
+        if records:
+            self._ratio.add(len({(d.partition, d.offset) for d in parsed.dead}), records)
         self._metrics.inc("keyfuse_events_ingested_total", parsed.frame.num_rows)
         for dead in parsed.dead:
             self._metrics.inc("keyfuse_dead_letters_total", reason=dead.reason.value)

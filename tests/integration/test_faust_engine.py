@@ -13,6 +13,7 @@ from typing import Self
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
+from faust.transport.consumer import RecordMap
 from faust.types import TP, EventT, StreamT
 
 from streams.faust_engine import Engine
@@ -114,6 +115,36 @@ async def test_stopping_commits_what_is_done_and_does_not_wait_for_the_rest(brok
         app.guarded_consumer.done(TP(topic, 0), 2)
     assert len(held) == 4
     assert await committed(broker.bootstrap, group, topic) == {0: 2}
+
+
+async def test_nobody_waits_long_for_others_while_a_partition_is_full_here(broker: Broker, prefix: str) -> None:
+    topic, group = f"{prefix}source", f"{prefix}app"
+    await create_topics(broker.bootstrap, {topic: 2})
+    await produce(
+        broker, topic, each=15, partitions=1
+    )  # enough that Faust asks for no more, not so many that it blocks
+    app = engine(broker, group)
+    events: asyncio.Queue[EventT[bytes]] = asyncio.Queue()
+    full_here = asyncio.Event()
+    consumer, waits = app.guarded_consumer, list[float]()
+    fetch = consumer._getmany
+
+    @app.agent(app.bytes_topic(topic), name=group, concurrency=1)
+    async def slow(stream: StreamT[bytes]) -> None:
+        async for event in without_holes(stream, consumer):
+            await full_here.wait()
+            await events.put(event)
+
+    async def watched(active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109 - Faust's own
+        if consumer._buffered_partitions:
+            full_here.set()
+            waits.append(timeout)
+        return await fetch(active_partitions, timeout)
+
+    consumer._getmany = watched  # type: ignore[method-assign]  # only looked at
+    async with started(app):
+        await take(events, 15)
+    assert max(waits) < 0.1
 
 
 async def test_sending_tells_where_the_record_was_written(broker: Broker, prefix: str) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.frame import FRAME_SCHEMA
-from sources.alignment import Alignment
+from sources.alignment import Aligned, Alignment
 
 
 def rows(*items: tuple[int, int, int]) -> pa.RecordBatch:
@@ -21,13 +21,14 @@ def rows(*items: tuple[int, int, int]) -> pa.RecordBatch:
     )
 
 
-def places(batch: pa.RecordBatch) -> list[tuple[int, int]]:
+def places(aligned: Aligned) -> list[tuple[int, int]]:
+    batch = aligned.among.take(pa.array(aligned.order))
     return list(zip(batch["raw_partition"].to_pylist(), batch["raw_offset"].to_pylist(), strict=True))
 
 
 def test_when_nobody_is_behind_everything_goes_on_in_the_order_of_time() -> None:
     aligned = Alignment().add(rows((0, 1, 30), (0, 2, 31), (1, 7, 10), (1, 8, 40)), behind=())
-    assert places(aligned.rows) == [(1, 7), (0, 1), (0, 2), (1, 8)]
+    assert places(aligned) == [(1, 7), (0, 1), (0, 2), (1, 8)]
     assert aligned.resume == {}
 
 
@@ -38,22 +39,22 @@ def test_a_partition_that_runs_ahead_waits_for_the_one_behind() -> None:
     """
     alignment = Alignment()
     first = alignment.add(rows((0, 1, 10), (0, 2, 90), (1, 1, 11)), behind=(1,))
-    assert (places(first.rows), first.resume) == ([(0, 1), (1, 1)], {0: 2})
+    assert (places(first), first.resume) == ([(0, 1), (1, 1)], {0: 2})
     second = alignment.add(rows((1, 2, 50)), behind=(1,))
-    assert (places(second.rows), second.resume) == ([(1, 2)], {0: 2})
+    assert (places(second), second.resume) == ([(1, 2)], {0: 2})
     third = alignment.add(rows(), behind=())
-    assert (places(third.rows), third.resume) == ([(0, 2)], {})
+    assert (places(third), third.resume) == ([(0, 2)], {})
 
 
 def test_rows_of_one_partition_keep_their_order_whatever_their_times_say() -> None:
     aligned = Alignment().add(rows((0, 1, 50), (0, 2, 10), (1, 1, 20)), behind=())
-    assert [place for place in places(aligned.rows) if place[0] == 0] == [(0, 1), (0, 2)]
+    assert [place for place in places(aligned) if place[0] == 0] == [(0, 1), (0, 2)]
 
 
 def test_a_partition_nobody_has_heard_of_holds_everything_back_until_memory_is_short() -> None:
     alignment = Alignment(max_held_rows=2)
-    assert alignment.add(rows((0, 1, 10), (0, 2, 11)), behind=(5,)).rows.num_rows == 0
-    assert places(alignment.add(rows((0, 3, 12)), behind=(5,)).rows) == [(0, 1), (0, 2), (0, 3)]
+    assert alignment.add(rows((0, 1, 10), (0, 2, 11)), behind=(5,)).order.size == 0
+    assert places(alignment.add(rows((0, 3, 12)), behind=(5,))) == [(0, 1), (0, 2), (0, 3)]
     assert alignment.held_rows == 0
 
 
@@ -73,7 +74,7 @@ def test_nothing_is_lost_or_doubled_and_resume_covers_what_is_held(
         new = [(partition, len(came) + at, second) for at, (partition, second) in enumerate(items)]
         came += [(p, o) for p, o, _ in new]
         aligned = alignment.add(rows(*new), behind=behind)
-        went += places(aligned.rows)
+        went += places(aligned)
         held = set(came) - set(went)
         assert aligned.resume == {p: min(o for q, o in held if q == p) for p in {p for p, _ in held}}
     assert sorted(went) == sorted(came)
