@@ -27,13 +27,7 @@ async def preload(bootstrap: str, topic: str, workload: Workload, *, partitions:
     if per_record > 1:
         placed = [packed(values, per_record) for values in placed]
     await create_topic(bootstrap, topic, partitions)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=500_000, max_request_size=5_000_000)
-    await producer.start()
-    try:
-        for partition, values in enumerate(placed):
-            await _produce(producer, topic, partition, values)
-    finally:
-        await producer.stop()
+    await produce(bootstrap, topic, placed)
     records = sum(map(len, placed))
     total_bytes = sum(len(value) for values in placed for value in values)
     return Preloaded(topic, workload.events, records, total_bytes / records)
@@ -47,6 +41,17 @@ async def create_topic(bootstrap: str, topic: str, partitions: int) -> None:
         await admin.create_topics([NewTopic(topic, partitions, 1)])
     finally:
         await admin.close()
+
+
+async def produce(bootstrap: str, topic: str, placed: list[list[bytes]]) -> None:
+    """Values for each partition, in their order."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, max_batch_size=500_000, max_request_size=5_000_000)
+    await producer.start()
+    try:
+        for partition, values in enumerate(placed):
+            await _produce(producer, topic, partition, values)
+    finally:
+        await producer.stop()
 
 
 async def _produce(producer: AIOKafkaProducer, topic: str, partition: int, values: list[bytes]) -> None:

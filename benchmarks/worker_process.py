@@ -53,7 +53,7 @@ class _InstallOfOneRun(Install):
 def install(directory: Path, arguments: argparse.Namespace) -> Install:
     """Defaults but for the broker and the folders."""
     config = directory / "config"
-    config.mkdir()
+    config.mkdir(exist_ok=True)
     (config / "keyfuse.yaml").write_text(
         f"data_dir: {directory}\n"
         f"kafka: {{bootstrap: '{arguments.bootstrap}', topic_prefix: {arguments.prefix}, "

@@ -41,6 +41,7 @@ class Workload:
     seed: int = 7
     key_seed: int = 7
     start: datetime = START
+    in_turn: bool = False  # each key before any comes again; else by chance
     stolen: bool = True  # the ten breach their limits: two of a hundred events are theirs, and large
 
 
@@ -83,7 +84,7 @@ def events(workload: Workload) -> Iterator[tuple[str, bytes]]:
     """(key_id, JSON) in the order of event time."""
     keys, n = keys_of(workload), workload.events
     rng = np.random.default_rng(workload.seed + 1)
-    of = rng.integers(0, workload.keys, n).tolist()
+    of = (np.arange(n) % workload.keys if workload.in_turn else rng.integers(0, workload.keys, n)).tolist()
     inputs = rng.lognormal(6.5, 0.8, n).astype(np.int64).tolist()
     outputs = rng.lognormal(5.0, 0.8, n).astype(np.int64).tolist()
     latencies = np.round(rng.lognormal(6.5, 0.5, n), 1).tolist()

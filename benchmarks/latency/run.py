@@ -118,8 +118,8 @@ def write_folder(folder: Path, *, bootstrap: str, prefix: str, hook: str, thieve
 
 
 @contextlib.asynccontextmanager
-async def worker(folder: Path) -> AsyncIterator[None]:
-    """`keyfuse worker`, as installed."""
+async def worker(folder: Path) -> AsyncIterator[int]:
+    """`keyfuse worker`, as installed; gives its process id."""
     secret = "whsec_" + base64.b64encode(b"secret of the benchmark").decode()
     keyfuse = Path(sys.executable).parent / "keyfuse"
     process = await asyncio.create_subprocess_exec(
@@ -127,18 +127,20 @@ async def worker(folder: Path) -> AsyncIterator[None]:
         env=os.environ | {"BENCH_HOOK": secret}, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
     )  # fmt: skip
     try:
-        yield
+        yield process.pid
     finally:
         if process.returncode is None:
             process.terminate()
         await process.wait()
 
 
-async def generate(bootstrap: str, topic: str, *, per_s: float, seconds: float, first: int) -> dict[str, Any]:
+async def generate(
+    bootstrap: str, topic: str, *, per_s: float, seconds: float, first: int, thieves_per_s: float = THIEVES_PER_S
+) -> dict[str, Any]:
     """One run of the generator, in its own process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.latency.load", "--bootstrap", bootstrap, "--topic", topic,
-        "--per-s", str(per_s), "--seconds", str(seconds), "--thieves-per-s", str(THIEVES_PER_S),
+        "--per-s", str(per_s), "--seconds", str(seconds), "--thieves-per-s", str(thieves_per_s),
         "--first-thief", str(first), "--seed", str(first), stdout=subprocess.PIPE,
     )  # fmt: skip
     told, _ = await process.communicate()
