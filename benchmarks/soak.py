@@ -3,9 +3,9 @@
     python -m benchmarks.soak [--minutes 30] [--per-s 5000]
 
 One `keyfuse worker` with the roles `ingest,score,decide,contain`, the open-loop generator of `benchmarks.latency`,
-10,000 keys. The first third is warming up (windows fill, caches too) and does not count; of the rest the slope is that of
-the straight line nearest to the samples, and beside it stands how much the middle of the last third lies above that of
-the second.
+10,000 keys. The first third is warming up (windows fill, caches too) and does not count; of the rest the slope is that
+of the straight line nearest to the samples, and beside it stands how much the middle of the last third lies above that
+of the second.
 """
 
 from __future__ import annotations
