@@ -31,8 +31,10 @@ lint: setup  ## formatting, ruff, mypy strict, import rules
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 
+# In the order of the files: xdist would begin with those of many tests and end with single ones of a minute, one of
+# which then runs alone.
 test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and Maven)
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
