@@ -116,11 +116,17 @@ class Newcomer:
 
     async def incidents(self) -> list[Incident]:
         """As the running worker tells them, the newest version of each."""
+        return [Incident.model_validate(row) for row in (await self._stored("incidents")).json()]
+
+    async def rotated(self, key_id: str) -> bool:
+        """Whether the proof that its old secret is refused is stored."""
+        return key_id in (await self._stored("rotations")).text
+
+    async def _stored(self, what: str) -> httpx.Response:
         token = (self.folder / "data" / "query-token").read_text().strip()
         async with httpx.AsyncClient(trust_env=False) as http:
-            answer = await http.get(f"{self.intake_url}/v1/incidents", headers={"authorization": f"Bearer {token}"})
-        answer.raise_for_status()
-        return [Incident.model_validate(row) for row in answer.json()]
+            answer = await http.get(f"{self.intake_url}/v1/{what}", headers={"authorization": f"Bearer {token}"})
+        return answer.raise_for_status()
 
 
 def alive(process: subprocess.Popen[bytes]) -> bool:

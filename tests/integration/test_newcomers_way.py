@@ -45,7 +45,7 @@ class Caller:
             last = await self.call(tokens)
             return re.search(wanted, last) is not None
 
-        await until(so, lambda: f"{what}; the last answer was {last}")
+        await until(so, lambda: f"{what}; the last answer was {last}", every_s=0.2)
         return last
 
 
@@ -96,7 +96,7 @@ async def test_a_newcomers_way_from_the_request_to_the_report(tmp_path: Path) ->
         async def contained() -> bool:
             return any(each.key_id == key_id and each.state == "contained" for each in await world.incidents())
 
-        await until(contained, "the incident says that the cut is verified")
+        await until(contained, "the incident says that the cut is verified", every_s=0.2)
         [incident] = [each for each in await world.incidents() if each.key_id == key_id]
         assert any("gate" in step.detail for step in incident.steps)
         async with httpx.AsyncClient(trust_env=False) as http:
@@ -105,13 +105,12 @@ async def test_a_newcomers_way_from_the_request_to_the_report(tmp_path: Path) ->
         assert await Caller(world, spare).call() == "gpt-4o"
 
         await world.say("keys", "rotate", spare_id, "--overlap-h", "0", "--reason", "on schedule", by="ann")
-        await until(lambda: rotated(world, spare_id), "the old secret is proved to be refused", patience_s=60)
+        await until(
+            lambda: world.rotated(spare_id), "the old secret is proved to be refused", patience_s=60, every_s=0.2
+        )
+        assert spare_id in await world.say("keys", "rotations")
         assert (await Caller(world, spare).call()).startswith(("401", "403"))
         report = await world.say("governance")
         assert f"{spare_id} → " in report
         assert f"{exception[0]}: budget_usd" in report
         assert len(told()) == 1, "once in its period, however often it was passed"
-
-
-async def rotated(world: Newcomer, key_id: str) -> bool:
-    return key_id in await world.say("keys", "rotations")

@@ -49,15 +49,20 @@ QUICK_RETRY: Final = RetryConfig(attempts=3, wait_initial_s=0.05, wait_max_s=0.2
 OWNED: Final = {"team": "search", "app": "ranker", "env": "prod"}
 
 
-async def until(condition: Callable[[], Any], what: str | Callable[[], str], *, patience_s: float = PATIENCE_S) -> None:
-    """Returns when the condition holds; it may be a coroutine function. Fails with `what` when it never does."""
+async def until(
+    condition: Callable[[], Any], what: str | Callable[[], str], *, patience_s: float = PATIENCE_S, every_s: float = 0.02
+) -> None:
+    """Returns when the condition holds; it may be a coroutine function. Fails with `what` when it never does.
+
+    What is work for other processes to answer, a call through a gateway for one, is not asked every 20 ms.
+    """
     try:
         async with asyncio.timeout(patience_s):
             while True:
                 held = condition()
                 if await held if inspect.isawaitable(held) else held:
                     return
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(every_s)
     except TimeoutError:
         words = what if isinstance(what, str) else what()
         raise AssertionError(f"not within {patience_s:g} s: {words}") from None
