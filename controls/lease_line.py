@@ -6,6 +6,7 @@ Times are of the lender's clock that never jumps.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -98,3 +99,23 @@ class Line:
             return False
         self.ended_ms = now_ms if self.ended_ms is None else self.ended_ms
         return caught_up_ms >= self.ended_ms + reservation_ms + seen_within_ms
+
+
+@dataclass
+class Book:
+    """One period of one pot."""
+
+    lines: dict[str, Line] = field(default_factory=dict)  # borrower -> its line
+    closed: int = 0
+    beyond: int = 0
+    written: tuple[int, int] = (0, 0)
+
+    def told(self) -> int:
+        return self.closed + sum(line.claim for line in self.lines.values())
+
+    def begun(self, who: str, start: int) -> int:
+        """What it may have begun to use unasked, besides what it claims."""
+        return max(0, start - (self.lines[who].claim if who in self.lines else 0))
+
+    def unasked(self, members: Iterable[str], start: int) -> int:
+        return sum(self.begun(who, start) for who in members)

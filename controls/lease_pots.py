@@ -9,7 +9,8 @@ from controls.leases import Pot
 from schemas.config.budgets import BudgetConfig
 from schemas.spend import BudgetStatus
 
-_AT_HAND: Final = 50  # a fiftieth: room to have of a budget whose use is not known, or to begin with
+PARTS: Final = 50
+"""A fiftieth is room to have of a budget whose use is not known, or to begin with: so many gates can begin with it."""
 UNITS: Final = ("usd", "tokens")
 
 
@@ -30,7 +31,7 @@ def begins_unasked(budget: BudgetConfig) -> bool:
 
 
 def at_hand(limit: int) -> int:
-    return limit // _AT_HAND
+    return limit // PARTS
 
 
 def limits(budget: BudgetConfig) -> Iterator[tuple[str, int]]:

@@ -10,6 +10,9 @@ when a later word of the boot says so. One that ended in silence stays a claim: 
 returns when usage is seen up to its end and some time more, for then what it let through is in what was seen. That is
 safe if, and only if, the usage of a call comes in at most `seen_within_ms` after the call is over.
 
+What gates may begin unasked is kept aside for each member, besides both counts. So one more gate becomes a member only
+while that much is left; without that it asks for every pot before it uses it.
+
 Time: the lender's clock that never jumps. A lender that starts takes every lease for just made. No wall clock is read:
 which period it is comes with the pot, and how far usage was seen is told by `caught_up`.
 """
@@ -17,10 +20,9 @@ which period it is comes with the pot, and how far usage was seen is told by `ca
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from controls.lease_line import Line
+from controls.lease_line import Book, Line
 from schemas.lease import MEMBERS, Lease, LeaseAsk, LeaseLine, LenderRecord, LenderTerm, PotState
 
 _PERIODS_KEPT: Final = 3
@@ -39,24 +41,6 @@ class Pot(NamedTuple):
     seen: int = 0  # spent within the period, as usage says
     gone: int = 0  # rolling windows: what was seen and has left, since the lender began; else 0
     start: int = 0  # every gate that holds a lease of `MEMBERS` may use so much unasked
-
-
-@dataclass
-class _Book:
-    """One period of one pot."""
-
-    lines: dict[str, Line] = field(default_factory=dict)  # borrower -> its line
-    closed: int = 0
-    beyond: int = 0
-    written: tuple[int, int] = (0, 0)
-
-    def told(self) -> int:
-        return self.closed + sum(line.claim for line in self.lines.values())
-
-    def unasked(self, members: Iterable[str], start: int) -> int:
-        """What gates may have begun to use, besides what they claim."""
-        claims = (self.lines[who].claim if who in self.lines else 0 for who in members)
-        return sum(max(0, start - claim) for claim in claims)
 
 
 class Lender:
@@ -79,7 +63,7 @@ class Lender:
         self._reservation_ms = reservation_ms
         self._over_ms = reservation_ms + seen_within_ms
         self._pots: dict[str, Pot] = {}
-        self._books: dict[str, dict[str, _Book]] = {}
+        self._books: dict[str, dict[str, Book]] = {}
         self._heard: dict[str, tuple[int, int]] = {}  # borrower -> its newest ask, and when
         self._caught_up_ms = -(2**62)
 
@@ -105,7 +89,7 @@ class Lender:
         """Where a ceiling stands, whenever that changes."""
         self._pots[pot.name] = pot
         periods = self._books.setdefault(pot.name, {})
-        periods[pot.period] = periods.pop(pot.period, _Book())  # the newest one last
+        periods[pot.period] = periods.pop(pot.period, Book())  # the newest one last
         self._notice(pot)
 
     def caught_up(self, at_ms: int) -> None:
@@ -138,7 +122,7 @@ class Lender:
         for word in ask.lines:
             self._note(ask, word, now_ms)
             pot = self._pots.get(word.pot)
-            if pot is not None:
+            if pot is not None and (word.pot != MEMBERS or self._may_join(ask.borrower, pot.limit)):
                 out += self._lend(ask, word, pot, now_ms)
         return out
 
@@ -152,7 +136,7 @@ class Lender:
         self._heard = {who: at for who, at in self._heard.items() if now_ms - at[1] <= self._kept_ms + self._over_ms}
         return out
 
-    def _swept(self, book: _Book, now_ms: int) -> Out:
+    def _swept(self, book: Book, now_ms: int) -> Out:
         over = [
             line for line in book.lines.values()
             if line.over(
@@ -161,7 +145,7 @@ class Lender:
         ]  # fmt: skip
         return [each for line in over for each in self._close(book, line)]
 
-    def _forgotten(self, name: str, periods: dict[str, _Book]) -> Out:
+    def _forgotten(self, name: str, periods: dict[str, Book]) -> Out:
         """Periods long past, and those of pots that are no more."""
         kept = _PERIODS_KEPT if name in self._pots else 0
         past = [period for period, book in list(periods.items())[: max(0, len(periods) - kept)] if not book.lines]
@@ -179,7 +163,7 @@ class Lender:
         known = self._books.get(word.pot, {}).get(word.period)
         if pot is None or known is None:
             return
-        if word.period != pot.period and ask.borrower not in known.lines:
+        if (word.period != pot.period or word.pot == MEMBERS) and ask.borrower not in known.lines:
             return
         line = self._line(word.pot, word.period, ask.replica, ask.boot)
         line.told(word, now_ms, mark_every_ms=self._seen_within_ms // _MARKS)
@@ -215,12 +199,14 @@ class Lender:
                 out += [(lease.name, lease) for lease in leases]
         return out
 
-    def _close(self, book: _Book, line: Line) -> Out:
+    def _close(self, book: Book, line: Line) -> Out:
+        who = f"{line.replica}/{line.boot}"
+        left = self._left(who, line.period) if line.pot == MEMBERS else []
         book.closed += line.claim
-        del book.lines[f"{line.replica}/{line.boot}"]
-        return [*self._state(line.pot, line.period, book), (self._lease(line).name, None)]
+        del book.lines[who]
+        return [*left, *self._state(line.pot, line.period, book), (self._lease(line).name, None)]
 
-    def _state(self, pot: str, period: str, book: _Book) -> Out:
+    def _state(self, pot: str, period: str, book: Book) -> Out:
         """Written before what it makes room for."""
         if (book.closed, book.beyond) == book.written:
             return []
@@ -233,14 +219,38 @@ class Lender:
         book = self._book(pot.name, pot.period)
         book.beyond = max(book.beyond, pot.seen + pot.gone - book.told() - self._unasked(pot, book))
 
-    def _unasked(self, pot: Pot, book: _Book) -> int:
+    def _unasked(self, pot: Pot, book: Book) -> int:
         if not pot.start:
             return 0
-        members = {who for members in self._books.get(MEMBERS, {}).values() for who in members.lines}
-        return book.unasked(members, pot.start)
+        return book.unasked(self._members(), pot.start)
 
-    def _book(self, pot: str, period: str) -> _Book:
-        return self._books.setdefault(pot, {}).setdefault(period, _Book())
+    def _members(self) -> set[str]:
+        return {who for members in self._books.get(MEMBERS, {}).values() for who in members.lines}
+
+    def _may_join(self, who: str, limit: int) -> bool:
+        """While every pot has left what one more gate may begin with: one that does not stand yet may have nothing."""
+        members = self._members()
+        if who in members:
+            return True
+        if len(members) >= limit or any(periods for name, periods in self._books.items() if name not in self._pots):
+            return False
+        return all(
+            pot.limit - self.committed(pot.name) >= self._book(pot.name, pot.period).begun(who, pot.start)
+            for pot in self._pots.values() if pot.start
+        )  # fmt: skip
+
+    def _left(self, who: str, period: str) -> Out:
+        """It is no member any more. What it began and never told is in no claim: it stays taken, as silence does."""
+        out: Out = []
+        for pot in self._pots.values():
+            book = self._books[pot.name].get(period)
+            if pot.start and book is not None:
+                book.closed += book.begun(who, pot.start)
+                out += self._state(pot.name, period, book)
+        return out
+
+    def _book(self, pot: str, period: str) -> Book:
+        return self._books.setdefault(pot, {}).setdefault(period, Book())
 
     def _line(self, pot: str, period: str, replica: str, boot: str) -> Line:
         lines = self._book(pot, period).lines

@@ -64,9 +64,9 @@ class Borrower:
             purse = self.purses[pot] = Purse(0)
         purse.start = start
         period = self.purses[MEMBERS].now.period
-        if purse.now.period != period:
+        if period and purse.account(period) is None:
             leave(purse)
-            purse.now = purse.past.pop(period, Account(period))
+            purse.now = Account(period)
 
     def room(self, pot: str, mono_ms: float) -> Room:
         purse = self.purses.get(pot)
@@ -112,7 +112,7 @@ class Borrower:
         for pot, purse in list(self.purses.items()):
             if not purse.idle(mono_ms):
                 lines += self._lines(pot, purse, elapsed, mono_ms)
-            elif not purse.now.open and purse.now.period != self.purses[MEMBERS].now.period:
+            elif purse.account(self.purses[MEMBERS].now.period) is None:
                 del self.purses[pot]
         self.seq += 1
         self._asked_ms, self._needy = mono_ms, False

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 from pydantic import ValidationError
 
 from controls.budgets import Budgets, as_told, period_of
-from controls.lease_pots import pots_of
+from controls.lease_pots import PARTS, pots_of
 from controls.leases import Lender, Pot
 from controls.steady import SteadyClock
 from schemas.config.budgets import BudgetConfig
@@ -22,7 +21,6 @@ from streams.health import StageProgress
 from streams.lease_log import LeaseLog
 from streams.metrics import Metrics
 
-_GATES: Final = 100_000
 log = structlog.get_logger()
 
 
@@ -125,7 +123,7 @@ class LenderStage:
 
     def _tell(self, lender: Lender, now_ms: int) -> None:
         """Where the ceilings stand, of those that changed."""
-        lender.stands(Pot(MEMBERS, period_of("day", now_ms).name, _GATES))
+        lender.stands(Pot(MEMBERS, period_of("day", now_ms).name, PARTS))
         if self._known is None:
             self._known, self._news = self._budgets(), set(self._statuses) | set(self._lent)
         budgets = self._known

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from controls.leases import Lender, Out, Pot
-from schemas.lease import MEMBERS, Lease, LeaseAsk, LeaseLine, LenderRecord, LenderTerm
+from schemas.lease import MEMBERS, Lease, LeaseAsk, LeaseLine, LenderRecord, LenderTerm, PotState
 
 LEASE_MS, OVER_MS = 30_000, 660_000
 
@@ -154,3 +154,73 @@ def test_what_every_gate_may_begin_with_is_kept_aside_for_each() -> None:
     assert at.committed("search/usd") == 40
     at.ask(ask(2, "a"), 0)
     assert at.committed("search/usd") == 100 + 20, "who has a lease has that instead"
+
+
+DAY = Pot(MEMBERS, "2026-11", 100)
+
+
+def joins(at: Lender, replica: str, *, seq: int = 1, now_ms: int = 0) -> bool:
+    """A gate's first words; whether it may begin unasked from here on."""
+    word = LeaseLine(pot=MEMBERS, period="", want=1)
+    return bool(at.ask(LeaseAsk(replica=replica, boot="1", seq=seq, lines=(word,)), now_ms))
+
+
+def test_a_gate_may_begin_unasked_only_while_there_is_left_what_it_may_begin_with() -> None:
+    pot = Pot("search/usd", "2026-11", 1000, start=20)
+    at = lender(DAY, pot)
+    assert joins(at, "a")
+    assert lease_of(at.ask(ask(2, need=970), 0)).cap == 970
+    assert joins(at, "b"), "30 are left"
+    assert not joins(at, "c"), "10 are left"
+    assert at.committed("search/usd") == 990
+    assert joins(at, "b", seq=2), "its 20 are kept aside for it"
+    at.stands(pot._replace(limit=1010))
+    assert joins(at, "c", seq=2)
+    assert at.committed("search/usd") == 1010
+
+
+def test_no_more_gates_may_begin_unasked_than_there_are_parts() -> None:
+    at = lender(DAY._replace(limit=2))
+    assert [joins(at, replica) for replica in "abc"] == [True, True, False]
+
+
+def test_a_gate_whose_time_as_a_member_was_over_joins_anew() -> None:
+    """Its word of a membership that nobody knows any more makes it none."""
+    pot = Pot("search/usd", "2026-11", 1000, start=20)
+    at = lender(DAY, pot)
+    joins(at, "a")
+    at.tick(10**8)
+    at.caught_up(10**9)
+    at.tick(10**8 + 1)
+    at.stands(pot._replace(seen=990))
+    word = LeaseLine(pot=MEMBERS, period="2026-11", held=1, released=1, want=1)
+    assert at.ask(LeaseAsk(replica="a", boot="1", seq=9, lines=(word,)), 10**8 + 2) == []
+    assert not joins(at, "a", seq=10, now_ms=10**8 + 3)
+
+
+def test_a_lender_that_does_not_know_yet_where_all_pots_stand_lets_nobody_begin_unasked() -> None:
+    first = lender(DAY, Pot("search/usd", "2026-11", 1000, start=20))
+    left = tuple(record for _, record in first.ask(ask(1, need=1000), 0) if record is not None)
+    ready = LenderTerm(lender="lender1", epoch=1, state="ready")
+    at = lender(DAY, epoch=2, known=(ready, *left))
+    assert not joins(at, "b")
+    at.stands(Pot("search/usd", "2026-11", 1020, start=20))
+    assert joins(at, "b", seq=2)
+
+
+def test_what_a_gate_began_and_never_told_stays_taken_when_it_is_no_member_any_more() -> None:
+    """By what was told it never was: the others' claims, larger than what is seen of them, would hide it."""
+    pot = Pot("search/usd", "2026-11", 1000, start=200)
+    at = lender(DAY, pot)
+    joins(at, "a")
+    at.ask(ask(1, "b", need=500), 0)
+    over_ms = 2 * LEASE_MS + OVER_MS
+    at.ask(ask(2, "b", need=500, used=500, held=1), over_ms)
+    at.stands(pot._replace(seen=200 + 100))  # all of a's, who is dead, and a part of b's
+    at.caught_up(over_ms)
+    for turn in range(2):
+        at.tick(over_ms + turn)
+    at.caught_up(2 * over_ms)
+    written = [record for _, record in at.tick(over_ms + 2) if isinstance(record, PotState)]
+    assert at.committed("search/usd") >= 200 + 500
+    assert [state.closed for state in written if state.pot == "search/usd"] == [200], "the next lender is told"

@@ -148,6 +148,34 @@ def test_a_pot_with_a_start_is_asked_for_only_while_it_is_used() -> None:
     assert "quota" not in pots[-1]
 
 
+def test_a_gate_that_may_begin_nothing_unasked_goes_by_its_leases() -> None:
+    at = borrower()
+    at.begin("quota", 20)
+    at.refused("quota", 30)
+    assert [line.need for line in asked(at, 0).lines if line.pot == "quota"] == [30]
+    at.heard(lease(1, 40, pot="quota", period="2026-11-30"))
+    at.begin("quota", 20)
+    assert at.room("quota", 1).amount == 40
+    assert at.take("quota", 30) == "2026-11-30"
+    at.begin("quota", 20)
+    assert at.room("quota", 2).amount == 10
+
+
+def test_what_it_began_with_is_not_forgotten_while_the_pot_is_still_lent_in_the_period_before() -> None:
+    at = borrower()
+    asked(at, 0)
+    at.heard(lease(1, 1, pot=MEMBERS, period="2026-11-30"))
+    at.begin("quota", 20)
+    at.settle("quota", at.take("quota", 15), 15, 15)
+    asked(at, 10_000)
+    at.heard(lease(2, 10, pot="quota", period="2026-11-29"))
+    for turn in range(2, 40):
+        asked(at, 10_000.0 * turn)
+    at.heard(lease(40, 1, seq=2, pot=MEMBERS, period="2026-11-30"))
+    at.begin("quota", 20)
+    assert at.room("quota", 390_001).amount <= 5
+
+
 def test_its_last_word_gives_everything_back() -> None:
     at = borrower()
     asked(at, 0)

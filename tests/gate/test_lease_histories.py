@@ -27,6 +27,12 @@ def test_the_sum_never_passes_the_ceiling(plan: Plan) -> None:
     assert played.calls > 150
 
 
+@pytest.mark.parametrize("seed", [145, 275, 512, 564, 791])
+def test_a_gate_that_starts_when_nothing_is_left_begins_nothing_unasked(seed: int) -> None:
+    """In these the ceiling was passed, by up to what one gate may begin with."""
+    assert one(PLANS["tokens, begun unasked"], seed).passed == ()
+
+
 @pytest.mark.parametrize("name", ["money, three gates", "money, every stop a new start", "requests, 60 in all"])
 def test_the_budget_can_be_used_up_when_the_trouble_is_over(name: str) -> None:
     """What dead gates held has come back: while calls are refused, less is left than one call may take."""
@@ -100,3 +106,12 @@ def test_the_histories_find_one_that_goes_by_what_was_seen_alone(monkeypatch: py
     """Check, then count: what every gateway gets wrong whose calls are under way at once."""
     monkeypatch.setattr(Line, "unseen", property(lambda _: 0))
     assert any(one(BORROWED, seed).passed for seed in range(20))
+
+
+def test_the_histories_find_one_that_lets_gates_begin_unasked_with_what_is_not_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    unasked = replace(PLANS["tokens, begun unasked"], start=3000, calm_ms=5_000, wakes=False)
+    assert found(unasked, crash) == 0
+    monkeypatch.setattr(Lender, "_may_join", lambda *_: True)
+    assert found(unasked, crash) > 10
