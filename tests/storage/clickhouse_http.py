@@ -1,8 +1,12 @@
-"""ClickHouse's HTTP interface in front of the embedded engine, as far as the driver uses it: tests the server path."""
+"""ClickHouse's HTTP interface in front of the embedded engine, as far as the driver uses it: tests the server path.
+
+As a program (`python -m tests.storage.clickhouse_http PATH PORT`) it is a server of its own: `clickhouse_process.py`.
+"""
 
 from __future__ import annotations
 
 import re
+import sys
 import tempfile
 from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,9 +22,12 @@ _TRANSPORT = {"query", "database", "query_id", "wait_end_of_query", "client_prot
 
 
 class ClickHouseHttp:
-    """A server in a thread. `lose_answers` breaks the connection after the work is done, that many times."""
+    """A server in a thread. `lose_answers` breaks the connection after the work is done, that many times.
 
-    def __init__(self, path: str) -> None:
+    From another process: `PUT /lose-answers/3`.
+    """
+
+    def __init__(self, path: str, port: int = 0) -> None:
         self._connection: Any = chdb.connect(path)  # type: ignore[no-untyped-call] # it ships no types
         self._lock = Lock()
         self.lose_answers = 0
@@ -41,6 +48,17 @@ class ClickHouseHttp:
                     front.lose_answers -= 1
                     self.close_connection = True
                     return
+                self._say(status, headers, answer)
+
+            def do_GET(self) -> None:
+                fields = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
+                self._say(*(front.answer(fields, b"") if "query" in fields else (200, {}, b"Ok.\n")))
+
+            def do_PUT(self) -> None:
+                front.lose_answers = int(self.path.rpartition("/")[2])
+                self._say(200, {}, b"")
+
+            def _say(self, status: int, headers: dict[str, str], answer: bytes) -> None:
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(answer))}.items():
                     self.send_header(name, value)
@@ -50,7 +68,7 @@ class ClickHouseHttp:
             def log_message(self, format: str, *args: object) -> None:
                 """Tests are quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, daemon=True)
         self.port = int(self._server.server_port)
@@ -58,6 +76,10 @@ class ClickHouseHttp:
     def __enter__(self) -> Self:
         self._thread.start()
         return self
+
+    def join(self) -> None:
+        """Returns when it is stopped."""
+        self._thread.join()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._server.shutdown()
@@ -76,12 +98,20 @@ class ClickHouseHttp:
                     self.settings_of_inserts.append(settings)
                     return 200, {}, self._insert(fields["query"], settings, body)
                 sql, fmt = _without_format(fields.get("query") or body.decode())
-                for name, value in settings.items():
-                    self._connection.query(f"SET {name} = '{value}'")
-                return 200, {}, self._connection.query(sql, fmt, params=parameters).bytes()
+                return 200, {}, self._ask(sql, fmt, parameters, settings)
         except RuntimeError as error:
             code = re.search(r"Code: (\d+)", str(error))
             return 500, {"X-ClickHouse-Exception-Code": code[1] if code else "1002"}, str(error).encode()
+
+    def _ask(self, sql: str, fmt: str, parameters: dict[str, str], settings: dict[str, str]) -> bytes:
+        for name, value in settings.items():
+            self._connection.query(f"SET {name} = '{value}'")
+        try:
+            answer: bytes = self._connection.query(sql, fmt, params=parameters).bytes()
+        finally:  # they hold for this query alone
+            for name in settings:
+                self._connection.query(f"SET {name} = DEFAULT")
+        return answer
 
     def _insert(self, sql: str, settings: dict[str, str], body: bytes) -> bytes:
         into, fmt = _without_format(sql)
@@ -105,3 +135,8 @@ def _form(content_type: str, body: bytes) -> dict[str, str]:
         name = part.get_param("name", header="content-disposition")  # type: ignore[union-attr] # a form has parts
         fields[str(name)] = part.get_payload(decode=True).decode()  # type: ignore[union-attr] # of bytes
     return fields
+
+
+if __name__ == "__main__":
+    with ClickHouseHttp(sys.argv[1], int(sys.argv[2])) as running:
+        running.join()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,12 +12,10 @@ from pydantic import SecretStr
 from schemas.audit_chain import Problem, problems
 from schemas.signing import Signer, is_signed, public_key_of
 from storage.audit import append, beside_the_chain, chains, heads, last, links, older, seal
-from storage.client import open_store
-from storage.migrate import migrate
 from storage.rows import record_row
 from storage.store import Store
-from storage.testing import fresh_dsn
 from tests.schemas.test_audit_chain import CHAIN, row
+from tests.storage.conftest import NewStore
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -25,12 +23,9 @@ SIGNER = Signer(SecretStr(PEM))
 
 
 @pytest.fixture(scope="module")
-def migrated() -> Iterator[Store]:
+def migrated(new_store: NewStore) -> Store:
     """One database for all: making one costs more than all of these tests."""
-    opened = open_store(fresh_dsn())
-    migrate(opened, retention_days=36_500)
-    yield opened
-    opened.close()
+    return new_store()
 
 
 @pytest.fixture

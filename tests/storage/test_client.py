@@ -58,8 +58,8 @@ def test_a_password_in_a_foreign_message_does_not_come_through() -> None:
     assert "<secret>" in printed
 
 
-def test_the_codes_worth_repeating_are_those_that_the_engine_means(store: Store) -> None:
-    names = {code: store.connection.rows(f"SELECT errorCodeToName({code})")[0][0] for code in Transient}
+def test_the_codes_worth_repeating_are_those_that_the_engine_means(embedded: Store) -> None:
+    names = {code: embedded.connection.rows(f"SELECT errorCodeToName({code})")[0][0] for code in Transient}
     assert names == {code: code.name for code in Transient}
 
 
@@ -79,7 +79,7 @@ def test_a_wrong_password_is_rejected_at_once() -> None:
     assert SECRET.get_secret_value() not in "".join(traceback.format_exception(raised.value))
 
 
-def test_a_folder_in_use_by_another_process_is_rejected_with_the_reason(store: Store) -> None:
+def test_a_folder_in_use_by_another_process_is_rejected_with_the_reason(embedded: Store) -> None:
     program = f"""
 from storage.client import open_store
 from storage.errors import Rejected
@@ -94,7 +94,7 @@ except Rejected as error:
     )
 
 
-def test_a_second_folder_in_one_process_is_rejected(store: Store) -> None:
+def test_a_second_folder_in_one_process_is_rejected(embedded: Store) -> None:
     with pytest.raises(Rejected, match="cannot connect with different path"):
         open_store(f"chdb://{engine_path()}-other")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,13 +10,11 @@ from hypothesis import strategies as st
 
 from schemas.config.keys import KeyConfig
 from storage.archiving import resume, write
-from storage.client import open_store
 from storage.costs import CostSum, Dimension, Scope, hours, movers, rollup_nano_usd, sums
-from storage.migrate import migrate
 from storage.owners import write_owners
 from storage.rows import time_of
 from storage.store import Store
-from storage.testing import fresh_dsn
+from tests.storage.conftest import NewStore
 from tests.storage.frames import HOUR_MS, MINUTE_MS, T0, Use, archive_uses, frame
 
 ALWAYS = Scope(0, 1 << 53)
@@ -38,12 +35,9 @@ def spent(store: Store, *by: Dimension, scope: Scope = ALWAYS) -> dict[tuple[str
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Store]:
+def shared(new_store: NewStore) -> Store:
     """One engine for all histories; each has events and keys of its own."""
-    store = open_store(fresh_dsn())
-    migrate(store, retention_days=36_500)
-    yield store
-    store.close()
+    return new_store()
 
 
 USES = st.builds(

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-
-import pytest
-from pydantic import SecretStr
 
 from schemas.evidence import Hold
 from schemas.records import AuditRow, Incident, IncidentState
@@ -18,8 +14,7 @@ from storage.holds import AFTER_MS, GRACE_MS, OPEN_MS, keep, scopes, versions
 from storage.migrate import migrate, shipped
 from storage.rows import record_row
 from storage.store import Store
-from storage.testing import engine_path, fresh_dsn
-from tests.storage.clickhouse_http import ClickHouseHttp
+from storage.testing import fresh_dsn
 from tests.storage.frames import HOUR_MS, MINUTE_MS, T0, Use, archive_uses, frame
 from tests.storage.test_store import incident, put
 
@@ -42,22 +37,6 @@ def of(state: IncidentState, *, ended_ms: int = OLD + 10 * MINUTE_MS) -> Inciden
     return incident("inc_1", 1, state=state).model_copy(
         update={"opened_at_ms": OLD, "updated_at_ms": ended_ms, "last_finding_at_ms": OLD}
     )
-
-
-@pytest.fixture(params=["in the process", "over HTTP"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    if request.param == "in the process":
-        opened = open_store(fresh_dsn())
-        migrate(opened, retention_days=36_500)
-        yield opened
-        opened.close()
-        return
-    with ClickHouseHttp(str(engine_path())) as front:
-        database = fresh_dsn().partition("=")[2]
-        opened = open_store(f"clickhouse://k@127.0.0.1:{front.port}/{database}", password=SecretStr("hunter2"))
-        migrate(opened, retention_days=36_500)
-        yield opened
-        opened.close()
 
 
 def said(store: Store, *holds: Hold, now_ms: int = T0) -> tuple[list[AuditRow], int]:
