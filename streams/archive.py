@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from pydantic import ValidationError
@@ -31,7 +30,7 @@ from streams.audit import CHAIN, AuditKeeper, Sealing, chain_of
 from streams.census import tell
 from streams.health import StageProgress
 from streams.holds import HoldKeeper
-from streams.kafka import rewind
+from streams.kafka import committed, rewind
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.owners import OwnerKeeper
@@ -75,6 +74,7 @@ class ArchiveDeps:
     now_s: Callable[[], float]
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
+    committed: Callable[[str, str, TopicPartition], Awaitable[tuple[int, str]]] = committed
     sealing: Sealing = field(default_factory=Sealing)
     order_keys: frozenset[str] = frozenset()
     """Public keys that sign orders; empty: not known here, so every order is stored."""
@@ -108,10 +108,12 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._topic = topic
         self._deps = deps
         self._archives: dict[TopicPartition, PartitionArchive] = {}
+        self._rebalances = 0
         self._stopping = False
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         self._archives.clear()
+        self._rebalances += 1
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """Archives are resumed at their first record."""
@@ -129,8 +131,11 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         await rewind(self._consumer)
         while not self._stopping:
             fetched = await self._consumer.getmany(timeout_ms=200, max_records=64)
+            rebalances = self._rebalances
             for tp, records in fetched.items():
                 archive = self._archives.get(tp) or await self._resume(tp)
+                if rebalances != self._rebalances:
+                    break  # all of it comes again, to whoever has the partitions now
                 for record in records:
                     await self._add(archive, record)
             for tp, archive in list(self._archives.items()):
@@ -141,7 +146,8 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             self._deps.progress.lag_records = waiting
 
     async def _resume(self, tp: TopicPartition) -> PartitionArchive:
-        offset, metadata = await committed(self._deps.bootstrap, self._deps.group, tp)
+        rebalances = self._rebalances
+        offset, metadata = await self._deps.committed(self._deps.bootstrap, self._deps.group, tp)
         archive = await patiently(
             self._deps,
             lambda: resume(
@@ -153,7 +159,8 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 now_ms=self._deps.now_ms(),
             ),
         )
-        self._archives[tp] = archive
+        if rebalances == self._rebalances:  # else somebody else may have gone on since
+            self._archives[tp] = archive
         return archive
 
     async def _add(self, archive: PartitionArchive, record: ConsumerRecord) -> None:
@@ -165,18 +172,22 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _flush(self, tp: TopicPartition, archive: PartitionArchive) -> None:
         try:
-            await self._commit(tp, archive.intent())
+            await self._commit(tp, archive, archive.intent())
             batch = await patiently(self._deps, lambda: write(self._deps.store(), archive))
-            await self._commit(tp, archive.done())
+            await self._commit(tp, archive, archive.done())
         except Lost:
-            self._archives.pop(tp, None)
+            if self._archives.get(tp) is archive:
+                del self._archives[tp]
             return
         self._deps.metrics.inc("keyfuse_archive_rows_total", batch.table.num_rows)
         self._deps.progress.committed(self._deps.now_s())
 
-    async def _commit(self, tp: TopicPartition, commit: Commit) -> None:
+    async def _commit(self, tp: TopicPartition, archive: PartitionArchive, commit: Commit) -> None:
+        """Raises one of Lost when a rebalance was faster: a partition that came back may be far ahead of this."""
         offsets = {tp: OffsetAndMetadata(commit.offset, commit.metadata)}
         for pause_s in (*_PAUSES_S, None):
+            if self._archives.get(tp) is not archive:
+                raise IllegalStateError(f"{tp} went through other hands")
             try:
                 await self._consumer.commit(offsets)
             except Lost:
@@ -283,15 +294,3 @@ class RecordArchive:
             return
         except KafkaError:
             self._deps.metrics.inc("keyfuse_retries_total", where="archive_commit")  # the next commit covers this one
-
-
-async def committed(bootstrap: str, group: str, tp: TopicPartition) -> tuple[int, str]:
-    """The group's committed offset and metadata; (0, "") when there is none."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        offsets = await admin.list_consumer_group_offsets(group, partitions=[tp])
-    finally:
-        await admin.close()
-    found = offsets.get(tp)
-    return (found.offset, found.metadata or "") if found is not None and found.offset >= 0 else (0, "")

@@ -18,6 +18,7 @@ from schemas.records import DeadLetter, DeadReason, Finding
 from schemas.spend import BudgetStatus, SpendSums
 from streams.acks import Arrived
 from streams.checkpoint import ShardStore
+from streams.errors import Overtaken
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -44,6 +45,7 @@ class BudgetStage:
         self._told: dict[str, BudgetStatus] = {}
         self._saved_s: float | None = None
         self._stale = False
+        self._owned = 0  # counts how often the state was given up; it may be somebody else's since
         self._turn = asyncio.Lock()
 
     @property
@@ -53,6 +55,7 @@ class BudgetStage:
 
     def drop(self) -> None:
         """A rebalance: another may have gone on with the state."""
+        self._owned += 1
         if self._snapshot is not None:
             self._snapshot.given_up = True
         self._desk, self._snapshot, self._saved_s = None, None, None
@@ -74,9 +77,11 @@ class BudgetStage:
 
     async def on_record(self, arrived: Arrived, *, now_ms: int) -> None:
         """Hear it; it is acknowledged when the state that has it is stored."""
+        owned = self._owned
         async with self._turn:
             desk = self._desk
-            assert desk is not None  # noqa: S101 - the state is read before the first record
+            if owned != self._owned or desk is None:
+                raise Overtaken("the partition was given up meanwhile: the record comes again")
             try:
                 desk.hear(SpendSums.from_bytes(arrived.value))
             except ValueError as error:
@@ -87,31 +92,34 @@ class BudgetStage:
     async def tick(self, *, now_s: float, now_ms: int) -> None:
         """Once a second: look at all budgets, tell what is to be told, store."""
         async with self._turn:
-            desk = self._desk
-            if desk is None:
+            desk, snapshot = self._desk, self._snapshot
+            if desk is None or snapshot is None:
                 return
             if self._stale:
                 self._stale = False
                 desk.reconfigure(*self._settings())
             stand = desk.stand(now_ms, self._exceptions())
             await self._tell_statuses(stand.statuses)  # first: when usage is acknowledged, they have it
+            if self._desk is not desk:
+                return  # a rebalance meanwhile: what was heard since is not in this state
             if desk.too_late:
                 self._metrics.inc("keyfuse_spend_too_late_total", desk.too_late)
                 desk.too_late = 0
             self._pending += stand.findings
             due = self._saved_s is None or now_s - self._saved_s >= self._save_every_s
             if stand.findings or due:
-                await self._save(desk, now_s)
+                await self._save(desk, snapshot, now_s)
             await self._tell_findings()
 
-    async def _save(self, desk: BudgetDesk, now_s: float) -> None:
-        assert self._snapshot is not None  # noqa: S101 - it comes with the desk
+    async def _save(self, desk: BudgetDesk, snapshot: Snapshot, now_s: float) -> None:
         covered = list(self._unacked)
         head, parts = desk.export()
         keep = [f"day/{day}" for day in head["days"]]
         pending = [finding.model_dump() for finding in self._pending]
-        written = await self._snapshot.save({"desk": head, "pending": pending}, parts, keep)
+        written = await snapshot.save({"desk": head, "pending": pending}, parts, keep)
         self._metrics.inc("keyfuse_checkpoint_bytes_total", written)
+        if snapshot.given_up:
+            raise Overtaken("the partition was given up while its state was stored")
         self._saved_s = now_s
         for arrived in covered:
             arrived.ack()

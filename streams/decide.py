@@ -81,11 +81,13 @@ class DecideStage:
         async with self._turn:
             if owned != self._owned:
                 raise Overtaken("the partition has gone to another owner meanwhile: the record comes again")
-            await self._on_record(topic, partition, offset, value, now_ms=now_ms)
+            await self._on_record(topic, partition, offset, value, owned, now_ms=now_ms)
             if topic.endswith(Topic.FINDINGS):
                 self._read[partition] = offset + 1
 
-    async def _on_record(self, topic: str, partition: int, offset: int, value: bytes, *, now_ms: int) -> None:
+    async def _on_record(
+        self, topic: str, partition: int, offset: int, value: bytes, owned: int, *, now_ms: int
+    ) -> None:
         try:
             message = parse_message(value)
         except ValueError as error:
@@ -97,7 +99,7 @@ class DecideStage:
             self._metrics.inc("keyfuse_dead_letters_total", reason=dead.reason.value)
             return
         case = self._case(message.key_id)
-        await self._carry_out(message.key_id, partition, case, self._decide(case, message, partition))
+        await self._carry_out(message.key_id, partition, case, self._decide(case, message, partition), owned)
 
     def on_stats(self, stats: PartitionStats) -> None:
         """The score stage tells how far event time is."""
@@ -116,11 +118,14 @@ class DecideStage:
             self._quiet_ticks[partition] = self._quiet_ticks.get(partition, 0) + 1
             if self._all_read(stats):
                 self._advance(partition, stats.clock_s * 1000)
+        owned = self._owned
         for key_id, partition in list(self._open.items()):
             async with self._turn:
+                if owned != self._owned:
+                    return
                 case = self._case(key_id)
                 decision = self._decider().silence(case, self._clock_ms.get(partition, 0))
-                await self._carry_out(key_id, partition, case, decision)
+                await self._carry_out(key_id, partition, case, decision, owned)
 
     def _all_read(self, stats: PartitionStats) -> bool:
         read = self._read.get(stats.partition)
@@ -142,11 +147,15 @@ class DecideStage:
             return decider.outcome(case, message, at_ms=at_ms)
         return decider.request(case, message)
 
-    async def _carry_out(self, key_id: str, partition: int, before: KeyCase | None, decision: Decision) -> None:
+    async def _carry_out(
+        self, key_id: str, partition: int, before: KeyCase | None, decision: Decision, owned: int
+    ) -> None:
         await self._outbox.send(Topic.INCIDENTS, [(key_id, incident) for incident in decision.incidents])
         await self._order(decision)
         await self._outbox.send(Topic.MARKS, [(mark.mark_id, mark) for mark in decision.marks])
         await self._outbox.send(Topic.AUDIT, [(row.key_id, row) for row in decision.audit])
+        if owned != self._owned:
+            raise Overtaken("the partition was given up meanwhile: another owner may know more of the case")
         if decision.case is not None and decision.case != before:
             await self._store.put(partition, _key(key_id), decision.case.to_bytes())
         for incident in decision.incidents:

@@ -12,9 +12,9 @@ from faust.types import TP
 
 from streams.acks import Acks, Arrived
 from streams.changelog import Changelog
-from streams.errors import Hole
+from streams.errors import Hole, Overtaken
 from streams.faust_engine import Engine
-from streams.kafka import Timing
+from streams.kafka import Timing, committed
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ def new_app(stage: StageApp, bootstrap: str, *, timing: Timing, broke: Callable[
     next one starts at it again.
     """
     app = Engine(stage.name, bootstrap, timing=timing)
-    reader = _Reader(stage, app, broke)
+    reader = _Reader(stage, app, bootstrap, broke)
     app.agent(app.bytes_topic(*stage.topics), concurrency=1, name=stage.name)(reader.read)
     app.on_partitions_assigned.connect(reader.on_assigned)  # type: ignore[arg-type]  # looser than typed
     app.on_partitions_revoked.connect(reader.on_revoked)  # type: ignore[arg-type]  # likewise
@@ -51,9 +51,10 @@ def new_app(stage: StageApp, bootstrap: str, *, timing: Timing, broke: Callable[
 class _Reader:
     """Hands records on, in the order of their offsets and without holes, and tells Faust what is done."""
 
-    def __init__(self, stage: StageApp, app: Engine, broke: Callable[[str], None]) -> None:
+    def __init__(self, stage: StageApp, app: Engine, bootstrap: str, broke: Callable[[str], None]) -> None:
         self._stage = stage
         self._app = app
+        self._bootstrap = bootstrap
         self._broke = broke
         self._broken = False
         self._expected: dict[tuple[TP, int | None], int] = {}
@@ -65,7 +66,7 @@ class _Reader:
     async def on_revoked(self, _sender: Any, _partitions: Any, **_: Any) -> None:  # noqa: ANN401 - Faust's signal
         if self._app.abandoned:
             return
-        self._assigned.clear()
+        self._assigned = set()
         self._expected.clear()
         self._acks.clear()
         self._restored = set()
@@ -81,23 +82,28 @@ class _Reader:
         """Faust's timer: state is loaded also where no record comes."""
         if self._broken or self._app.abandoned:
             return
+        restored = self._restored
         try:
             for partition in sorted(self._assigned):
                 await self._load(partition)
             if self._stage.tick is not None:
                 await self._stage.tick()
         except Exception as error:  # the boundary to Faust, which would log and go on
-            self._give_up(error)
+            if not isinstance(error, Overtaken) or restored is self._restored:
+                self._give_up(error)
 
     async def read(self, stream: Any) -> None:  # noqa: ANN401 - Faust's stream
         """The agent."""
         async for event in stream.noack().events():
             if self._broken or self._app.abandoned:
                 continue
+            restored = self._restored
             try:
                 await self._one(event.message)
             except Exception as error:  # Faust would restart the agent behind this record
-                self._give_up(error)
+                # What a rebalance overtook comes again, to whoever has the partition now.
+                if not isinstance(error, Overtaken) or restored is self._restored:
+                    self._give_up(error)
 
     async def _one(self, message: Any) -> None:  # noqa: ANN401 - Faust's message
         tp = message.tp
@@ -112,6 +118,8 @@ class _Reader:
                 consumer.done(tp, acks.ended(offset))
 
         await self._load(tp.partition)
+        if self._acks.get(tp) is not acks:
+            return  # reassigned meanwhile: it comes again
         await self._stage.handle(Arrived(tp.topic, tp.partition, offset, value, ack))
 
     async def _check_order(self, message: Any) -> None:  # noqa: ANN401 - Faust's message
@@ -120,7 +128,10 @@ class _Reader:
         if position not in self._expected:
             consumer = self._app.guarded_consumer
             earliest = (await consumer.earliest_offsets(message.tp))[message.tp]
-            self._expected[position] = max(consumer.resumed_at(message.tp), earliest)
+            resumed = consumer.resumed_at(message.tp)
+            if resumed is None:
+                resumed, _ = await committed(self._bootstrap, self._stage.name, message.tp)
+            self._expected[position] = max(resumed, earliest)
         if message.offset > self._expected[position]:
             raise Hole(f"{message.tp}: {message.offset} came where {self._expected[position]} was expected")
         self._expected[position] = message.offset + 1
@@ -130,11 +141,13 @@ class _Reader:
         if changelog is None or (partition in self._restored and changelog.loaded(partition)):
             return
         async with self._loading:
-            restored = self._restored
+            assigned = self._assigned
             await changelog.load(partition)
-            if partition not in restored and self._stage.restored is not None:
+            if assigned is not self._assigned or partition not in assigned:
+                return  # a rebalance meanwhile: a stage that took the state for its own would write it
+            if partition not in self._restored and self._stage.restored is not None:
                 self._stage.restored(partition, changelog.items(partition))
-            restored.add(partition)
+            self._restored.add(partition)
 
     def _give_up(self, error: Exception) -> None:
         self._broken = True

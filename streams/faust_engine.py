@@ -38,9 +38,9 @@ class GuardedConsumer(driver.Consumer):
         """All before `next_offset` is processed for good; the next commit may say so."""
         self._done[tp] = max(next_offset, self._done.get(tp, 0))
 
-    def resumed_at(self, tp: TP) -> int:
-        """The offset this assignment began at."""
-        return self._committed_offset.get(tp) or 0
+    def resumed_at(self, tp: TP) -> int | None:
+        """The offset this assignment began at; None where Faust does not know, for a rebalance overtook its seek."""
+        return self._committed_offset.get(tp)
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)

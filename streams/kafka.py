@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError, TopicAlreadyExistsError
 
 from streams.errors import BrokerDown
 from streams.topics import TopicSpec
@@ -88,11 +89,25 @@ async def at_end(consumer: AIOKafkaConsumer, tps: Sequence[TopicPartition]) -> b
 async def rewind(consumer: AIOKafkaConsumer) -> None:
     """Back to the committed offsets: a loop that failed must not go on behind what it had read and not finished."""
     for tp in consumer.assignment():
-        committed = await consumer.committed(tp)
-        if committed is None:
-            await consumer.seek_to_beginning(tp)
-        else:
-            consumer.seek(tp, committed)
+        # A rebalance meanwhile takes partitions away; whoever gets them begins at the commit anyway.
+        with suppress(IllegalStateError):
+            committed = await consumer.committed(tp)
+            if committed is None:
+                await consumer.seek_to_beginning(tp)
+            else:
+                consumer.seek(tp, committed)
+
+
+async def committed(bootstrap: str, group: str, tp: TopicPartition) -> tuple[int, str]:
+    """The group's committed offset and metadata; (0, "") when there is none."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(group, partitions=[tp])
+    finally:
+        await admin.close()
+    found = offsets.get(tp)
+    return (found.offset, found.metadata or "") if found is not None and found.offset >= 0 else (0, "")
 
 
 def producer(bootstrap: str, *, linger_ms: int = 0) -> AIOKafkaProducer:

@@ -181,11 +181,16 @@ class NotifyStage:
         if result is None:
             return
         if isinstance(result, Illustration):
-            await self.deps.store.put(job.partition, _picture_key(channel.name, job), result.to_bytes())
+            await self._keep(job, _picture_key(channel.name, job), result.to_bytes())
             self.deps.metrics.inc("keyfuse_pictures_total", channel=channel.name, result="delivered")
             return
         self.deps.metrics.inc("keyfuse_pictures_total", channel=channel.name, result=result.reason)
         log.warning("picture failed", channel=channel.name, incident=job.incident.incident_id, why=str(result))
+
+    async def _keep(self, job: _Job, key: bytes, value: bytes) -> None:
+        """What was told stays told, also where the partition has gone to another owner meanwhile."""
+        await self.deps.load(job.partition)
+        await self.deps.store.put(job.partition, key, value)
 
     def _illustration(self, name: str, job: _Job) -> Illustration | None:
         stored = self.deps.store.get(_picture_key(name, job))
@@ -200,7 +205,7 @@ class NotifyStage:
             previous = DeliveryState.from_bytes(stored) if stored else None
             result = await deliver(job.incident, self.deps.channels[name], previous, sleep=self.deps.sleep)
             if isinstance(result, DeliveryState):
-                await self.deps.store.put(job.partition, key, result.to_bytes())
+                await self._keep(job, key, result.to_bytes())
                 self.deps.metrics.inc("keyfuse_deliveries_total", channel=name, result="delivered")
                 return result
             self.deps.metrics.inc("keyfuse_deliveries_total", channel=name, result=result.reason)

@@ -128,6 +128,7 @@ class QuestionStage:
             result = await self._one(question, place, asked.at(place))
             if isinstance(result, Shown):
                 asked = asked.now_shown(place, result)
+                await self.deps.load(_PARTITION)  # also where it went to another owner meanwhile: what was asked, was
                 await self.deps.store.put(_PARTITION, _key(question), asked.to_bytes())
                 await self._tell_shown(question)
             elif result is not None and result.retryable:

@@ -19,6 +19,7 @@ from schemas.frame import decode_frame
 from schemas.records import DeadLetter, DeadReason, Finding, KeyFacts, Mark, PartitionStats
 from streams.acks import Arrived
 from streams.checkpoint import Checkpoint, ShardStore
+from streams.errors import Overtaken
 from streams.health import StageProgress
 from streams.key_states import KeyStates
 from streams.metrics import Metrics
@@ -78,12 +79,14 @@ class ScoreStage:
         self._expected: Sequence[AnnouncedConfig] = ()
         self._last_tick_s: float | None = None
         self._busy_s = 0.0  # with frames, since the last tick
+        self._owned = 0  # counts how often the partitions were given up
         self._turn = asyncio.Lock()  # what is told of a second must be out before the clock is said to be past it
         self._findings_end: dict[int, int] = {}  # by partition of the findings: the offset after the newest told
         self.scored = 0  # events of this process
 
     def drop(self) -> None:
         """A rebalance: whatever stays assigned is read again from its last checkpoint."""
+        self._owned += 1
         self._partitions.clear()
         self._findings_end.clear()
         if self._shadow is not None:
@@ -127,7 +130,10 @@ class ScoreStage:
 
     async def on_frame(self, frame: Arrived, *, now_s: float, now_ms: int) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
+        owned = self._owned
         async with self._turn:
+            if owned != self._owned:
+                raise Overtaken("the partition was given up meanwhile: the frame comes again")
             await self._on_frame(frame, now_s, now_ms)
 
     def was_busy(self, seconds: float) -> None:
@@ -204,20 +210,22 @@ class ScoreStage:
         state.last_step_s = now_s
         dirty = state.core.dirty_shards()
         if dirty:
-            await self._put(partition, "cohorts", state.core.export_cohorts())
-            await self._put(partition, str(dirty[0]), state.core.export_shard(dirty[0]))
+            await self._put(partition, state, "cohorts", state.core.export_cohorts())
+            await self._put(partition, state, str(dirty[0]), state.core.export_shard(dirty[0]))
             state.checkpoint.written(dirty[0])
             self._metrics.set("keyfuse_checkpoint_age_seconds", 0)
         ackable = state.checkpoint.ackable()
         covered = [state.unacked.popleft() for _ in range(sum(frame.offset <= ackable for frame in state.unacked))]
         if not covered:
             return
-        await self._put(partition, "clock", str(covered[-1].clock_s).encode())
+        await self._put(partition, state, "clock", str(covered[-1].clock_s).encode())
         for frame in covered:
             frame.ack()
         self._progress.committed(now_s)
 
-    async def _put(self, partition: int, name: str, value: bytes) -> None:
+    async def _put(self, partition: int, state: _Partition, name: str, value: bytes) -> None:
+        if self._partitions.get(partition) is not state:
+            raise Overtaken("the partition was given up: another owner may have written a newer state")
         await self._store.put(partition, _key(partition, name), value)
         self._metrics.inc("keyfuse_checkpoint_bytes_total", len(value))
 

@@ -15,6 +15,7 @@ from schemas.frame import decode_frame
 from schemas.spend import SpendSum, SpendSums
 from streams.acks import Arrived
 from streams.checkpoint import ShardStore
+from streams.errors import Overtaken
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.outbox import Outbox
@@ -62,18 +63,23 @@ class UsesStage:
         self._store, self._outbox = store, outbox
         self._metrics, self._progress = metrics, progress
         self._partitions: dict[int, tuple[SpendCore, Rotation]] = {}
+        self._owned = 0  # counts how often the partitions were given up
         self._turn = asyncio.Lock()  # sums are told as they are between two frames
         self.observers = list(observers)
 
     def drop(self) -> None:
         """A rebalance: whatever stays assigned is read again from its last checkpoint."""
+        self._owned += 1
         self._partitions.clear()
         for observer in self.observers:
             observer.drop()
 
     async def on_frame(self, arrived: Arrived, *, now_s: float) -> None:
         """Count it, show it to the observers, and remember that it waits for its shards."""
+        owned = self._owned
         async with self._turn:
+            if owned != self._owned:
+                raise Overtaken("the partition was given up meanwhile: the frame comes again")
             core, rotation = self._partition(arrived.partition, now_s)
             try:
                 frame = decode_frame(arrived.value)
@@ -116,6 +122,8 @@ class UsesStage:
             return known
 
         async def put(name: str, value: bytes) -> None:
+            if core is not self._partitions.get(partition, (None, None))[0]:
+                raise Overtaken("the partition was given up: another owner may have written a newer state")
             await self._store.put(partition, f"{partition}:{name}".encode(), value)
             self._metrics.inc("keyfuse_checkpoint_bytes_total", len(value))
 

@@ -11,6 +11,7 @@ from schemas.records import DeadLetter, Finding
 from schemas.spend import BudgetStatus, SpendSums
 from streams.acks import Arrived
 from streams.budget_stage import BudgetStage
+from streams.errors import Overtaken
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.topics import Topic, Topics
@@ -140,3 +141,19 @@ async def test_where_the_partition_is_not_nothing_happens() -> None:
     await worker.stage.tick(now_s=0, now_ms=T0)
     assert outbox.of(Topic.BUDGETS) == []
     assert worker.stage.desk is None
+
+
+async def test_a_rebalance_while_statuses_are_told_leaves_the_state_to_its_new_owner() -> None:
+    store, outbox = MemoryShards(), MemoryOutbox()
+    first = Worker(store, outbox)
+    await first.live(LOG, until=10)
+    stored, acked = dict(store.values), first.acked
+    outbox.meanwhile[Topic.BUDGETS] = first.stage.drop
+    await first.take(10, LOG[10].to_bytes())
+    await first.stage.tick(now_s=100, now_ms=T0 + 100_000)
+    assert (store.values, first.acked) == (stored, acked)
+    with pytest.raises(Overtaken):
+        await first.take(11, LOG[11].to_bytes())
+    second = Worker(store, outbox)
+    await second.live(LOG, start=acked + 1, until=25)
+    assert newest(outbox).spent_nano_usd == 100 * 10**9

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from streams.changelog import Changelog
+from streams.errors import Overtaken
 
 
 class Broker:
@@ -44,3 +47,13 @@ async def test_a_write_that_ends_after_a_rebalance_does_not_pass_for_the_whole_s
     await writing
     assert broker.written == [b"new"]
     assert not state.loaded(0)
+
+
+async def test_nothing_is_written_to_a_partition_that_was_given_up() -> None:
+    broker = Broker()
+    broker.answers.set()
+    state = changelog(broker)
+    state.drop()
+    with pytest.raises(Overtaken):
+        await state.put(0, b"new", b"2")
+    assert broker.written == []

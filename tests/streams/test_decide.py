@@ -97,6 +97,16 @@ async def test_a_record_that_waited_while_the_partition_went_to_another_owner_is
     assert len(outbox.of(Topic.COMMANDS)) == 1
 
 
+async def test_a_case_is_not_stored_when_its_partition_went_to_another_owner_while_it_was_told() -> None:
+    """They may know more of it by now, and the next one who reads it would go on from the older state."""
+    store, outbox = MemoryShards(), MemoryOutbox()
+    decide = stage(store, outbox)
+    outbox.meanwhile[Topic.INCIDENTS] = decide.drop
+    with pytest.raises(Overtaken):
+        await feed(decide, finding(0, family="policy").to_bytes())
+    assert store.values == {}
+
+
 async def test_nonsense_is_buried_and_the_next_record_is_taken() -> None:
     outbox = MemoryOutbox()
     decide = stage(MemoryShards(), outbox)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 from streams.changelog import Changelog
@@ -26,10 +26,16 @@ class Kept(Changelog):
     """A changelog whose broker is a dictionary."""
 
     def __init__(self) -> None:
-        self._values: dict[int, dict[bytes, bytes]] = {}
+        super().__init__("nobody:1", "state", producer=None)
+        self.reads = 0
+        self.reading: Callable[[], Awaitable[None]] | None = None  # comes once, while it is read
 
-    async def load(self, partition: int) -> None:
-        self._values.setdefault(partition, {b"key": b"%d" % partition})
+    async def _read(self, partition: int) -> dict[bytes, bytes]:
+        self.reads += 1
+        reading, self.reading = self.reading, None
+        if reading is not None:
+            await reading()
+        return {b"key": b"%d" % partition}
 
 
 class World:
@@ -42,7 +48,7 @@ class World:
         stage = StageApp(
             "notify", ["incidents"], self.handle, self.told.clear, changelog=self.changelog, restored=self.restored
         )
-        self.reader = _Reader(stage, app, broke=lambda why: None)
+        self.reader = _Reader(stage, app, "", broke=lambda why: None)
 
     async def handle(self, record: object) -> None:
         raise AssertionError("no record comes")
@@ -79,3 +85,31 @@ async def test_again_after_a_rebalance_and_only_what_is_assigned() -> None:
     await world.changelog.load(0)  # a message of before is still under way
     await world.reader.tick()
     assert world.told == [1]
+
+
+async def test_what_was_read_before_a_rebalance_is_read_again_after_it() -> None:
+    """Another owner may have written since: a stage that went on from the old state would write over the new one."""
+    world = World()
+    await world.assign(0)
+
+    async def rebalance() -> None:
+        await world.reader.on_revoked(None, set())
+        await world.assign(0)
+
+    world.changelog.reading = rebalance
+    await world.reader.tick()
+    await world.reader.tick()
+    assert world.changelog.reads == 2
+    assert world.told == [0]
+
+
+async def test_a_partition_that_was_taken_away_while_it_was_read_is_nobodys_here() -> None:
+    world = World()
+    await world.assign(0)
+
+    async def taken() -> None:
+        await world.reader.on_revoked(None, set())
+
+    world.changelog.reading = taken
+    await world.reader.tick()
+    assert world.told == []

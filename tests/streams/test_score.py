@@ -16,6 +16,7 @@ from schemas.records import DeadLetter, Finding, PartitionStats
 from sources.batch import BatchParser, RawRecord
 from sources.pricing import PriceBook
 from streams.acks import Arrived
+from streams.errors import Overtaken
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.score import ScoreStage
@@ -130,3 +131,18 @@ async def test_without_traffic_the_last_second_is_judged_and_everything_is_writt
     stats = [record for record in outbox.of(Topic.STATS) if isinstance(record, PartitionStats)]
     assert (stats[-1].known_keys, stats[-1].active_registered_keys) == (12, 0)  # nobody has registered any
     assert stats[-1].clock_s > T0 // 1000 + 16
+
+
+async def test_a_rebalance_while_findings_are_told_writes_nothing_over_the_next_owners_state() -> None:
+    store, outbox = MemoryShards(), MemoryOutbox()
+    worker = Worker(store, outbox)
+    log = list(frames(30))
+    for offset, frame in enumerate(log):
+        stored = dict(store.values)
+        outbox.meanwhile[Topic.FINDINGS] = worker.stage.drop
+        try:
+            await worker.take(offset, frame)
+        except Overtaken:
+            break
+    assert Topic.FINDINGS not in outbox.meanwhile
+    assert store.values == stored != {}

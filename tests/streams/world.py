@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from containment.providers.base import Scope, StepSpec
 from schemas.config import BudgetsConfig, ResponsesConfig
@@ -58,10 +58,12 @@ class MemoryOutbox(Outbox):
 
     def __init__(self) -> None:
         self.sent: dict[Topic, list[Record]] = defaultdict(list)
+        self.meanwhile: dict[Topic, Callable[[], None]] = {}  # happens while the next records of a topic are sent
         self.forgotten: list[tuple[Topic, str]] = []
 
     async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> dict[int, int]:
         self.sent[topic].extend(record for _, record in records)
+        self.meanwhile.pop(topic, lambda: None)()
         return {0: len(self.sent[topic])}
 
     async def forget(self, topic: Topic, keys: Iterable[str]) -> None:
