@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -32,6 +32,14 @@ _MUCH_HELD: Final = 40_000  # rows waiting for slower partitions: read those fir
 _LARGE: Final = 1024  # records: below, handing them to a thread takes longer than reading them
 _PATIENCE_S: Final = 2.0
 _RATIO_OVER: Final = 2000  # records the dead-letter ratio is judged over
+
+
+class Ready(NamedTuple):
+    """Made of what was read and not yet sent; when all of it is taken, this may be committed."""
+
+    frames: Mapping[int, Sequence[bytes]]  # by partition, in order
+    dead: Sequence[bytes]
+    resume: dict[int, int]
 
 
 class InFlight(NamedTuple):
@@ -91,15 +99,16 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         await rewind(self._consumer)
         in_flight: InFlight | None = None
         while not self._stopping:
-            sent = await self._turn()
+            ready = await self._turn()
+            # Later rows never overtake earlier ones that were not taken: sent again, those would pass for known.
             if in_flight is not None:
                 await self._finish(in_flight)
-            in_flight = sent
+            in_flight = await self._send(ready) if ready is not None else None
         if in_flight is not None:
             await self._finish(in_flight)
 
-    async def _turn(self) -> InFlight | None:
-        """Read, parse and send; None when there was nothing, or when a rebalance came in between. Then all is read
+    async def _turn(self) -> Ready | None:
+        """Read and parse; None when there was nothing, or when a rebalance came in between. Then all is read
         again from what is committed: rows that waited are gone, and none behind them may overtake them.
         """
         assignments = self._assignments
@@ -113,7 +122,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             return None
         self._heard(fetched)
         self._count(parsed, sum(map(len, fetched.values())))
-        return await self._send(self._alignment.add(parsed.frame, behind=behind), parsed.dead)
+        return self._ready(self._alignment.add(parsed.frame, behind=behind), parsed.dead)
 
     async def _parse(self, records: list[RawRecord]) -> ParsedBatch:
         """A large batch is read beside the loop, which would be held up for long."""
@@ -161,17 +170,30 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         slowest = set(self._alignment.slowest(behind))
         return [tp for tp in assigned if tp.partition in slowest]
 
-    async def _send(self, aligned: Aligned, dead: Sequence[DeadLetter]) -> InFlight:
-        frames, dead_topic = self._topics.name(Topic.FRAMES), self._topics.name(Topic.DEAD)
+    def _ready(self, aligned: Aligned, dead: Sequence[DeadLetter]) -> Ready:
+        parts = split_by_partition(aligned.among, self._topics.partitions, aligned.order)
+        frames = {
+            partition: [encode_frame(part.slice(at, ROWS_PER_FRAME)) for at in range(0, part.num_rows, ROWS_PER_FRAME)]
+            for partition, part in parts.items()
+        }
         resume = {p: aligned.resume.get(p, offset) for p, offset in self._next.items()}
+        return Ready(frames, [letter.to_bytes() for letter in dead], resume)
+
+    async def _send(self, ready: Ready) -> InFlight:
+        """Of one partition the next frame only when the one before it is taken; mostly there is one."""
+        topic, dead_topic = self._topics.name(Topic.FRAMES), self._topics.name(Topic.DEAD)
         acks: list[asyncio.Future[object]] = []
-        for partition, part in split_by_partition(aligned.among, self._topics.partitions, aligned.order).items():
-            for start in range(0, part.num_rows, ROWS_PER_FRAME):
-                frame = encode_frame(part.slice(start, ROWS_PER_FRAME))
-                acks.append(await self._producer.send(frames, frame, partition=partition))
-                self._metrics.inc("keyfuse_frames_total")
-        acks.extend([await self._producer.send(dead_topic, letter.to_bytes()) for letter in dead])
-        return InFlight(acks, resume)
+        for nth in range(max(map(len, ready.frames.values()), default=0)):
+            for ack in acks:
+                await ack
+            acks = [
+                await self._producer.send(topic, frames[nth], partition=partition)
+                for partition, frames in ready.frames.items()
+                if nth < len(frames)
+            ]
+            self._metrics.inc("keyfuse_frames_total", len(acks))
+        acks.extend([await self._producer.send(dead_topic, letter) for letter in ready.dead])
+        return InFlight(acks, ready.resume)
 
     async def _finish(self, sent: InFlight) -> None:
         for ack in sent.acks:
