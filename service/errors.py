@@ -13,15 +13,18 @@ class UserError(Exception):
 # was never imported cannot be raised either.
 _FOR_PEOPLE: Final = frozenset(
     {
+        "aiokafka.errors.KafkaError",
         "alerting.channels.errors.ChannelError",
         "service.tansu.BrokerError",
         "storage.errors.StoreError",
         "streams.errors.StreamError",
     }
 )
+_BROKER: Final = "check kafka.bootstrap in keyfuse.yaml and that the broker runs"
 _HINTS: Final = {
+    "aiokafka.errors.KafkaError": _BROKER,
     "storage.errors.Unreachable": "check store.dsn in keyfuse.yaml and that ClickHouse runs",
-    "streams.errors.BrokerDown": "check kafka.bootstrap in keyfuse.yaml and that the broker runs",
+    "streams.errors.BrokerDown": _BROKER,
 }
 
 

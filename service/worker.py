@@ -28,6 +28,7 @@ from service.exception_news import ExceptionNews
 from service.gate_port import BrokerPort
 from service.http_app import create_app
 from service.install import Install, wall_ms
+from service.keep_running import keep_running
 from service.key_http import keys_router
 from service.late_store import LateStore
 from service.leaks import leaks_router
@@ -35,11 +36,11 @@ from service.local_server import LocalServer
 from service.people_left import people_left_routes
 from service.query_commands import StoreAnswers
 from service.reload import follow_folder
+from service.renewed import Loop, Renewed
 from service.settled_memory import settle_memory
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
 from streams.budget_stage import BudgetStage
-from streams.errors import PoisonedInput
 from streams.faust_apps import StageApp
 from streams.follow import Take, follow
 from streams.gate_watch import GateWatch, watch_gates
@@ -59,7 +60,7 @@ from streams.topics import StateTopic, Topic
 
 ROLES: Final = ("ingest", "archive", "score", "budget", "decide", "notify", "contain", "identity", "http")
 _STORE_ROLES: Final = frozenset({"archive", "http"})
-_RESTARTS: Final = 5
+_CLOSE_S: Final = 10.0
 log = structlog.get_logger()
 
 
@@ -147,13 +148,13 @@ class Worker:
         self._stopping = True
         self.health.ready = False
         for closer in reversed(self._closers[1:]):
-            await closer()
+            await _in_time(closer)
         await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for closer in self._closers[:1]:
-            await closer()
+            await _in_time(closer)
         if self.store is not None:
             await asyncio.to_thread(self.store.close)
 
@@ -288,16 +289,17 @@ class Worker:
 
     async def _start_loops(self, edges: stages.Edges) -> None:
         if "ingest" in self.roles:
-            loop = await stages.ingest(edges)
-            self._closers.append(self._ender("ingest", loop, self._run("ingest", loop.run)))
+            await self._start_loop("ingest", lambda: stages.ingest(edges))
         if "archive" in self.roles and self.store is not None:
-            for archive in (
-                await stages.usage_archive(edges, self.store),
-                await stages.record_archive(edges, self.store),
-            ):
-                self._closers.append(self._ender("archive", archive, self._run("archive", archive.run)))
+            store = self.store
+            await self._start_loop("archive", lambda: stages.usage_archive(edges, store))
+            await self._start_loop("archive", lambda: stages.record_archive(edges, store))
 
-    def _ender(self, name: str, loop: Any, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:  # noqa: ANN401 - any of three loops
+    async def _start_loop(self, name: str, make: Callable[[], Awaitable[Loop]]) -> None:
+        loop = Renewed(await make(), make)
+        self._closers.append(self._ender(name, loop, self._run(name, loop.run)))
+
+    def _ender(self, name: str, loop: Loop, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:
         async def end() -> None:
             loop.stop()
             done, _ = await asyncio.wait([task], timeout=5)
@@ -309,28 +311,13 @@ class Worker:
         return end
 
     def _run(self, name: str, loop: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._keep_running(name, loop), name=name)
+        kept = keep_running(
+            name, loop, progress=self.health.stage(name, time.monotonic()), metrics=self.metrics, now_s=time.monotonic,
+            sleep=asyncio.sleep,
+        )  # fmt: skip
+        task = asyncio.create_task(kept, name=name)
         self._tasks.append(task)
         return task
-
-    async def _keep_running(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
-        """A loop that fails starts again a few times; then the stage counts as stopped and `/healthz` says why."""
-        for restart in range(_RESTARTS):
-            try:
-                await loop()
-            except PoisonedInput as error:
-                self.health.stage(name, time.monotonic()).failed = str(error)
-                log.error("stage stopped", stage=name, why=str(error))  # noqa: TRY400 - the sentence says it all
-                return
-            except Exception as error:  # the boundary that keeps one stage's failure from the others
-                log.exception("stage failed", stage=name, restart=restart)
-                self.metrics.inc("keyfuse_retries_total", where=name)
-                self.health.stage(name, time.monotonic()).failed = f"{type(error).__name__}: {error}"
-                await asyncio.sleep(2**restart)
-                self.health.stage(name, time.monotonic()).failed = ""
-            else:
-                return
-        self.health.stage(name, time.monotonic()).failed = f"failed {_RESTARTS} times; see the log"
 
     def _intake(self, publish: Publisher) -> APIRouter:
         install = self.install
@@ -356,3 +343,12 @@ class Worker:
         except OSError as error:
             raise UserError(f"{error}: is another `keyfuse` running there? Set another port in keyfuse.yaml") from error
         self._closers.append(server.stop)
+
+
+async def _in_time(closer: Callable[[], Awaitable[Any]]) -> None:
+    """What does not close in time ends with the process."""
+    try:
+        async with asyncio.timeout(_CLOSE_S):
+            await closer()
+    except TimeoutError:
+        log.warning("something did not close in time", seconds=_CLOSE_S)

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 import typer.main
+from aiokafka.errors import KafkaConnectionError
 
 from alerting.channels.errors import Reason, Refused
 from service.cli import app, main
@@ -256,6 +257,10 @@ def test_simulated_traffic_can_be_replayed(run: Run) -> None:
         (Unreachable("no answer"), "no answer; check store.dsn in keyfuse.yaml and that ClickHouse runs"),
         (Rejected("wrong password"), "wrong password"),
         (BrokerDown("gone"), "gone; check kafka.bootstrap in keyfuse.yaml and that the broker runs"),
+        (
+            KafkaConnectionError("nobody answers"),  # it went away while the worker was starting
+            "KafkaConnectionError: nobody answers; check kafka.bootstrap in keyfuse.yaml and that the broker runs",
+        ),
         (BrokerError("no program"), "no program"),
         (Refused("ops", Reason.MISCONFIGURED, "no secret"), "channel ops: misconfigured: no secret"),
         (PermissionError(13, "Permission denied", "x.yaml"), "x.yaml: Permission denied"),
