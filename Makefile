@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test bench quality faults leases demo lock clean
+.PHONY: help setup fmt lint test bench quality faults leases chaos demo lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ faults: setup  ## 10,000 orders to contain under injected faults (about two minu
 
 leases: setup  ## 10,000 histories of gates that share a budget, with everything going wrong (about ten minutes)
 	$(BIN)/python -m benchmarks.leases.run
+
+chaos: setup  ## a whole install on Apache Kafka, broken for eleven minutes in every way at once (needs Java 17 and Maven)
+	$(BIN)/python -m benchmarks.chaos
 
 demo: setup  ## the main job on the embedded defaults, in about a minute
 	$(BIN)/keyfuse demo

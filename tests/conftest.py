@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +23,16 @@ def tansu_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """Apache Kafka, started once. Skips where it cannot run, unless REQUIRE_KAFKA=1 makes that a failure."""
+    """Apache Kafka, started once."""
+    with kafka_or_skip(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@contextmanager
+def kafka_or_skip(directory: Path) -> Iterator[Broker]:
+    """An Apache Kafka. Skips where it cannot run, unless REQUIRE_KAFKA=1 makes that a failure."""
     try:
-        with running_kafka(tmp_path_factory.mktemp("kafka")) as broker:
+        with running_kafka(directory) as broker:
             yield broker
     except NoKafkaError as missing:
         if os.environ.get("REQUIRE_KAFKA") == "1":

@@ -198,7 +198,7 @@ class Life:
                 incidents[version.incident_id] = version
         rows = self._store.connection.rows
         return Ending(
-            cores={p: await self._core(p) for p in range(self.one.topics.partitions)},
+            cores={p: await core_of(self.one, p) for p in range(self.one.topics.partitions)},
             findings=findings,
             incidents={i: (one.key_id, one.state, one.severity) for i, one in incidents.items()},
             archive=rows(
@@ -222,17 +222,18 @@ class Life:
         found = [await read_all(bootstrap, topics.name(topic), p) for p in range(topics.count(topic))]
         return [kind.from_bytes(value) for records in found for _, value in records]
 
-    async def _core(self, partition: int) -> ScoreCore:
-        """The state as the next owner of the partition would find it."""
-        bootstrap, name = self.one.folder.wiring.kafka.bootstrap, self.one.topics.state_name(StateTopic.SCORE)
-        values = {key: value or b"" for key, value in await read_all(bootstrap, name, partition)}
-        core = new_core(self.one, partition)
-        core.import_cohorts(values[f"{partition}:cohorts".encode()])
-        for shard in range(self.one.folder.wiring.state.shards):
-            data = values.get(f"{partition}:{shard}".encode())
-            if data is not None:
-                core.import_shard(shard, data)
-        return core
+
+async def core_of(one: Install, partition: int) -> ScoreCore:
+    """The state as the next owner of the partition would find it."""
+    name = one.topics.state_name(StateTopic.SCORE)
+    values = {key: value or b"" for key, value in await read_all(one.folder.wiring.kafka.bootstrap, name, partition)}
+    core = new_core(one, partition)
+    core.import_cohorts(values[f"{partition}:cohorts".encode()])
+    for shard in range(one.folder.wiring.state.shards):
+        data = values.get(f"{partition}:{shard}".encode())
+        if data is not None:
+            core.import_shard(shard, data)
+    return core
 
 
 def write_folder(one: Install, directory: Path) -> None:

@@ -1,0 +1,200 @@
+"""The chaos run: what it draws from a seed, what its traffic adds up to, and that its invariants can fail."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.chaos.collected import Collected
+from benchmarks.chaos.invariants import verdicts
+from benchmarks.chaos.report import mistakes, table
+from benchmarks.chaos.schedule import FULL, QUICK, Fault, Size, schedule
+from benchmarks.chaos.services import Effect, FailingServer
+from benchmarks.chaos.traffic import Total, Traffic, made_up
+from schemas.audit_chain import Problem
+from schemas.records import Command, DeadLetter, Outcome, StepState
+from service.config_tree import Folder
+from service.install import Install
+from sources.batch import RawRecord
+from tests.alerting.servers import Arrived
+from tests.containment.build import command, incident
+from tests.integration.servers import Board
+from tests.integration.uses import T0_MS, windows_of
+
+SEEDS = range(20)
+
+
+@pytest.fixture(scope="module")
+def sent() -> Traffic:
+    return made_up(7, seconds=40, thefts=1, partitions=4)
+
+
+def test_the_same_seed_breaks_and_sends_the_same() -> None:
+    assert schedule(3, QUICK) == schedule(3, QUICK) != schedule(4, QUICK)
+    one, again = (made_up(3, seconds=20, thefts=2, partitions=4) for _ in range(2))
+    assert one == again != made_up(4, seconds=20, thefts=2, partitions=4)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_full_run_breaks_as_much_as_it_says(seed: int) -> None:
+    faults = schedule(seed, FULL)
+    counts = Counter(str(fault.what) for fault in faults)
+    assert counts["SIGKILL"] + counts["SIGTERM"] >= 100
+    assert counts["broker stops"] + counts["broker is killed"] >= 10
+    numbers = [2, *(int(fault.value) for fault in faults if fault.what == "workers")]
+    assert set(numbers) == {1, 2, 3}
+    assert sum(abs(after - before) for before, after in pairwise(numbers)) >= 24
+    assert max(fault.for_s for fault in faults if fault.what == "store is unreachable") > 60
+    assert max(abs(fault.value) for fault in faults if fault.what == "clock") > 1800
+    assert [fault.at_s for fault in faults] == sorted(fault.at_s for fault in faults)
+
+
+@pytest.mark.parametrize("size", [QUICK, FULL])
+@pytest.mark.parametrize("of", ["broker", "store"])
+def test_what_is_stopped_already_is_never_stopped(size: Size, of: str) -> None:
+    for seed in SEEDS:
+        own = [fault for fault in schedule(seed, size) if fault.what.startswith(of)]
+        assert all(before.at_s + before.for_s < after.at_s for before, after in pairwise(own))
+
+
+def test_a_fault_says_what_it_is() -> None:
+    told = str(Fault(12.34, "SIGSTOP", for_s=6)), str(Fault(600, "clock", "of worker 1", value=-3600))
+    assert told == ("   12.3 s  SIGSTOP for 6.0 s", "  600.0 s  clock of worker 1 -3600")
+
+
+def test_bad_records_are_refused_for_the_reasons_that_are_expected(sent: Traffic) -> None:
+    parser = Install(Folder(), Path("nowhere"), {"KEYFUSE_PEPPER": "pepper of the tests"}).parser(max_future_s=30)
+    values = list(sent.bad)
+    records = [RawRecord(0, offset, value, None) for offset, value in enumerate(values)]
+    parsed = parser.parse(records, topic="usage.raw", now_ms=T0_MS + 10**9)
+    found = sorted((dead.offset, dead.index, dead.reason) for dead in parsed.dead)
+    assert found == sorted((values.index(v), dead.place, dead.reason) for v in values for dead in sent.bad[v])
+    assert len({dead.reason for dead in parsed.dead}) == 5
+
+
+def test_what_is_sent_is_what_it_adds_up_to(sent: Traffic) -> None:
+    received: dict[str, dict[str, Any]] = {}
+    for record in sent.records:
+        if record.value not in sent.bad:
+            for line in _events(record.value):
+                received[line["event_id"]] = line
+    good = {event["event_id"] for event in sent.events}
+    assert received.keys() <= good
+    mixed = {event for event in good - received.keys() if event.startswith("mixed")}
+    assert good - received.keys() == mixed  # those stand beside a bad one
+    totals = sent.totals()
+    assert sum(total.events for total in totals.values()) == len(sent.events) == len(good)
+    assert {record.way for record in sent.records} == {"kafka", "http"}
+
+
+def test_everything_holds_of_a_run_that_left_what_was_sent(sent: Traffic) -> None:
+    found = verdicts(sent, perfect(sent))
+    assert [verdict.wrong for verdict in found] == [()] * len(found)
+    assert mistakes(found, 7, "again") == []
+    assert table({"kills": 3}, found).count(": holds |") == len(found)
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("archived rows = accepted events", lambda left: {"stored": (left.stored[0] + 1, left.stored[1])}),
+        ("archived rows = accepted events", lambda left: {"hours": dict(list(left.hours.items())[1:])}),
+        ("sums by key and minute", lambda left: {"minutes": _one_more(left.minutes)}),
+        ("windows of the score stage", lambda left: {"windows": dict(list(left.windows.items())[1:])}),
+        ("budgets' sums", lambda left: {"spend": {**left.spend, "key_00": (0, 0)}}),
+        ("dead letters", lambda left: {"dead_told": left.dead_told[1:]}),
+        ("dead letters", lambda left: {"dead_stored": [*left.dead_stored, left.dead_stored[0]]}),
+        ("dead letters", lambda left: {"dead_told": [left.dead_told[0].model_copy(update={"index": 9})]}),
+        ("each incident told", lambda left: {"incidents": {"inc_2": incident(incident_id="inc_2")}}),
+        ("each incident told", lambda left: {"incidents": {"inc_1": incident(seq=2)}}),
+        ("each theft found and cut", lambda left: {"effects": [], "commands": {}}),
+        ("each command with effect", lambda left: {"effects": [*left.effects, *left.effects]}),
+        ("each command with effect", lambda left: {"outcomes": {}}),
+        ("committed offsets", lambda left: {"lag": {("decide", "keyfuse.findings", 1): 2}}),
+        ("the audit", lambda left: {"audit_problems": [Problem("missing", "keyfuse.audit:0", 4, "4 is missing")]}),
+        ("workers end", lambda left: {"exits": [0, -9]}),
+    ],
+)  # fmt: skip
+def test_each_invariant_fails_where_its_promise_is_broken(sent: Traffic, what: str, changes: Any) -> None:
+    left = perfect(sent)
+    found = {verdict.what: verdict.wrong for verdict in verdicts(sent, replace(left, **changes(left)))}
+    assert [name for name, wrong in found.items() if wrong and name.startswith(what)]
+    [words] = [
+        words for words in mistakes(verdicts(sent, replace(left, **changes(left))), 7, "again") if what in words
+    ][:1]
+    assert words.endswith("seed 7: `again`")
+
+
+def perfect(sent: Traffic) -> Collected:
+    """What a run without any mistake leaves."""
+    [stolen] = sent.stolen
+    by_key = {key: [event for event in sent.events if event["key_id"] == key] for key, _ in sent.totals()}
+    clock_s = T0_MS // 1000 + round(sent.end_s) + 10
+    raw = {(record.partition, offset): record.value for offset, record in enumerate(sent.records)}
+    dead = [
+        DeadLetter(
+            topic="usage.raw", partition=partition, offset=offset, index=each.place, reason=each.reason, bytes=1,
+            at_ms=1,
+        )
+        for (partition, offset), value in raw.items()
+        for each in sent.bad.get(value, ())
+    ]  # fmt: skip
+    cut = command(stolen)
+    ended = Outcome(
+        command_id=cut.command_id,
+        incident_id="inc_1",
+        key_id=stolen,
+        step="disable",
+        state=StepState.CONFIRMED,
+        at_ms=1,
+    )
+    totals = {key: _total(events) for key, events in by_key.items()}
+    return Collected(
+        raw=raw, lag={}, stored=(len(sent.events),) * 2, minutes=sent.totals(), hours=totals,
+        windows={key: windows_of(events, clock_s) for key, events in by_key.items()}, clock_s=clock_s,
+        spend={key: (total.tokens, total.nano_usd) for key, total in totals.items()}, dead_told=dead, dead_stored=dead,
+        incidents={"inc_1": incident(key_id=stolen)}, commands=_by_order(cut), outcomes={cut.command_id: [ended]},
+        effects=[Effect(stolen, "disabled")], board=_board(), audit_rows=3, audit_problems=[], exits=[0, 0],
+    )  # fmt: skip
+
+
+def _board() -> Board:
+    """Everybody was told of inc_1, once."""
+    metadata = {"event_payload": {"incident_id": "inc_1", "seq": 1}}
+    bodies = {
+        "slack": ("/api/chat.postMessage", {"metadata": metadata}),
+        "pagerduty": ("/v2/enqueue", {"dedup_key": "inc_1", "event_action": "trigger"}),
+        "webhook": ("/hook", {"data": {"incident_id": "inc_1", "seq": 1}}),
+    }
+    servers = {kind: FailingServer(kind, None) for kind in bodies}  # type: ignore[arg-type]  # nothing fails here
+    for kind, (path, body) in bodies.items():
+        servers[kind].arrived.append(Arrived(path, {}, json.dumps(body)))
+    return Board(**servers)
+
+
+def _by_order(*commands: Command) -> dict[tuple[str, int], Command]:
+    return {(each.command_id, each.at_ms): each for each in commands}
+
+
+def _events(value: bytes) -> Iterator[dict[str, Any]]:
+    if value.startswith(b"["):
+        yield from json.loads(value)
+    else:
+        yield from (json.loads(line) for line in value.splitlines())
+
+
+def _total(events: list[dict[str, Any]]) -> Total:
+    tokens = sum(event["input_tokens"] + event["output_tokens"] for event in events)
+    return Total(len(events), tokens, sum(round(event["cost_usd"] * 1e9) for event in events))
+
+
+def _one_more(minutes: dict[Any, Total]) -> dict[Any, Total]:
+    place, total = next(iter(minutes.items()))
+    return {**minutes, place: total._replace(nano_usd=total.nano_usd + 1)}
