@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 import yaml
-from pydantic import ValidationError
 from rich.console import Console
 
 from alerting.words import clean, counted
@@ -26,6 +24,8 @@ from service.adapters import admin_key_of
 from service.errors import UserError
 from service.install import Install
 from service.issued import open_all
+from service.yaml_patch import patch as patch_from
+from service.yaml_patch import with_entry
 
 FILE: Final = "keys.yaml"
 _SHOWN: Final = 50
@@ -48,7 +48,7 @@ def main(config: Path, said: Said, *, out: Console) -> None:
     found = compare(listed, install.registry.entries().values(), provider=name)
     file = config / FILE
     before = file.read_text(encoding="utf-8") if file.exists() else ""
-    patch = patch_of(before, with_entries(before, found.new, provider=name)) if found.new else ""
+    patch = patch_from(FILE, before, with_entries(before, found.new, provider=name)) if found.new else ""
     if said.patch is not None and patch:
         try:
             said.patch.write_text(patch, encoding="utf-8")
@@ -100,48 +100,13 @@ def with_entries(text: str, new: Sequence[Listed], *, provider: str) -> str:
 
     UserError when the file is written in a way that entries cannot be added to.
     """
-    where, indent = _place(text)
-    made = text.splitlines(keepends=True)
-    if made and not made[-1].endswith("\n"):
-        made[-1] += "\n"
-    added = [" " * indent + line + "\n" if line else "\n" for key in new for line in _entry(key, provider)]
-    if where is None:
-        made += ["keys:\n", *added]
-    else:
-        made[where:where] = added
-    whole = "".join(made)
     try:
+        whole = with_entry(text, "keys", "".join(f"{line}\n" for key in new for line in _entry(key, provider)))
         KeysConfig.model_validate(yaml.safe_load(whole))
-    except (ValidationError, yaml.YAMLError, ValueError) as error:
-        words = f"{FILE}: entries cannot be added to how `keys` is written there; begin each with `- `"
+    except (yaml.YAMLError, ValueError) as error:
+        words = f"{FILE}: entries cannot be added to how `keys` is written there; list each key with `- `"
         raise UserError(words) from error
     return whole
-
-
-def _place(text: str) -> tuple[int | None, int]:
-    """The line behind the last entry of `keys`, and how far entries are indented; None where there are none yet."""
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{FILE} is no YAML: see `keyfuse check`") from error
-    pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    for key, value in pairs:
-        if key.value == "keys" and isinstance(value, yaml.SequenceNode):
-            if value.flow_style or not value.value:
-                raise UserError(f"{FILE}, line {key.start_mark.line + 1}: take `keys: []` out, or list a key with `- `")
-            last = value.value[-1]
-            return _line_behind(text, last), value.start_mark.column
-    return None, 2
-
-
-def _line_behind(text: str, last: yaml.Node) -> int:
-    """A node ends where the next one begins: comments and empty lines before that are not its own."""
-    found, all_lines = last.end_mark.line, text.splitlines()
-    if last.end_mark.column > 0:  # on one line, or at the end of a file without a last line break
-        return found + 1
-    while found > last.start_mark.line + 1 and not all_lines[found - 1].split("#")[0].strip():
-        found -= 1
-    return found
 
 
 def _entry(key: Listed, provider: str) -> list[str]:
@@ -168,14 +133,6 @@ def _text(text: str) -> str:
 
 def _day(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms // 1000, UTC)
-
-
-def patch_of(before: str, after: str) -> str:
-    """As `git apply` and `patch` take it."""
-    old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
-    if old and not old[-1].endswith("\n"):
-        old[-1] += "\n"
-    return "".join(difflib.unified_diff(old, new, f"a/{FILE}", f"b/{FILE}"))
 
 
 def _next(patch: Path | None, config: Path) -> str:

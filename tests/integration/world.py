@@ -50,7 +50,11 @@ OWNED: Final = {"team": "search", "app": "ranker", "env": "prod"}
 
 
 async def until(
-    condition: Callable[[], Any], what: str | Callable[[], str], *, patience_s: float = PATIENCE_S, every_s: float = 0.02
+    condition: Callable[[], Any],
+    what: str | Callable[[], str],
+    *,
+    patience_s: float = PATIENCE_S,
+    every_s: float = 0.02,
 ) -> None:
     """Returns when the condition holds; it may be a coroutine function. Fails with `what` when it never does.
 

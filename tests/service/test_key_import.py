@@ -19,7 +19,8 @@ from schemas.redact import looks_secret
 from service import key_import
 from service.config_folder import load_folder
 from service.errors import UserError
-from service.key_import import Said, patch_of, with_entries
+from service.key_import import Said, with_entries
+from service.yaml_patch import patch
 from tests.containment.servers import inventories
 from tests.containment.servers.inventories import SECRET
 from tests.containment.servers.serve import serving
@@ -129,16 +130,17 @@ def test_as_json(folder: Path) -> None:
 def test_entries_go_behind_those_that_are_there_however_the_file_is_written(text: str) -> None:
     after = with_entries(text, [NEW], provider="openai")
     assert "ends in wxyz" in after
-    changes = patch_of(text, after).splitlines()[2:]
-    assert not [line for line in changes if line.startswith("-")], "nothing is taken away"
+    changes = patch("keys.yaml", text, after).splitlines()[2:]
+    taken, given = ({line[1:] for line in changes if line.startswith(sign)} for sign in "-+")
+    assert taken <= given, "nothing is taken away; a last line without an end is written again with it"
     entries = yaml.safe_load(after)["keys"]
     assert entries[-1]["key_id"] == "key_2"
     assert entries[:-1] == ((yaml.safe_load(text) or {}).get("keys") or [])
 
 
-@pytest.mark.parametrize("text", ["keys: []\n", "keys: [{key_id: a, provider: openai}]\n"])
+@pytest.mark.parametrize("text", ["keys: [{key_id: a, provider: openai}]\n", "keys: {a: b}\n", "- a\n"])
 def test_a_list_that_cannot_be_added_to_is_told(text: str) -> None:
-    with pytest.raises(UserError, match="list a key with `- `"):
+    with pytest.raises(UserError, match="list each key with `- `"):
         with_entries(text, [NEW], provider="openai")
 
 
