@@ -36,11 +36,12 @@ OF_KEY: Final[tuple[tuple[str, RuleKind], ...]] = (
 )  # fmt: skip
 """The rules that stand in a key's own entry; they are told of after those of policies."""
 Unit = Literal["requests", "tokens", "nano_usd"]
-_CEILINGS: Final[Mapping[RuleKind, tuple[Unit, int]]] = {
+CEILINGS: Final[Mapping[RuleKind, tuple[Unit, int]]] = {
     "requests_per_s": ("requests", 1), "requests_per_min": ("requests", 60), "requests_per_day": ("requests", 86_400),
     "tokens_per_s": ("tokens", 1), "tokens_per_min": ("tokens", 60), "tokens_per_day": ("tokens", 86_400),
     "usd_per_day": ("nano_usd", 86_400),
 }  # fmt: skip
+"""What a rule counts, and within how many seconds."""
 _FIELD: Final = Call._fields.index
 SEEN_IN: Final[Mapping[str, int]] = {
     "models": _FIELD("model"), "endpoints": _FIELD("endpoint"), "networks": _FIELD("ip"),
@@ -257,8 +258,8 @@ def _lowest(rules: Sequence[Rule]) -> tuple[Ceiling, ...]:
     """Of several ceilings over the same window the lowest; of equal ones the first."""
     found: dict[tuple[Unit, float], Ceiling] = {}
     for rule in rules:
-        if rule.kind in _CEILINGS:
-            unit, window_s = _CEILINGS[rule.kind]
+        if rule.kind in CEILINGS:
+            unit, window_s = CEILINGS[rule.kind]
             limit = rule.limit * (1e9 if unit == "nano_usd" else 1)
             stretch = 1 / limit if limit < 1 else 1.0
             ceiling = Ceiling(rule.label, unit, window_s * stretch, limit * stretch)

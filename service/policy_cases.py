@@ -15,7 +15,7 @@ from alerting.words import clean, counted
 from controls.policies import Policies
 from controls.refusals import ASK
 from controls.registry import Registry
-from controls.rules import Ceiling
+from controls.rules import CEILINGS, Ceiling
 from schemas.call import Call, Ruling
 from schemas.config.policy_cases import CallFields, CaseConfig, CasesConfig
 from schemas.records import KeyFacts
@@ -27,11 +27,6 @@ from service.install import Install
 _FILE: Final = ConfigFile("cases", "cases", CasesConfig, "a table of cases, with `cases:` and a list")
 _NOON_MS: Final = 1_795_428_000_000  # a Monday, 2026-11-23 10:00 UTC: the same on every day the tests run
 _FIELDS: Final = tuple(CallFields.model_fields)
-_CEILINGS: Final = {
-    "requests_per_s": ("requests", 1), "requests_per_min": ("requests", 60), "requests_per_day": ("requests", 86_400),
-    "tokens_per_s": ("tokens", 1), "tokens_per_min": ("tokens", 60), "tokens_per_day": ("tokens", 86_400),
-    "usd_per_day": ("nano_usd", 86_400),
-}  # fmt: skip
 
 
 class Tried(NamedTuple):
@@ -123,13 +118,14 @@ def _wrong_ruling(case: CaseConfig, ruling: Ruling) -> str:
 
 
 def _wrong_ceilings(case: CaseConfig, ceilings: Mapping[tuple[str, int], Ceiling]) -> Iterator[str]:
-    for name, wanted in case.ceilings.items():
-        if name not in _CEILINGS:
-            yield f"{name} is no ceiling: {', '.join(_CEILINGS)}"
+    for unknown in (name for name in case.ceilings if name not in CEILINGS):
+        yield f"{unknown} is no ceiling: {', '.join(CEILINGS)}"
+    for name, window in CEILINGS.items():
+        wanted = case.ceilings.get(name)
+        if wanted is None:
             continue
-        unit, _ = window = _CEILINGS[name]
         found = ceilings.get(window)
-        limit = found.limit / (1e9 if unit == "nano_usd" else 1) if found else 0.0
+        limit = found.limit / (1e9 if window[0] == "nano_usd" else 1) if found else 0.0
         if limit != wanted:
             by = f" by {found.rule}" if found else ""
             yield f"expected {name} {wanted:g}, got {f'{limit:g}{by}' if found else 'none'}"

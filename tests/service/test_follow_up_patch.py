@@ -17,6 +17,7 @@ from storage.client import open_store
 from storage.migrate import migrate
 from storage.testing import fresh_dsn
 from tests.service.evidence import KEY, fill, told
+from tests.service.folder import FolderWith
 from tests.storage.frames import MINUTE_MS, T0, Use, archive_uses
 
 OWN = "fp1:" + "0" * 32
@@ -48,13 +49,9 @@ def evidence(dsn: str) -> Iterator[Evidence]:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evidence: Evidence, dsn: str) -> Path:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "keyfuse.yaml").write_text(f"store: {{dsn: '{dsn}'}}\n")
-    (folder / "policies.yaml").write_text("# ours\npolicies:\n- name: cheap\n  allowed_models: [gpt*]\n")
-    return folder
+def config(folder_with: FolderWith, evidence: Evidence, dsn: str) -> Path:
+    policies = "# ours\npolicies:\n- name: cheap\n  allowed_models: [gpt*]\n"
+    return folder_with(keyfuse=f"store: {{dsn: '{dsn}'}}\n", policies=policies)
 
 
 def test_a_limit_and_what_the_key_was_used_with_before(evidence: Evidence) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from service.errors import UserError
 from service.governance_command import governance
+from tests.service.folder import FolderWith
 
 KEYS = """keys:
 - {key_id: key-1, provider: openai, team: search, app: web, env: prod, owner: ann, purpose: "<rank> answers"}
@@ -23,14 +24,8 @@ ROUTES = "channels: {pager: {kind: webhook, target: 'https://example.com/hook', 
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    files = {"keys": KEYS, "budgets": BUDGETS, "routes": ROUTES, "people": PEOPLE, "keyfuse": WIRING}
-    for name, text in files.items():
-        (folder / f"{name}.yaml").write_text(text)
-    return folder
+def config(folder_with: FolderWith) -> Path:
+    return folder_with(keys=KEYS, budgets=BUDGETS, routes=ROUTES, people=PEOPLE, keyfuse=WIRING)
 
 
 def said(config: Path, *, team: str = "", to: Path | None = None, at_least: int | None = None) -> tuple[int, str]:

@@ -26,6 +26,7 @@ from service.worker import Worker
 from storage.testing import fresh_dsn
 from tests.brokers import Broker
 from tests.integration.world import until
+from tests.service.folder import FolderWith
 
 WISH = {"team": "search", "app": "ranker", "env": "dev", "purpose": "try new prompts"}
 PEOPLE = "people: {ann: {role: viewer}, bob: {role: approver}}\n"
@@ -33,14 +34,9 @@ KEYS = "keys: [{key_id: key-1, provider: openai, team: ads, env: prod, owner: bo
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def config(folder_with: FolderWith, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KEYFUSE_PEPPER", "pepper of the tests")
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "people.yaml").write_text(PEOPLE)
-    (folder / "keys.yaml").write_text(KEYS)
-    return folder
+    return folder_with(people=PEOPLE, keys=KEYS)
 
 
 class Terminal:

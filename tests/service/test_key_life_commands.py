@@ -33,6 +33,7 @@ from streams.topics import Topic
 from tests.brokers import Broker
 from tests.controls.lives import DAY_MS, T0_MS, key
 from tests.integration.world import until
+from tests.service.folder import FolderWith
 
 PEOPLE = "people: {vera: {role: viewer}, rosa: {role: responder}, ada: {role: approver}}\n"
 KEYS = """
@@ -46,14 +47,9 @@ WISH = {"team": "search", "app": "ranker", "env": "dev", "purpose": "try new pro
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def config(folder_with: FolderWith, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KEYFUSE_PEPPER", "pepper of the tests")
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "people.yaml").write_text(PEOPLE)
-    (folder / "keys.yaml").write_text(KEYS)
-    return folder
+    return folder_with(people=PEOPLE, keys=KEYS)
 
 
 class Terminal:

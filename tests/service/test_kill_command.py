@@ -20,6 +20,7 @@ from streams.kafka import EMBEDDED, consumer, create_topics, producer
 from streams.outbox import Outbox
 from streams.topics import Topic
 from tests.brokers import Broker
+from tests.service.folder import FolderWith
 from tests.streams.world import T0
 
 KEYS = """keys:
@@ -46,11 +47,8 @@ def nobody(prompt: str) -> NoReturn:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "keys.yaml").write_text(KEYS)
+def config(folder_with: FolderWith) -> Path:
+    folder = folder_with(keys=KEYS)
     wiring(folder, "127.0.0.1:1", "none.")
     return folder
 

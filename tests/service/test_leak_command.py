@@ -18,6 +18,7 @@ from streams.kafka import create_topics
 from streams.topics import Topic
 from tests.brokers import Broker
 from tests.integration.faust_engine import read_all
+from tests.service.folder import FolderWith
 from tests.service.test_request_commands import KEYS, wiring
 
 ODD = "Acme-Odd-Key-000000001"
@@ -25,13 +26,10 @@ LOOKS = "sk-proj-Ab3dEf6hIj9kLm2nOp5qRs8t"
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config(folder_with: FolderWith, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Registered keys; nothing runs, and the store is out of reach."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEYFUSE_PEPPER", "pepper")
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "keys.yaml").write_text(KEYS)
+    folder = folder_with(keys=KEYS)
     wiring(folder, "127.0.0.1:1", "none.")
     return folder
 

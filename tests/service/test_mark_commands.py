@@ -28,6 +28,7 @@ from streams.marks import read_marks
 from streams.topics import Topic
 from tests.brokers import Broker
 from tests.marks import DAY_MS, NOW_MS, false_positive
+from tests.service.folder import FolderWith
 from tests.service.past import as_file
 
 KEYS = "keys: [{key_id: key-1, provider: openai, env: prod}, {key_id: key-2, provider: openai, env: prod}]\n"
@@ -68,14 +69,9 @@ def dsn() -> str:
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dsn: str) -> Path:
+def config(folder_with: FolderWith, dsn: str) -> Path:
     """Two registered keys and no broker."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "keys.yaml").write_text(KEYS)
-    (folder / "keyfuse.yaml").write_text(f"store: {{dsn: '{dsn}'}}\n")
-    return folder
+    return folder_with(keys=KEYS, keyfuse=f"store: {{dsn: '{dsn}'}}\n")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from service.errors import UserError
 from service.setup_commands import migrate
 from tests.containment.build import incident
 from tests.containment.test_plan import OPENAI, planned
+from tests.service.folder import FolderWith
 
 KEYS = """keys:
 - {key_id: key-1, provider: openai, provider_ref: proj_a/key_1, team: search, app: ranker, env: prod}
@@ -31,13 +32,8 @@ PROVIDERS = "providers: {openai: {kind: openai, secret_env: OPENAI_ADMIN}}\n"
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "keys.yaml").write_text(KEYS)
-    (folder / "keyfuse.yaml").write_text(f"store: {{dsn: 'clickhouse://me@127.0.0.1:1/keyfuse'}}\n{PROVIDERS}")
-    return folder
+def config(folder_with: FolderWith) -> Path:
+    return folder_with(keys=KEYS, keyfuse=f"store: {{dsn: 'clickhouse://me@127.0.0.1:1/keyfuse'}}\n{PROVIDERS}")
 
 
 def said(config: Path, key_id: str, *, as_json: bool = False) -> str:

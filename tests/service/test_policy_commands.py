@@ -16,6 +16,7 @@ from service import policy_cases, policy_diff, policy_explain
 from service.config_errors import ConfigErrors
 from service.errors import UserError
 from service.policy_explain import Asked
+from tests.service.folder import FolderWith
 
 POLICIES = """\
 families:
@@ -37,14 +38,9 @@ Say = Callable[..., str]
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def config(folder_with: FolderWith, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("KEYFUSE_PEPPER", "pepper of the tests")
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "policies.yaml").write_text(POLICIES)
-    (folder / "keys.yaml").write_text(KEYS)
-    return folder
+    return folder_with(policies=POLICIES, keys=KEYS)
 
 
 def said(command: Callable[..., object], *given: Any, **named: Any) -> str:

@@ -19,6 +19,7 @@ from service.setup_commands import migrate
 from streams.kafka import EMBEDDED, consumer, create_topics
 from streams.topics import Topic
 from tests.brokers import Broker
+from tests.service.folder import FolderWith
 
 KEYS = """keys:
 - {key_id: key-1, provider: openai, provider_ref: proj_a/key_1, team: search, env: prod}
@@ -34,12 +35,9 @@ Ask = Callable[[Callable[[Path, Console], None], Topic], Any]
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def config(folder_with: FolderWith) -> Path:
     """Two registered keys; nothing runs, and the store is out of reach."""
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "keys.yaml").write_text(KEYS)
+    folder = folder_with(keys=KEYS)
     wiring(folder, "127.0.0.1:1", "none.")
     return folder
 

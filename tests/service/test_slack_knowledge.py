@@ -19,6 +19,7 @@ from service.slack_answers import slack_apps
 from service.slack_knowledge import kill_list, knowledge, plan_words
 from tests.alerting.slack_bench import Known
 from tests.alerting.world import incident, shown_step
+from tests.service.folder import FolderWith
 
 KEYS = """keys:
 - {key_id: key-1, provider: openai, provider_ref: proj_a/key_1, team: search, app: ranker, env: prod}
@@ -32,12 +33,8 @@ PROVIDERS = "providers: {openai: {kind: openai, secret_env: A}, anthropic: {kind
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    (folder / "keys.yaml").write_text(KEYS)
-    (folder / "keyfuse.yaml").write_text(PROVIDERS)
+def install(folder_with: FolderWith) -> Install:
+    folder = folder_with(keys=KEYS, keyfuse=PROVIDERS)
     return Install(FolderWatch(folder).current, folder, environ={})
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from service.errors import UserError
 from service.threat_command import threat_model
+from tests.service.folder import FolderWith
 
 KEYS = """keys:
 - {key_id: key-1, provider: litellm, team: search, app: web, env: prod, owner: ann, data_class: confidential}
@@ -21,13 +22,8 @@ POLICIES = "policies: [{name: p, teams: [search], allowed_models: [gpt-4.1*], ma
 
 
 @pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    folder = tmp_path / "keyfuse.d"
-    folder.mkdir()
-    for name, text in (("keys", KEYS), ("keyfuse", WIRING), ("policies", POLICIES)):
-        (folder / f"{name}.yaml").write_text(text)
-    return folder
+def config(folder_with: FolderWith) -> Path:
+    return folder_with(keys=KEYS, keyfuse=WIRING, policies=POLICIES)
 
 
 def said(config: Path, *, team: str = "", env: str = "", to: Path | None = None) -> str:
