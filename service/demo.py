@@ -24,7 +24,7 @@ from containment.sandbox_server import NewKey, Sandbox, create_sandbox
 from schemas.config import DetectorsConfig, KeysConfig, ResponsesConfig, WiringConfig
 from schemas.config.detectors import TimeConfig
 from schemas.config.keys import KeyConfig
-from schemas.config.wiring import IntakeConfig, ProviderConfig, StateConfig, StoreConfig
+from schemas.config.wiring import IntakeConfig, KafkaConfig, ProviderConfig, StateConfig, StoreConfig
 from service.config_folder import Folder
 from service.demo_report import Bill, write_report
 from service.demo_screen import Screen, new_screen
@@ -109,6 +109,7 @@ def _install(scenario: Scenario, data_dir: Path, sandbox_url: str) -> Install:
     )
     wiring = WiringConfig(
         data_dir=str(data_dir),
+        kafka=KafkaConfig(partitions=1),  # a step of the detectors costs as much for 15 keys as for 60
         store=StoreConfig(dsn=f"chdb://{data_dir / 'store'}"),
         intake=IntakeConfig(port=0),
         state=StateConfig(rotation_s=4),
