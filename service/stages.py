@@ -145,8 +145,8 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
         await stage.tick(now_s=time.monotonic(), now_ms=edges.now_ms())
 
     app = StageApp(
-        edges.group("score"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog, tick=tick,
-        tick_s=0.5
+        edges.group("score"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog,
+        claims=True, tick=tick, tick_s=0.5
     )  # fmt: skip
     return app, stage
 
@@ -180,7 +180,7 @@ def uses(edges: Edges) -> tuple[StageApp, UsesStage]:
 
     app = StageApp(
         edges.group("uses"), [install.topics.name(Topic.FRAMES)], handle, stage.drop, changelog=changelog,
-        restored=counted.restored, tick=tick, tick_s=0.5
+        claims=True, restored=counted.restored, tick=tick, tick_s=0.5
     )  # fmt: skip
     return app, stage
 

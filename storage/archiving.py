@@ -13,7 +13,11 @@ from storage.seen import KEPT_MS, MAX_HASHES, RETRY_WINDOW_MS, STEP_MS, SeenEven
 from storage.store import Store
 
 _ASKED_AT_ONCE: Final = 1000
-_ARCHIVED: Final = (
+NEW_LOG: Final = (
+    "SELECT count(), max(position), toUnixTimestamp64Milli(max(ts))"
+    " FROM usage_events WHERE frame_partition = {p:UInt16}"
+)
+ARCHIVED: Final = (
     "SELECT bitXor(event_hash, xxHash64(key_id)) AS identity,"
     " toInt64(toUnixTimestamp(toStartOfFiveMinutes(ts))) * 1000 AS step_ms"
     " FROM usage_events WHERE frame_partition = {p:UInt16} AND position < {before:UInt64}"
@@ -49,11 +53,7 @@ def write(store: Store, archive: PartitionArchive) -> Batch:
 
 
 def _new_log(store: Store, partition: int, *, offset: int, now_ms: int) -> Checkpoint:
-    [(rows, position, newest_ms)] = store.connection.rows(
-        "SELECT count(), max(position), toUnixTimestamp64Milli(max(ts)) FROM usage_events"
-        " WHERE frame_partition = {p:UInt16}",
-        {"p": partition},
-    )
+    [(rows, position, newest_ms)] = store.connection.rows(NEW_LOG, {"p": partition})
     behind = (position >> INDEX_BITS) + 1 if rows else 0
     return Checkpoint(offset, max(now_ms, behind), clock_ms=min(newest_ms, now_ms) if rows else 0)
 
@@ -61,7 +61,7 @@ def _new_log(store: Store, partition: int, *, offset: int, now_ms: int) -> Check
 def _seen(store: Store, partition: int, checkpoint: Checkpoint) -> SeenEvents:
     floor_ms = max(0, checkpoint.clock_ms - KEPT_MS)
     table = store.connection.arrow(
-        _ARCHIVED + " AND ts >= fromUnixTimestamp64Milli({floor:Int64}) ORDER BY ts DESC LIMIT {most:UInt64}",
+        ARCHIVED + " AND ts >= fromUnixTimestamp64Milli({floor:Int64}) ORDER BY ts DESC LIMIT {most:UInt64}",
         {
             "p": partition,
             "before": (checkpoint.log_start + checkpoint.offset) << INDEX_BITS,
@@ -81,7 +81,7 @@ def _known(store: Store, partition: int, late: LateRows) -> SeenEvents:
     for begin in range(0, len(order), _ASKED_AT_ONCE):
         rows = order[begin : begin + _ASKED_AT_ONCE]
         table = store.connection.arrow(
-            _ARCHIVED + " AND key_id IN {keys:Array(String)} AND event_hash IN {hashes:Array(UInt64)}"
+            ARCHIVED + " AND key_id IN {keys:Array(String)} AND event_hash IN {hashes:Array(UInt64)}"
             " AND ts BETWEEN fromUnixTimestamp64Milli({low:Int64}) AND fromUnixTimestamp64Milli({high:Int64})",
             {
                 "p": partition,

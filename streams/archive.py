@@ -21,7 +21,7 @@ from schemas.follow_up import FollowUp
 from schemas.frame import decode_frame
 from schemas.key_record import KeyRecord
 from schemas.records import AuditRow, Command, DeadLetter, DeadReason, Finding, Incident, Mark, Outcome
-from storage.archive import Commit, PartitionArchive
+from storage.archive import DEFAULT_LIMITS, BatchLimits, Commit, PartitionArchive
 from storage.archiving import resume, write
 from storage.errors import Unreachable
 from storage.rows import StoredRecord, record_row
@@ -75,6 +75,7 @@ class ArchiveDeps:
     now_ms: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]]
     committed: Callable[[str, str, TopicPartition], Awaitable[tuple[int, str]]] = committed
+    limits: BatchLimits = DEFAULT_LIMITS
     sealing: Sealing = field(default_factory=Sealing)
     order_keys: frozenset[str] = frozenset()
     """Public keys that sign orders; empty: not known here, so every order is stored."""
@@ -108,11 +109,13 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._topic = topic
         self._deps = deps
         self._archives: dict[TopicPartition, PartitionArchive] = {}
+        self._lost: set[TopicPartition] = set()  # until they are assigned again: what is read of them has holes
         self._rebalances = 0
         self._stopping = False
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         self._archives.clear()
+        self._lost.clear()
         self._rebalances += 1
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
@@ -133,13 +136,15 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             fetched = await self._consumer.getmany(timeout_ms=200, max_records=64)
             rebalances = self._rebalances
             for tp, records in fetched.items():
+                if tp in self._lost:
+                    continue
                 archive = self._archives.get(tp) or await self._resume(tp)
                 if rebalances != self._rebalances:
                     break  # all of it comes again, to whoever has the partitions now
                 for record in records:
                     await self._add(archive, record)
             for tp, archive in list(self._archives.items()):
-                if archive.ready(self._deps.now_s()):
+                if self._archives.get(tp) is archive and archive.ready(self._deps.now_s()):
                     await self._flush(tp, archive)
             waiting = sum(archive.waiting_rows for archive in self._archives.values())
             self._deps.metrics.set("keyfuse_archive_pending_rows", waiting)
@@ -157,6 +162,7 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 offset=offset,
                 metadata=metadata,
                 now_ms=self._deps.now_ms(),
+                limits=self._deps.limits,
             ),
         )
         if rebalances == self._rebalances:  # else somebody else may have gone on since
@@ -178,6 +184,7 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         except Lost:
             if self._archives.get(tp) is archive:
                 del self._archives[tp]
+                self._lost.add(tp)
             return
         self._deps.metrics.inc("keyfuse_archive_rows_total", batch.table.num_rows)
         self._deps.progress.committed(self._deps.now_s())

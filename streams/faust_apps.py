@@ -28,6 +28,8 @@ class StageApp:
     handle: Callable[[Arrived], Awaitable[None]]
     forget: Callable[[], None]  # on a rebalance, before records of the new assignment come
     changelog: Changelog | None = None
+    claims: bool = False
+    """Whether its state follows from what was read: then an owner claims a partition before it loads it."""
     restored: Callable[[int, Mapping[bytes, bytes]], None] | None = None
     tick: Callable[[], Awaitable[None]] | None = None
     tick_s: float = 1.0
@@ -142,6 +144,8 @@ class _Reader:
             return
         async with self._loading:
             assigned = self._assigned
+            if self._stage.claims and partition not in self._restored:
+                await changelog.claim(partition)
             await changelog.load(partition)
             if assigned is not self._assigned or partition not in assigned:
                 return  # a rebalance meanwhile: a stage that took the state for its own would write it

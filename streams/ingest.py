@@ -40,6 +40,7 @@ class Ready(NamedTuple):
     frames: Mapping[int, Sequence[bytes]]  # by partition, in order
     dead: Sequence[bytes]
     resume: dict[int, int]
+    assignments: int
 
 
 class InFlight(NamedTuple):
@@ -47,6 +48,7 @@ class InFlight(NamedTuple):
 
     acks: Sequence[asyncio.Future[object]]
     resume: dict[int, int]
+    assignments: int
 
 
 class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ships no types
@@ -78,6 +80,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._next: dict[int, int] = {}  # raw partition -> behind the last record read
         self._heard_s: dict[int, float] = {}
         self._assignments = 0
+        self._owes_commit = False
         self._stopping = False
 
     def stop(self) -> None:
@@ -113,7 +116,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         """
         assignments = self._assignments
         fetched = await self._fetch(self._wanted(await self._behind()))
-        if not fetched and self._alignment.held_rows == 0:
+        if not fetched and self._alignment.held_rows == 0 and not self._owes_commit:
             return None
         behind = await self._behind()
         parsed = await self._parse([_raw(record) for records in fetched.values() for record in records])
@@ -132,6 +135,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     def _forget(self) -> None:
         self._assignments += 1
+        self._owes_commit = False
         self._alignment.forget()
         self._next.clear()
         self._heard_s.clear()
@@ -177,7 +181,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             for partition, part in parts.items()
         }
         resume = {p: aligned.resume.get(p, offset) for p, offset in self._next.items()}
-        return Ready(frames, [letter.to_bytes() for letter in dead], resume)
+        return Ready(frames, [letter.to_bytes() for letter in dead], resume, self._assignments)
 
     async def _send(self, ready: Ready) -> InFlight:
         """Of one partition the next frame only when the one before it is taken; mostly there is one."""
@@ -193,19 +197,23 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             ]
             self._metrics.inc("keyfuse_frames_total", len(acks))
         acks.extend([await self._producer.send(dead_topic, letter) for letter in ready.dead])
-        return InFlight(acks, ready.resume)
+        return InFlight(acks, ready.resume, ready.assignments)
 
     async def _finish(self, sent: InFlight) -> None:
         for ack in sent.acks:
             await ack
+        if sent.assignments != self._assignments:
+            return  # a rebalance meanwhile: what others have committed since may be further
         topic = self._topics.name(Topic.RAW)
         try:
             await self._consumer.commit({TopicPartition(topic, p): offset for p, offset in sent.resume.items()})
         except (CommitFailedError, IllegalStateError):
             return  # the partitions have a new owner, who reads these records again
         except KafkaError:
-            self._metrics.inc("keyfuse_retries_total", where="ingest_commit")  # the next commit covers this one
+            self._metrics.inc("keyfuse_retries_total", where="ingest_commit")
+            self._owes_commit = True  # the next commit covers this one, and comes also when nothing more is read
             return
+        self._owes_commit = False
         self._progress.committed(self._now_s())
         self._progress.lag_records = self._alignment.held_rows
 

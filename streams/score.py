@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -92,6 +93,19 @@ class ScoreStage:
         if self._shadow is not None:
             self._shadow.drop()
 
+    @contextmanager
+    def _or_dropped(self) -> Iterator[None]:
+        """What failed halfway is of no more use: the state may be past what nobody was told, and whoever waits for its
+        turn must not write it.
+        """
+        owned = self._owned
+        try:
+            yield
+        except Exception:  # whatever it was
+            if owned == self._owned:
+                self.drop()
+            raise
+
     def cores(self) -> list[ScoreCore]:
         return [partition.core for partition in self._partitions.values()]
 
@@ -134,7 +148,8 @@ class ScoreStage:
         async with self._turn:
             if owned != self._owned:
                 raise Overtaken("the partition was given up meanwhile: the frame comes again")
-            await self._on_frame(frame, now_s, now_ms)
+            with self._or_dropped():
+                await self._on_frame(frame, now_s, now_ms)
 
     def was_busy(self, seconds: float) -> None:
         """So long the last frame took: no time in which others were waited for."""
@@ -162,7 +177,8 @@ class ScoreStage:
     async def tick(self, *, now_s: float, now_ms: int) -> None:
         """Without traffic the clock still moves, so that the last second is judged and silence is seen."""
         async with self._turn:
-            await self._tick(now_s, now_ms)
+            with self._or_dropped():
+                await self._tick(now_s, now_ms)
 
     async def _tick(self, now_s: float, now_ms: int) -> None:
         free_s = now_s - (now_s if self._last_tick_s is None else self._last_tick_s) - self._busy_s

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from streams.changelog import Changelog
+from streams.changelog import Changelog, StateRecord, claim_of
 from streams.errors import Overtaken
 
 
@@ -17,10 +19,27 @@ class Broker:
     def __init__(self) -> None:
         self.answers = asyncio.Event()
         self.written: list[bytes] = []
+        self.log: list[StateRecord] = []
 
-    async def send_and_wait(self, topic: str, value: bytes, *, key: bytes, partition: int) -> None:
+    async def send_and_wait(
+        self, topic: str, value: bytes, *, key: bytes, partition: int, headers: Sequence[tuple[str, bytes]] = ()
+    ) -> SimpleNamespace:
         await self.answers.wait()
         self.written.append(key)
+        self.log.append(StateRecord(key, value, claim_of(headers)))
+        return SimpleNamespace(offset=len(self.log) - 1)
+
+
+class Kept(Changelog):
+    """Read back from the same broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        anything: Any = broker
+        super().__init__("nobody:1", "state", anything)
+        self.log = broker.log
+
+    async def _records(self, partition: int) -> list[StateRecord]:
+        return list(self.log)
 
 
 def changelog(broker: Any) -> Changelog:
@@ -57,3 +76,32 @@ async def test_nothing_is_written_to_a_partition_that_was_given_up() -> None:
     with pytest.raises(Overtaken):
         await state.put(0, b"new", b"2")
     assert broker.written == []
+
+
+async def owner(broker: Broker) -> Kept:
+    broker.answers.set()
+    made = Kept(broker)
+    await made.claim(0)
+    await made.load(0)
+    return made
+
+
+async def test_what_an_owner_of_before_still_writes_counts_for_nothing() -> None:
+    broker = Broker()
+    before = await owner(broker)
+    await before.put(0, b"a", b"of before")
+    await before.put(0, b"b", b"of before")
+    now = await owner(broker)
+    await now.put(0, b"a", b"of now")
+    with pytest.raises(Overtaken):
+        await before.put(0, b"a", b"late")
+    after = await owner(broker)
+    assert after.items(0) == {b"a": b"of now", b"b": b"of before"}
+
+
+async def test_an_owner_notices_that_somebody_else_has_written() -> None:
+    broker = Broker()
+    mine = await owner(broker)
+    await owner(broker)  # of a worker that had slept, and claimed what was not its own any more
+    with pytest.raises(Overtaken):
+        await mine.put(0, b"a", b"1")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import RequestTimedOutError
 
 from schemas.frame import decode_frame
 from streams.health import StageProgress
@@ -39,6 +40,7 @@ class Kafka:
         self.asked: list[tuple[int, int]] = []
         self.sent: list[tuple[str, bytes]] = []
         self.rebalance_at: int | None = None  # before the call of this number
+        self.refused_commits = self.idle = 0
         self.loop: IngestLoop
 
     def subscribe(self, _topics: list[str], listener: IngestLoop) -> None:
@@ -73,12 +75,17 @@ class Kafka:
         self.asked.append((tp.partition, max_records))
         start = self.at[tp]
         if timeout_ms and all(self.at[each] == len(self.log[each]) for each in (tp, *others)):
-            self.loop.stop()
+            self.idle += 1
+            if self.idle > 1:
+                self.loop.stop()
         values = self.log[tp][start : start + max_records]
         self.at[tp] += len(values)
         return {tp: [Fetched(tp.partition, start + n, value) for n, value in enumerate(values)]} if values else {}
 
     async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        if self.refused_commits:
+            self.refused_commits -= 1
+            raise RequestTimedOutError
         self.done |= offsets
 
     async def send(self, topic: str, value: bytes, partition: int | None = None) -> asyncio.Future[object]:
@@ -140,3 +147,10 @@ async def test_what_was_read_before_a_rebalance_is_not_sent_after_it() -> None:
     kafka.rebalance_at = 1
     await ingested(kafka)
     assert Counter(kafka.places()) == Counter([(0, n) for n in range(40)] + [(1, n) for n in range(30)])
+
+
+async def test_a_commit_that_failed_last_is_tried_again_without_new_records() -> None:
+    kafka = Kafka({0: events(5, 0), 1: []})
+    kafka.refused_commits = 1
+    await ingested(kafka)
+    assert kafka.done == {TopicPartition(RAW, 0): 5}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from streams.changelog import Changelog
+from streams.changelog import Changelog, StateRecord
 from streams.faust_apps import StageApp, _Reader
 
 
@@ -30,12 +30,12 @@ class Kept(Changelog):
         self.reads = 0
         self.reading: Callable[[], Awaitable[None]] | None = None  # comes once, while it is read
 
-    async def _read(self, partition: int) -> dict[bytes, bytes]:
+    async def _records(self, partition: int) -> list[StateRecord]:
         self.reads += 1
         reading, self.reading = self.reading, None
         if reading is not None:
             await reading()
-        return {b"key": b"%d" % partition}
+        return [StateRecord(b"key", b"%d" % partition)]
 
 
 class World:

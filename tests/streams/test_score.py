@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from pydantic import SecretStr
@@ -12,7 +12,7 @@ from schemas.config import DetectorsConfig
 from schemas.config.wiring import StateConfig
 from schemas.fingerprint import Fingerprinter
 from schemas.frame import encode_frame
-from schemas.records import DeadLetter, Finding, PartitionStats
+from schemas.records import DeadLetter, Finding, PartitionStats, Record
 from sources.batch import BatchParser, RawRecord
 from sources.pricing import PriceBook
 from streams.acks import Arrived
@@ -146,3 +146,26 @@ async def test_a_rebalance_while_findings_are_told_writes_nothing_over_the_next_
             break
     assert Topic.FINDINGS not in outbox.meanwhile
     assert store.values == stored != {}
+
+
+async def test_state_is_not_written_past_findings_that_could_not_be_told() -> None:
+    """Whoever restores it takes them for told."""
+
+    class Deaf(MemoryOutbox):
+        async def send(self, topic: Topic, records: Iterable[tuple[str, Record]]) -> dict[int, int]:
+            if topic is Topic.FINDINGS:
+                raise ConnectionError("the broker is gone")
+            return await super().send(topic, records)
+
+    store = MemoryShards()
+    worker = Worker(store, Deaf())
+
+    async def take_all() -> None:
+        for offset, frame in enumerate(frames(30)):
+            await worker.take(offset, frame)
+
+    with pytest.raises(ConnectionError):
+        await take_all()
+    written = dict(store.values)
+    await worker.stage.tick(now_s=1000.0, now_ms=T0)
+    assert store.values == written
