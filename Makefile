@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test bench quality faults leases chaos demo lock clean
+.PHONY: help setup fmt lint test bench quality faults leases chaos sim demo lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ leases: setup  ## 10,000 histories of gates that share a budget, with everything
 
 chaos: setup  ## a whole install on Apache Kafka, broken for eleven minutes in every way at once (needs Java 17 and Maven)
 	$(BIN)/python -m benchmarks.chaos
+
+sim: setup  ## 100,000 histories of ingest, score and archive, with everything going wrong
+	$(BIN)/python -m benchmarks.sim.run
 
 demo: setup  ## the main job on the embedded defaults, in about a minute
 	$(BIN)/keyfuse demo
