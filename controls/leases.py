@@ -120,9 +120,11 @@ class Lender:
         self._heard[ask.borrower] = (ask.seq, now_ms)
         out: Out = []
         for word in ask.lines:
-            self._note(ask, word, now_ms)
             pot = self._pots.get(word.pot)
-            if pot is not None and (word.pot != MEMBERS or self._may_join(ask.borrower, pot.limit)):
+            if pot is not None and word.pot == MEMBERS and not self._may_join(ask.borrower, pot.limit):
+                continue
+            self._note(ask, word, now_ms)
+            if pot is not None:
                 out += self._lend(ask, word, pot, now_ms)
         return out
 
@@ -163,7 +165,7 @@ class Lender:
         known = self._books.get(word.pot, {}).get(word.period)
         if pot is None or known is None:
             return
-        if (word.period != pot.period or word.pot == MEMBERS) and ask.borrower not in known.lines:
+        if word.period != pot.period and ask.borrower not in known.lines:
             return
         line = self._line(word.pot, word.period, ask.replica, ask.boot)
         line.told(word, now_ms, mark_every_ms=self._seen_within_ms // _MARKS)

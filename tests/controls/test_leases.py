@@ -196,6 +196,9 @@ def test_a_gate_whose_time_as_a_member_was_over_joins_anew() -> None:
     word = LeaseLine(pot=MEMBERS, period="2026-11", held=1, released=1, want=1)
     assert at.ask(LeaseAsk(replica="a", boot="1", seq=9, lines=(word,)), 10**8 + 2) == []
     assert not joins(at, "a", seq=10, now_ms=10**8 + 3)
+    at.stands(pot)
+    again = lease_of(at.ask(LeaseAsk(replica="a", boot="1", seq=11, lines=(word,)), 10**8 + 4))
+    assert again.seq == 2, "later than the one it held"
 
 
 def test_a_lender_that_does_not_know_yet_where_all_pots_stand_lets_nobody_begin_unasked() -> None:
