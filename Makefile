@@ -19,6 +19,12 @@ help:  ## this list
 	.venv/gateways/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gateways.lock
 	touch $@
 
+# Quix Streams, which the benchmark runs the same job in; its pins clash with ours, too.
+.venv/quix/ready: requirements-quix.lock | .venv/ready
+	$(PYTHON) -m venv .venv/quix
+	.venv/quix/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-quix.lock
+	touch $@
+
 setup: .venv/ready .venv/gateways/ready  ## .venv with hash-locked dependencies and keyfuse itself
 
 fmt: setup  ## format the code
@@ -36,7 +42,7 @@ lint: setup  ## formatting, ruff, mypy strict, import rules
 test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and Maven)
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-bench: setup  ## the table of docs/benchmarks.md
+bench: setup .venv/quix/ready  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
 
 quality: setup  ## the containment benchmark: recall, seconds and USD on real arrivals (about ten minutes)
@@ -59,9 +65,10 @@ demo: setup  ## the main job on the embedded defaults, in about a minute
 
 RESOLVE := uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-annotate --no-header
 
-lock: setup  ## resolve requirements.lock and requirements-gateways.lock again (needs uv)
+lock: setup  ## resolve the requirements*.lock again (needs uv)
 	$(RESOLVE) --extra dev pyproject.toml -o requirements.lock
 	$(RESOLVE) requirements-gateways.in -o requirements-gateways.lock
+	$(RESOLVE) requirements-quix.in -o requirements-quix.lock
 
 clean:  ## remove what the targets made
 	rm -rf .venv .cache .keyfuse build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

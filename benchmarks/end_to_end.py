@@ -7,29 +7,31 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree
 
-from benchmarks.machine import figure
+from benchmarks.machine import figure, first_in_line
 from benchmarks.preload import Preloaded, preload
 from benchmarks.workload import FIELDS, THIEVES, Workload
 from tests.brokers import ROOT, NoKafkaError, running_kafka, running_tansu
 
 PARTITIONS: Final = 4
 PER_RECORD: Final = 100
+QUIX: Final = ROOT / ".venv" / "quix" / "bin" / "python"  # made by `make bench`: its pins are not ours
 _TIMEOUT_S: Final = 240
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured; the naive agent is slow and gets a part of the same records."""
+    """How much is measured; who is slow gets a part of the same records."""
 
     events: int = 400_000
     naive_events: int = 20_000
+    quix_events: int = 50_000
     repetitions: int = 3
 
 
@@ -59,42 +61,51 @@ class _Samples:
 @contextmanager
 def running_broker() -> Iterator[RunningBroker]:
     """Apache Kafka; where it cannot run, Tansu, with a note that says why."""
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
         try:
-            with running_kafka(Path(directory)) as broker:
-                version = ElementTree.parse(ROOT / "deploy" / "kafka" / "pom.xml").findtext(".//{*}kafka.version")
-                yield RunningBroker(broker.bootstrap, "Apache Kafka", version or "", "")
-                return
+            with first_in_line():
+                broker = running.enter_context(running_kafka(Path(directory)))
+            version = ElementTree.parse(ROOT / "deploy" / "kafka" / "pom.xml").findtext(".//{*}kafka.version")
+            found = RunningBroker(broker.bootstrap, "Apache Kafka", version or "", "")
         except NoKafkaError as missing:
-            note = f"not on Apache Kafka: {missing}"
-        with running_tansu(Path(directory)) as broker:
-            yield RunningBroker(broker.bootstrap, "Tansu", "embedded", note)
+            with first_in_line():
+                broker = running.enter_context(running_tansu(Path(directory)))
+            found = RunningBroker(broker.bootstrap, "Tansu", "embedded", f"not on Apache Kafka: {missing}")
+        yield found
 
 
 def measure(broker: RunningBroker, sizes: Sizes) -> dict[str, Any]:
-    """Each repetition takes the bare limit, Keyfuse and the naive agent one after the other, so that a noisy
-    minute hits all three; ratios are of figures of one repetition.
+    """Each repetition takes the bare limit, Keyfuse, the naive agent and Quix Streams one after the other, so that a
+    noisy minute hits all of them; ratios are of figures of one repetition.
     """
-    singles = asyncio.run(_full_topic(broker, "bench.single", sizes.events, per_record=1))
-    packs = asyncio.run(_full_topic(broker, "bench.packed", sizes.events, per_record=PER_RECORD))
-    bare, keyfuse, naive, way = _Samples(), _Samples(), _Samples(), ""
+    singles = asyncio.run(full_topic(broker, "bench.single", sizes.events, per_record=1))
+    packs = asyncio.run(full_topic(broker, "bench.packed", sizes.events, per_record=PER_RECORD))
+    keyed = asyncio.run(full_topic(broker, "bench.keyed", sizes.events, per_record=1, keyed=True))
+    bare, keyfuse, naive, quix, quix_keyed, way = *(_Samples() for _ in range(5)), ""
     for number in range(sizes.repetitions):
         measured = _child(broker, "bare_limit", singles, sizes.events, ["--group", f"bare-{number}"])
         bare.add(measured)
         way = measured["way"]
-        keyfuse.add(_worker(broker, singles, f"single-{number}."))
+        keyfuse.add(worker(broker, singles, f"single-{number}."))
         naive.add(_child(broker, "naive_agent", singles, sizes.naive_events, ["--group", f"naive-{number}"]))
+        quix.add(_child(broker, "quix_job", singles, sizes.quix_events, ["--group", f"quix-{number}"]))
+        given = ["--group", f"quix-keyed-{number}", "--keyed"]
+        quix_keyed.add(_child(broker, "quix_job", keyed, sizes.quix_events, given))
     packed = _Samples()
-    packed.add(_worker(broker, packs, "packed."))
+    packed.add(worker(broker, packs, "packed."))
     archiving = _Samples()
-    archived = _worker(broker, singles, "archive.", roles="ingest,score,archive")
+    archived = worker(broker, singles, "archive.", roles="ingest,score,archive")
     archiving.add(archived)
     return {
         **keyfuse.figures(),
         "ratio_naive": figure(_ratios(keyfuse, naive)),
         "ratio_bare": figure(_ratios(keyfuse, bare)),
+        "ratio_quix": figure(_ratios(keyfuse, quix)),
+        "ratio_quix_keyed": figure(_ratios(keyfuse, quix_keyed)),
         "naive": {**naive.figures(), "events": sizes.naive_events, "model": "river GaussianScorer per key"},
         "bare": {**bare.figures(), "way": way},
+        "quix": {**quix.figures(), "events": sizes.quix_events, "version": _quix_version()},
+        "quix_keyed": {**quix_keyed.figures(), "events": sizes.quix_events},
         "packed": {**packed.figures(), "events_per_record": PER_RECORD},
         "with_archive": {
             **archiving.figures(),
@@ -113,15 +124,25 @@ def _ratios(ours: _Samples, theirs: _Samples) -> list[float]:
     return [our / their for our, their in zip(ours.events_per_s, theirs.events_per_s, strict=True)]
 
 
-async def _full_topic(broker: RunningBroker, topic: str, n_events: int, *, per_record: int) -> Preloaded:
+async def full_topic(
+    broker: RunningBroker, topic: str, n_events: int, *, per_record: int, keyed: bool = False
+) -> Preloaded:
     return await preload(
-        broker.bootstrap, topic, Workload(n_events), partitions=PARTITIONS, per_record=per_record
+        broker.bootstrap, topic, Workload(n_events), partitions=PARTITIONS, per_record=per_record, keyed=keyed
     )  # fmt: skip
 
 
-def _worker(broker: RunningBroker, full: Preloaded, prefix: str, roles: str = "ingest,score") -> dict[str, Any]:
+def _quix_version() -> str:
+    """As locked: the environment is made from that file alone."""
+    locked = (ROOT / "requirements-quix.lock").read_text(encoding="utf-8")
+    return next(line.split()[0].partition("==")[2] for line in locked.splitlines() if line.startswith("quixstreams=="))
+
+
+def worker(
+    broker: RunningBroker, full: Preloaded, prefix: str, roles: str = "ingest,score", more: Sequence[str] = ()
+) -> dict[str, Any]:
     """One run of a Keyfuse worker; AssertionError when it did not do its whole work."""
-    measured = _child(broker, "worker_process", full, full.events, ["--prefix", prefix, "--roles", roles])
+    measured = _child(broker, "worker_process", full, full.events, ["--prefix", prefix, "--roles", roles, *more])
     assert measured["scored"] == full.events, measured
     assert measured["dead"] == 0, measured
     assert measured["breaches_told"] >= THIEVES, measured
@@ -131,10 +152,12 @@ def _worker(broker: RunningBroker, full: Preloaded, prefix: str, roles: str = "i
 def _child(broker: RunningBroker, module: str, full: Preloaded, n_events: int, more: list[str]) -> dict[str, Any]:
     """Run one contender in its own process; its last line is what it measured."""
     given = ["--bootstrap", broker.bootstrap, "--raw", full.topic, "--events", str(n_events), *more]
-    done = subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{module}", *given],
-        check=False, capture_output=True, text=True, timeout=_TIMEOUT_S,
-    )  # fmt: skip
+    python = str(QUIX) if module == "quix_job" else sys.executable
+    with first_in_line():
+        done = subprocess.run(
+            [python, "-m", f"benchmarks.{module}", *given],
+            check=False, capture_output=True, text=True, timeout=_TIMEOUT_S,
+        )  # fmt: skip
     if done.returncode != 0:
         raise RuntimeError(f"benchmarks.{module} failed:\n{done.stderr[-4000:]}")
     measured: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])

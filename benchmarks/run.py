@@ -1,6 +1,6 @@
 """Measures everything there is, writes benchmarks/results/*.json and docs/benchmarks.md, prints the table.
 
-python -m benchmarks.run [--only scoring_path|end_to_end|gate]
+python -m benchmarks.run [--only scoring_path|end_to_end|stages|gate]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 from typing import Any, Final
 
-from benchmarks import end_to_end, gate, scoring_path, table
+from benchmarks import end_to_end, gate, profile_stages, scoring_path, table
 from benchmarks.machine import figure, machine
 
 SCORED_EVENTS: Final = 500_000
@@ -47,6 +47,8 @@ def _scoring_figures(measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def measure_end_to_end() -> dict[str, Any]:
+    if not end_to_end.QUIX.exists():
+        raise SystemExit("Quix Streams is not installed: `make .venv/quix/ready`")
     with end_to_end.running_broker() as broker:
         say(f"end to end, on {broker.name} {broker.version} {broker.note}")
         return {**end_to_end.measure(broker, end_to_end.Sizes()), "machine": machine()}
@@ -56,12 +58,20 @@ def say(what: str) -> None:
     print(f"… {what}", file=sys.stderr, flush=True)
 
 
+def measure_stages() -> dict[str, Any]:
+    say("where the time goes")
+    return profile_stages.measure()
+
+
 def measure_gate() -> dict[str, Any]:
     say("gate, 100,000 keys, 5,000 calls/s")
     return gate.measure()
 
 
-PIECES: Final = {"scoring_path": measure_scoring_path, "end_to_end": measure_end_to_end, "gate": measure_gate}
+PIECES: Final = {
+    "scoring_path": measure_scoring_path, "end_to_end": measure_end_to_end, "stages": measure_stages,
+    "gate": measure_gate,
+}  # fmt: skip
 
 
 def main() -> None:

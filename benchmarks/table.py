@@ -12,16 +12,25 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
-PIECES: Final = ("scoring_path", "end_to_end", "gate")
+PIECES: Final = ("scoring_path", "end_to_end", "stages", "gate")
 
 _HEAD: Final = """# Benchmarks
 
 <!-- Made by `make bench` (or, from results that are there, by `python -m benchmarks.table`); a test keeps it true. -->
 
-`make bench` measures all of this in about six minutes and writes `benchmarks/results/*.json` and this page.
+`make bench` measures all of this in about seven minutes and writes `benchmarks/results/*.json` and this page.
 Ratios are against a baseline of the same run: the same records, the same broker, by turns. Figures are medians;
 the spread is the range of the samples over their median.
 
+"""
+
+_STORY: Final = """
+A batch of some 28,672 events is read as one text: the ends of its lines prove that no record completes another, and
+Arrow's reader turns it into columns beside the loop, without the interpreter's lock
+([ADR 0029](adr/0029-records-are-read-at-once.md)). From there on nothing is done in Python for each event: each
+distinct text is looked at once, whether it is a secret, an address or a model with a price; bounds are checked on whole
+vectors; one selection of rows orders them by time and sends them to the partitions of their keys. Only where a batch
+leaves a doubt do records go through the pydantic model, and there they cost what they cost everybody.
 """
 
 _NOTES: Final = """
@@ -36,6 +45,11 @@ _NOTES: Final = """
   is scored.
 - **Naive agent**: a Faust agent, one JSON record, one table update and one River call for each event. Faust's own
   settings, table in memory with its changelog in Kafka, the cheapest of River's detectors.
+- **Quix Streams**: the naive agent's job as its documentation writes one, in an environment of its own: JSON
+  deserialiser, `group_by` the key (its state belongs to the key of a record, and these have none), the running sum of
+  each key with `stateful=True`, at least once, RocksDB and changelog as they come, River's cheapest detector. Keyfuse,
+  too, sends each row to the partition of its key through Kafka. The second figure gives Quix the same records with
+  their keys, so that it has nothing to regroup. See `benchmarks/quix_job.py`.
 - **Bare limit**: aiokafka's `getmany` and the pydantic model of each record, and nothing else.
 - **Gate**: one process on one core, the generator on the other, both before everything else there (`SCHED_FIFO`, where
   allowed). Open loop: random arrivals, latency from when a call was due, so a stall costs every call that it kept
@@ -54,8 +68,9 @@ _NOTES: Final = """
 ## Noise
 
 Broker, worker and whatever else runs share the cores, so wall-clock figures fall when the machine is busy; the load
-stands above. Events for each second of the process's own processor time suffer less from it and are given next to
-them. No test asserts a time.
+stands above. End to end the broker and who is measured go before everything else (`SCHED_RR`, where allowed), each
+contender alike. Events for each second of the process's own processor time suffer less and are given next to them. No
+test asserts a time: what must not creep back is counted in function calls (`benchmarks/call_budgets.toml`).
 """
 
 
@@ -88,7 +103,22 @@ def render(found: dict[str, dict[str, Any]]) -> str:
         lines += _end_to_end_rows(found["end_to_end"])
     if "gate" in found:
         lines += _gate_rows(found["gate"])
-    return _HEAD + "\n".join(lines) + "\n\n## Where\n\n" + "\n".join(_where(found)) + "\n" + _NOTES
+    stages = _stages(found["stages"]) if "stages" in found else ""
+    return _HEAD + "\n".join(lines) + "\n\n## Where\n\n" + "\n".join(_where(found)) + "\n" + stages + _NOTES
+
+
+def _stages(piece: dict[str, Any]) -> str:
+    """Where the time goes, the largest part first."""
+    total_us, parts = piece["total_us_per_event"], dict(piece["us_per_event"])
+    rest_us = parts.pop("rest")
+    shown_last = [("the rest: sockets, the event loop, Faust, acknowledgements, commits", rest_us), ("all", total_us)]
+    ordered = sorted(parts.items(), key=lambda part: -part[1]) + shown_last
+    return "\n".join([
+        "", "## Where the time goes", "",
+        "Processor time of one event, end to end (`python -m benchmarks.profile_stages`).", "",
+        "| stage | µs | share |", "|---|---|---|",
+        *(f"| {stage} | {us:.2f} | {us / total_us:.0%} |" for stage, us in ordered), _STORY,
+    ])  # fmt: skip
 
 
 def _scoring_rows(piece: dict[str, Any]) -> list[str]:
@@ -113,7 +143,11 @@ def _end_to_end_rows(piece: dict[str, Any]) -> list[str]:
         _row("… for each second of processor time", piece["events_per_cpu_s"]),
         _row("… × the naive agent", piece["ratio_naive"], "≥ 25"),
         _row("… × the bare limit", piece["ratio_bare"], "≥ 1.2"),
+        _row("… × Quix Streams", piece["ratio_quix"], "≥ 5"),
+        _row("… × Quix Streams, given records with keys", piece["ratio_quix_keyed"]),
         _row("naive agent, events/s", piece["naive"]["events_per_s"]),
+        _row(f"Quix Streams {piece['quix']['version']}, events/s", piece["quix"]["events_per_s"]),
+        _row("… records with keys, events/s", piece["quix_keyed"]["events_per_s"]),
         _row(f"bare limit, `{piece['bare']['way']}`, events/s", piece["bare"]["events_per_s"]),
         _row(f"end to end, {packed['events_per_record']} events in each record, events/s", packed["events_per_s"]),
         _row("end to end with the archive in the same process, events scored/s", archive["events_per_s"]),

@@ -14,6 +14,7 @@ import json
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, Final
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.stage_clock import StageClock
 from service.config_folder import load_folder
 from service.install import Install
 from service.worker import Worker
@@ -82,14 +84,16 @@ async def reaches(wanted: int, count: Callable[[], int]) -> int:
     return now
 
 
-async def measure(worker: Worker, n_events: int, roles: list[str]) -> dict[str, Any]:
+async def measure(worker: Worker, n_events: int, roles: list[str], clock: StageClock | None = None) -> dict[str, Any]:
     """Start, wait for the first batch and for the last event, stop."""
     await worker.start()
     try:
         before = await reaches(1, lambda: counted(worker, "keyfuse_events_ingested_total"))
         started, cpu_started = time.perf_counter(), time.process_time()
+        stages_before = Counter(clock.ns) if clock is not None else Counter()
         await reaches(n_events, lambda: worker.score.scored)
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+        stage_ns = clock.ns - stages_before if clock is not None else Counter()
         archived_s = 0.0
         if "archive" in roles:
             await reaches(n_events, lambda: counted(worker, "keyfuse_archive_rows_total"))
@@ -98,6 +102,7 @@ async def measure(worker: Worker, n_events: int, roles: list[str]) -> dict[str, 
             "events": n_events - before,
             "seconds": seconds,
             "cpu_s": cpu_s,
+            "stage_ns": dict(stage_ns),
             "archived_s": archived_s,
             "scored": worker.score.scored,
             "frames": counted(worker, "keyfuse_frames_total"),
@@ -117,12 +122,16 @@ def main() -> None:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--roles", default="ingest,score")
     parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--stages", action="store_true", help="also count processor time by stage")
     arguments = parser.parse_args()
+    clock = StageClock() if arguments.stages else None
+    if clock is not None:
+        clock.install()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as directory:
         roles = arguments.roles.split(",")
         worker = Worker(install(Path(directory), arguments), arguments.bootstrap, roles=roles)
-        print(json.dumps(asyncio.run(measure(worker, arguments.events, roles))))
+        print(json.dumps(asyncio.run(measure(worker, arguments.events, roles, clock))))
 
 
 if __name__ == "__main__":

@@ -30,8 +30,8 @@ from sources.verdict import given, judge, to_native
 
 __all__ = ["BatchParser", "ParsedBatch", "RawRecord"]
 
-_PIECE: Final = 2048  # records that are decoded for one doubtful one among them
-_CHUNK: Final = 256  # events the model looks at for one bad one among them
+_PIECE: Final = 2048  # records that are read again for one doubtful one among them
+_CHUNK: Final = 256  # those of them that are decoded, and events that the model looks at
 
 Refused = list[tuple[int, Refusal]]  # position of the record in the batch
 
@@ -106,11 +106,12 @@ class BatchParser:
         try:
             frames.append(self._at_once(read, latest_ms))
         except Doubt:
-            if len(records) <= _PIECE:
+            size = _PIECE if len(records) > _PIECE else _CHUNK
+            if len(records) <= size or (size == _CHUNK and not _looks_native(records[0])):
                 yield records
                 return
-            for start in range(0, len(records), _PIECE):
-                yield from self._doubtful(self.read(records[start : start + _PIECE]), latest_ms, frames)
+            for start in range(0, len(records), size):
+                yield from self._doubtful(self.read(records[start : start + size]), latest_ms, frames)
 
     def _at_once(self, read: Read, latest_ms: int | None) -> pa.RecordBatch:
         if read.found is None:
@@ -162,6 +163,11 @@ class BatchParser:
         return [self._columns.build(read_docs(docs), origin, latest_ms)], refused
 
 
+def _looks_native(record: RawRecord) -> bool:
+    """Whether it may be one bad record among others; else all are written in another way."""
+    return record.format in {None, NATIVE} and record.value[:1] == b"{" and b'"event_id"' in record.value
+
+
 def _of_one_time(docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Times of several spellings in milliseconds; what is no time stays, for the model to refuse."""
     if len({type(doc.get("ts")) for doc in docs}) <= 1:
@@ -197,9 +203,8 @@ def _translate(opened: Opened, records: Sequence[RawRecord]) -> tuple[_Rows, Ref
 
 
 def _origin(records: Sequence[RawRecord], record: Positions, index: Positions) -> Origin:
-    count = len(records)
-    partition = np.fromiter((raw.partition for raw in records), np.int32, count)
-    offset = np.fromiter((raw.offset for raw in records), np.int64, count)
+    partition = np.array([raw.partition for raw in records], np.int32)
+    offset = np.array([raw.offset for raw in records], np.int64)
     return Origin(partition[record], offset[record], index)
 
 

@@ -72,10 +72,11 @@ class ColumnBuilder:
             self._networks.clear()
         known = self._networks
         addresses = ip.dictionary.to_pylist()
-        for address in addresses:
-            if address not in known:
-                known[address] = scrub.network(address)
-        networks = pa.array([known[address] for address in addresses], pa.string()).dictionary_encode()
+        of_each = list(map(known.get, addresses))
+        if None in of_each:
+            known |= {address: scrub.network(address) for address in addresses if address not in known}
+            of_each = [known[address] for address in addresses]
+        networks = pa.array(of_each, pa.string()).dictionary_encode()
         return pa.DictionaryArray.from_arrays(networks.indices.take(ip.indices), networks.dictionary)
 
     def _costs(self, given_usd: pa.Array, columns: dict[str, Any]) -> tuple[Vector, Vector]:

@@ -42,7 +42,8 @@ def lines_of(values: Sequence[bytes]) -> Lines:
     if count == 0 or lengths.max() > MAX_RECORD_BYTES or lengths.sum() > _MAX_TEXT_BYTES:
         raise Doubt
     text, stop = b"\n".join(values), np.cumsum(lengths + 1) - 1
-    if _are_objects(text, stop):
+    alone = np.count_nonzero(np.frombuffer(text, np.uint8) == _NEWLINE) == count - 1  # each in one line
+    if alone and _are_objects(text, stop):
         return Lines(_utf8(text), stop, np.arange(count, dtype=np.int64), np.zeros(count, np.int64))
     return _of_several(values)
 

@@ -63,16 +63,13 @@ def read_docs(docs: Iterable[Mapping[str, Any]]) -> pa.RecordBatch:
 
 def lines_of_docs(docs: Iterable[Mapping[str, Any]]) -> Lines:
     """Native events that were decoded before, without the fields that are not ours."""
-    lines = []
-    for doc in docs:
-        known = {name: value for name, value in doc.items() if name in _NAMES}
-        if any(type(value) is float and not isfinite(value) for value in known.values()):
-            raise Doubt  # orjson would write null
-        try:
-            lines.append(orjson.dumps(known))
-        except TypeError:  # a whole number or a text that JSON cannot hold
-            raise Doubt from None
-    return lines_of(lines)
+    known = [{name: value for name, value in doc.items() if name in _NAMES} for doc in docs]
+    if not all(map(isfinite, [value for doc in known for value in doc.values() if type(value) is float])):
+        raise Doubt  # orjson would write null
+    try:
+        return lines_of([orjson.dumps(doc) for doc in known])
+    except TypeError:  # a whole number or a text that JSON cannot hold
+        raise Doubt from None
 
 
 def _first(lines: Lines) -> dict[str, Any]:

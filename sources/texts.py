@@ -18,7 +18,7 @@ _MEMO_LIMIT: Final = 200_000
 
 
 class TextMemo:
-    """One sort of text; values that stay as they are cost one set difference per batch."""
+    """One sort of text; values that stay as they are cost one look each."""
 
     def __init__(self, clean: Callable[[str], str | None], limits: Limits, *, screened: bool = True) -> None:
         """`screened`: only values in which a secret is thinkable are given to `clean`, which is slow."""
@@ -45,12 +45,12 @@ class TextMemo:
         if len(self._kept) + len(self._changed) > _MEMO_LIMIT:
             self._kept, self._changed = set(), {}
         kept, changed = self._kept, self._changed  # another thread may start afresh meanwhile
-        distinct = set(values)
-        fresh = list(distinct - kept - changed.keys())
+        strange = [value for value in values if value not in kept]
+        fresh = list({value for value in strange if value not in changed})
         if fresh:
             changed |= self._first_seen(fresh)
             kept.update(value for value in fresh if value not in changed)  # after: a secret is never seen as kept
-        return {} if changed.keys().isdisjoint(distinct) else {v: changed[v] for v in distinct & changed.keys()}
+        return {value: changed[value] for value in strange if value in changed}
 
     def _first_seen(self, fresh: list[str]) -> dict[str, str | None]:
         check_texts(fresh, self._limits)

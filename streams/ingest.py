@@ -21,13 +21,13 @@ from sources.batch import BatchParser, ParsedBatch, RawRecord
 from sources.routing import split_by_partition
 from streams.errors import PoisonedInput
 from streams.health import StageProgress
-from streams.kafka import rewind
+from streams.kafka import lighten, rewind
 from streams.metrics import Metrics
 from streams.topics import Topic, Topics
 
 Fetched = dict[TopicPartition, list["ConsumerRecord[bytes, bytes]"]]
 ROWS_PER_FRAME: Final = 8192
-RECORDS_PER_BATCH: Final = 28_672  # of a backlog; what is fresh is taken as it comes
+EVENTS_PER_BATCH: Final = 28_672  # of a backlog; what is fresh is taken as it comes
 _MUCH_HELD: Final = 40_000  # rows waiting for slower partitions: read those first
 _LARGE: Final = 1024  # records: below, handing them to a thread takes longer than reading them
 _PATIENCE_S: Final = 2.0
@@ -81,6 +81,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._heard_s: dict[int, float] = {}
         self._assignments = 0
         self._owes_commit = False
+        self._events_per_record = 1.0  # of the last batch
         self._stopping = False
 
     def stop(self) -> None:
@@ -119,7 +120,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         if not fetched and self._alignment.held_rows == 0 and not self._owes_commit:
             return None
         behind = await self._behind()
-        parsed = await self._parse([_raw(record) for records in fetched.values() for record in records])
+        parsed = await self._parse([_raw(tp, record) for tp, records in fetched.items() for record in records])
         if assignments != self._assignments:
             await rewind(self._consumer)
             return None
@@ -162,9 +163,10 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         """
         fetched: Fetched = {}
         for tp in wanted:
-            share = max(1, RECORDS_PER_BATCH // len(wanted))
+            share = max(1, int(EVENTS_PER_BATCH / self._events_per_record) // len(wanted))
+            lighten(self._consumer, tp)
             fetched |= await self._consumer.getmany(tp, timeout_ms=0, max_records=share)
-        return fetched or await self._consumer.getmany(*wanted, timeout_ms=100, max_records=RECORDS_PER_BATCH)
+        return fetched or await self._consumer.getmany(*wanted, timeout_ms=100, max_records=EVENTS_PER_BATCH)
 
     def _wanted(self, behind: list[int]) -> list[TopicPartition]:
         """Everything; when much is held back, only what the others wait for."""
@@ -219,6 +221,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     def _count(self, parsed: ParsedBatch, records: int) -> None:
         if records:
+            self._events_per_record = max(1.0, parsed.frame.num_rows / records)
             self._ratio.add(len({(d.partition, d.offset) for d in parsed.dead}), records)
         self._metrics.inc("keyfuse_events_ingested_total", parsed.frame.num_rows)
         for dead in parsed.dead:
@@ -246,8 +249,8 @@ class DeadRatio:
             raise PoisonedInput(f"{total_dead} of the last {total} records are bad: the ingest stops; see usage.dead")
 
 
-def _raw(record: ConsumerRecord[bytes, bytes]) -> RawRecord:
+def _raw(tp: TopicPartition, record: ConsumerRecord[bytes, bytes]) -> RawRecord:
     fmt = None
     if record.headers:
         fmt = next((v.decode("ascii", "replace") for k, v in record.headers if k == "format"), None)
-    return RawRecord(record.partition, record.offset, record.value or b"", fmt)
+    return RawRecord(tp.partition, record.offset, record.value or b"", fmt)

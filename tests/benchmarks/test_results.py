@@ -19,6 +19,7 @@ STABLE = [
     ("end_to_end", "events_per_cpu_s"),
     ("end_to_end", "ratio_naive"),
     ("end_to_end", "ratio_bare"),
+    ("end_to_end", "ratio_quix"),
 ]
 
 

@@ -11,8 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from service.tansu import BrokerError, Tansu, broker_binary, end, free_port, spawn_tied
+from streams.kafka import Timing, consumer, lighten
 from tests.brokers import ROOT, Broker, NoKafkaError, running_kafka
 from tests.integration.faust_engine import create_topics, read_all
 
@@ -43,6 +45,32 @@ async def until_refused(bootstrap: str) -> None:
             writer.close()
             await writer.wait_closed()
             await asyncio.sleep(0.02)
+
+
+async def test_records_that_are_lightened_are_what_the_consumer_would_give(broker: Broker, prefix: str) -> None:
+    topic = f"{prefix}light"
+    await create_topics(broker.bootstrap, {topic: 1})
+    client = AIOKafkaProducer(bootstrap_servers=broker.bootstrap)
+    await client.start()
+    for number in range(3):
+        await client.send_and_wait(topic, b"%d" % number, headers=[("format", b"native")])
+    await client.stop()
+    reader = consumer(broker.bootstrap, None, f"{prefix}group", timing=Timing())
+    await reader.start()
+    tp = TopicPartition(topic, 0)
+    reader.assign([tp])
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            (first,) = (await reader.getmany(tp, timeout_ms=10_000, max_records=1))[tp]
+            lighten(reader, tp)
+            others = (await reader.getmany(tp, timeout_ms=0))[tp]
+    finally:
+        await reader.stop()
+    assert [(each.offset, each.value, list(each.headers)) for each in (first, *others)] == [
+        (number, b"%d" % number, [("format", b"native")]) for number in range(3)
+    ]
+    assert isinstance(first, ConsumerRecord)
+    assert not any(isinstance(each, ConsumerRecord) for each in others)
 
 
 async def test_a_new_topic_is_there_and_empty(broker: Broker, prefix: str) -> None:

@@ -29,6 +29,8 @@ def test_several_events_in_a_record_keep_their_places() -> None:
     lines = lines_of([ONE, b"\n".join([ONE, ONE, ONE]) + b"\n", b" " + ONE])
     assert (lines.record.tolist(), lines.index.tolist()) == ([0, 1, 1, 1, 2], [0, 0, 1, 2, 0])
     assert lines.longest() == len(ONE)
+    pair = b"\n".join([ONE, ONE])
+    assert read(pair, pair).num_rows == 4
 
 
 HALVES = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import orjson
@@ -12,7 +13,7 @@ from aiokafka.errors import RequestTimedOutError
 
 from schemas.frame import decode_frame
 from streams.health import StageProgress
-from streams.ingest import RECORDS_PER_BATCH, IngestLoop
+from streams.ingest import EVENTS_PER_BATCH, IngestLoop
 from streams.metrics import Metrics
 from streams.topics import Topic, Topics
 from tests.sources.events import NOW_MS, event, parser
@@ -42,6 +43,7 @@ class Kafka:
         self.rebalance_at: int | None = None  # before the call of this number
         self.refused_commits = self.idle = 0
         self.loop: IngestLoop
+        self._fetcher = SimpleNamespace(_records={})  # aiokafka's own, which holds nothing here
 
     def subscribe(self, _topics: list[str], listener: IngestLoop) -> None:
         self.loop = listener
@@ -124,7 +126,7 @@ def events(count: int, first_s: int, **more: Any) -> list[bytes]:
 
 async def test_every_partition_is_read_in_the_same_share_and_all_is_committed() -> None:
     kafka = await ingested(Kafka({0: events(40, 0), 1: events(30, 5)}))
-    assert kafka.asked[:2] == [(0, RECORDS_PER_BATCH // 2), (1, RECORDS_PER_BATCH // 2)]
+    assert kafka.asked[:2] == [(0, EVENTS_PER_BATCH // 2), (1, EVENTS_PER_BATCH // 2)]
     assert Counter(kafka.places()) == Counter([(0, n) for n in range(40)] + [(1, n) for n in range(30)])
     assert {tp.partition: offset for tp, offset in kafka.done.items()} == {0: 40, 1: 30}
 
