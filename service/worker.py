@@ -87,6 +87,7 @@ class Worker:
         self._apps: list[AppKeeper] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[Any]]] = []
+        self._last: list[Callable[[], Awaitable[Any]]] = []  # closed when no stage calls them any more, in this order
 
     async def start(self) -> None:
         """Returns when every stage reads."""
@@ -150,6 +151,8 @@ class Worker:
         for closer in reversed(self._closers[1:]):
             await _in_time(closer)
         await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
+        for closer in self._last:
+            await _in_time(closer)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -207,7 +210,8 @@ class Worker:
             notify.start()
             app, asking = stages.questions(edges, channels)
             chosen.append(("questions", app))
-            self._closers += [notify.stop, asking.stop, *(channel.close for channel in channels.values())]
+            self._closers += [notify.stop, asking.stop]
+            self._last += [channel.close for channel in channels.values()]
         if "contain" in self.roles:
             trust = install.trust(own=signer.public_key if signer else "")
             providers, switches = adapters.providers(install), adapters.switches(install)
@@ -225,8 +229,9 @@ class Worker:
             app, contain = stages.contain(edges, providers, switches, stages.Around(incidents, gates), trust)
             chosen.append(("contain", app))
             listeners.append(contain.on_stats)
-            self._closers += [provider.close for provider in providers.values()]
-            self._closers += [switch.close for switch in switches.values()]
+            self._last += [contain.stop]
+            self._last += [provider.close for provider in providers.values()]
+            self._last += [switch.close for switch in switches.values()]
         self._apps = [self._keeper(name, app) for name, app in chosen]
         await asyncio.gather(*(app.start() for app in self._apps))
         self._follow(edges, listeners)

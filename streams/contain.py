@@ -113,6 +113,12 @@ class ContainStage:
         self._forgot += 1
         self._broke = None
 
+    async def stop(self) -> None:
+        """End what is under way, before its providers are closed: it comes again, to whoever owns the commands then."""
+        running = list(self._running)
+        self.forget()
+        await asyncio.gather(*running, return_exceptions=True)
+
     async def drain(self) -> None:
         """Wait for what is in flight."""
         await asyncio.gather(*self._running, return_exceptions=True)

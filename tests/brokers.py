@@ -66,7 +66,7 @@ class KafkaNode:
         """At once, with whatever it was about to say. Blocking."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            end(self._process)  # closes the lifeline
 
 
 @contextmanager

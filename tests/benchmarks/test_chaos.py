@@ -117,6 +117,8 @@ def test_everything_holds_of_a_run_that_left_what_was_sent(sent: Traffic) -> Non
         ("each theft found and cut", lambda left: {"effects": [], "commands": {}}),
         ("each command with effect", lambda left: {"effects": [*left.effects, *left.effects]}),
         ("each command with effect", lambda left: {"outcomes": {}}),
+        ("each command with effect", lambda left: {"commands": _ordered_again(left)}),
+        ("each command with effect", lambda left: {"outcomes": _ended(left, StepState.IRREVOCABLE)}),
         ("committed offsets", lambda left: {"lag": {("decide", "keyfuse.findings", 1): 2}}),
         ("the audit", lambda left: {"audit_problems": [Problem("missing", "keyfuse.audit:0", 4, "4 is missing")]}),
         ("workers end", lambda left: {"exits": [0, -9]}),
@@ -181,6 +183,15 @@ def _board() -> Board:
 
 def _by_order(*commands: Command) -> dict[tuple[str, int], Command]:
     return {(each.command_id, each.at_ms): each for each in commands}
+
+
+def _ordered_again(left: Collected) -> dict[tuple[str, int], Command]:
+    [first] = left.commands.values()
+    return _by_order(first, first.model_copy(update={"at_ms": first.at_ms + 1}))
+
+
+def _ended(left: Collected, state: StepState) -> dict[str, list[Outcome]]:
+    return {name: [one.model_copy(update={"state": state}) for one in told] for name, told in left.outcomes.items()}
 
 
 def _events(value: bytes) -> Iterator[dict[str, Any]]:

@@ -34,7 +34,10 @@ def own_kafka(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.mark.kafka
-def test_whatever_fails_and_when_nothing_is_lost_made_up_or_done_twice(own_kafka: Broker, tmp_path: Path) -> None:
+def test_whatever_fails_and_when_nothing_is_lost_made_up_or_done_twice(
+    own_kafka: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, logger="aiokafka")  # that the broker is away is known
     faults = schedule(SEED, QUICK)
     traffic = made_up(SEED, seconds=QUICK.seconds, thefts=QUICK.thefts, partitions=PARTITIONS)
     one = asyncio.run(run(

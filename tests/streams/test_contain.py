@@ -259,6 +259,17 @@ async def test_a_cool_down_written_while_a_verdict_is_stored_loses_neither(world
     assert (sixth.rule, first.rule) == ("per_10min", "cooldown")
 
 
+async def test_what_is_under_way_when_the_worker_ends_is_left_to_the_next_one(world: World) -> None:
+    """Its provider is closed next: a call on that would pass for a broken adapter, and people would be called."""
+    record = sign(command(), SIGNER, now_ms=T0).to_bytes()
+    await world.stage.on_record(record, done=lambda: world.acked.append("too early"))
+    await world.stage.stop()
+    assert (world.outbox.of(Topic.OUTCOMES), world.acked, await world.refused()) == ([], [], False)
+    world.stage = world.new_stage()
+    [ended] = await world.read(record)
+    assert (ended.state, await world.refused()) == (StepState.CONFIRMED, True)
+
+
 async def test_a_crash_while_the_freeze_is_stored_still_calls_people(world: World) -> None:
     for number in range(12):
         await world.run(command(key_id=f"key-{number}", mode="observe"))
