@@ -25,7 +25,7 @@ the spread is the range of the samples over their median.
 """
 
 _STORY: Final = """
-A batch of some 28,672 events is read as one text: the ends of its lines prove that no record completes another, and
+A batch of some 36,864 events is read as one text: the ends of its lines prove that no record completes another, and
 Arrow's reader turns it into columns beside the loop, without the interpreter's lock
 ([ADR 0029](adr/0029-records-are-read-at-once.md)). From there on nothing is done in Python for each event: each
 distinct text is looked at once, whether it is a secret, an address or a model with a price; bounds are checked on whole

@@ -100,7 +100,7 @@ class ColumnBuilder:
 def _every(found: pa.RecordBatch) -> dict[str, pa.Array]:
     """All fields of the event; of those that nobody used, nulls."""
     count, there = found.num_rows, dict(zip(found.schema.names, found.columns, strict=True))
-    kinds = [(TEXTS, pa.string()), (WHOLES, pa.int64()), (FRACTIONS, pa.float64())]
+    kinds = [(TEXTS, _TEXT), (WHOLES, pa.int64()), (FRACTIONS, pa.float64())]
     absent = {name: pa.nulls(count, kind) for names, kind in kinds for name in names if name not in there}
     return absent | there
 

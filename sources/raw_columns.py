@@ -31,6 +31,7 @@ FRACTIONS: Final = ("cost_usd", "latency_ms")
 _KINDS: Final = (
     dict.fromkeys(TEXTS, pa.string()) | dict.fromkeys(WHOLES, pa.int64()) | dict.fromkeys(FRACTIONS, pa.float64())
 )
+_REPEATED: Final = frozenset(TEXTS) - {"event_id"}  # each distinct value once
 _NAMES: Final = frozenset(UsageEvent.model_fields)
 _NESTED_SAFELY: Final = 1000  # brackets in one event; orjson takes 1,024, one in the other
 
@@ -120,5 +121,9 @@ def _table(lines: Lines, names: frozenset[str], first: Mapping[str, Any], *, oth
         raise Doubt from None
     if table.num_rows != len(lines.record):
         raise Doubt
-    batch: pa.RecordBatch = table.combine_chunks().to_batches()[0]
-    return batch
+    whole = table.combine_chunks()
+    columns = [
+        column.chunk(0).dictionary_encode() if name in _REPEATED else column.chunk(0)
+        for name, column in zip(whole.schema.names, whole.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, whole.schema.names)

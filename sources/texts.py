@@ -28,9 +28,8 @@ class TextMemo:
         self._kept: set[str] = set()
         self._changed: dict[str, str | None] = {}
 
-    def column(self, texts: pa.Array) -> pa.DictionaryArray:
+    def column(self, found: pa.DictionaryArray) -> pa.DictionaryArray:
         """The column to carry on, each distinct value once; Doubt when any is not fit, or one misses that must not."""
-        found = texts.dictionary_encode()
         if found.null_count and not self._limits.optional:
             raise Doubt
         values = found.dictionary.to_pylist()
@@ -111,17 +110,16 @@ class TextColumns:
             for doc in docs:
                 doc[name] = changed.get(doc.get(name, ""), doc.get(name))
 
-    def _keys(self, names: pa.Array, secrets: pa.Array) -> pa.Array:
+    def _keys(self, names: pa.DictionaryArray, secrets: pa.DictionaryArray) -> pa.DictionaryArray:
         """Secrets become fingerprints before anything else sees them."""
         if secrets.null_count == len(secrets):
             return names
         if not pc.all(pc.xor(names.is_null(), secrets.is_null())).as_py():
             raise Doubt
-        found = secrets.dictionary_encode()
-        distinct = found.dictionary.to_pylist()
+        distinct = secrets.dictionary.to_pylist()
         check_texts(distinct, LIMITS["key"], nul_is_fit=True)
         prints = pa.array(map(self._fingerprinter.of, distinct), pa.string())
-        return pc.coalesce(names, prints.take(found.indices))
+        return pc.coalesce(names.dictionary_decode(), prints.take(secrets.indices)).dictionary_encode()
 
 
 def check_texts(values: list[str], limits: Limits, *, nul_is_fit: bool = False) -> None:

@@ -26,8 +26,8 @@ from streams.metrics import Metrics
 from streams.topics import Topic, Topics
 
 Fetched = dict[TopicPartition, list["ConsumerRecord[bytes, bytes]"]]
-ROWS_PER_FRAME: Final = 8192
-EVENTS_PER_BATCH: Final = 28_672  # of a backlog; what is fresh is taken as it comes
+ROWS_PER_FRAME: Final = 12_288
+EVENTS_PER_BATCH: Final = 36_864  # of a backlog; what is fresh is taken as it comes
 _MUCH_HELD: Final = 40_000  # rows waiting for slower partitions: read those first
 _LARGE: Final = 1024  # records: below, handing them to a thread takes longer than reading them
 _PATIENCE_S: Final = 2.0
