@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt lint test bench quality faults leases chaos sim demo lock clean
+.PHONY: help setup fmt lint test bench bench-long quality faults leases chaos sim demo lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and M
 
 bench: setup .venv/quix/ready  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
+
+bench-long: setup  ## its parts that take an hour: growth of cost, and half an hour of soak
+	$(BIN)/python -m benchmarks.run --only growth --only soak
 
 quality: setup  ## the containment benchmark: recall, seconds and USD on real arrivals (about ten minutes)
 	$(BIN)/python -m benchmarks.containment.run

@@ -1,20 +1,28 @@
 """Measures everything there is, writes benchmarks/results/*.json and docs/benchmarks.md, prints the table.
 
-python -m benchmarks.run [--only scoring_path|end_to_end|stages|gate]
+python -m benchmarks.run [--only scoring_path|end_to_end|stages|gate|latency|recovery|growth|soak]
+
+Without `--only` all but growth and soak, which take an hour.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import sys
 from typing import Any, Final
 
-from benchmarks import end_to_end, gate, profile_stages, scoring_path, table
+from benchmarks import end_to_end, gate, growth, profile_stages, recovery, scoring_path, soak, table
+from benchmarks.latency import run as latency
 from benchmarks.machine import figure, machine
 
 SCORED_EVENTS: Final = 500_000
 GROWTH_KEYS: Final = (1_000, 100_000)
+LATENCY_S: Final = 60.0
+RECOVERED_KEYS: Final = (100_000, 1_000_000)
+SOAK_MINUTES: Final = 30
+SOAK_PER_S: Final = 5_000
 
 
 def measure_scoring_path() -> dict[str, Any]:
@@ -68,16 +76,47 @@ def measure_gate() -> dict[str, Any]:
     return gate.measure()
 
 
+def measure_latency() -> dict[str, Any]:
+    """At parts of what a worker scored when the end was measured, in events/s."""
+    capacity_per_s = table.results()["end_to_end"]["events_per_s"]["median"]
+    say(f"latency, of {capacity_per_s:,.0f} events/s")
+    with end_to_end.running_broker() as broker:
+        loads = asyncio.run(latency.measure(broker.bootstrap, capacity_per_s, LATENCY_S))
+    return {"capacity_per_s": capacity_per_s, "loads": loads, "machine": machine()}
+
+
+def measure_recovery() -> dict[str, Any]:
+    with end_to_end.running_broker() as broker:
+        fills = []
+        for keys in RECOVERED_KEYS:
+            say(f"recovery, {keys:,} keys")
+            fills.append(asyncio.run(recovery.measure(broker, keys)))
+    return {"fills": fills, "machine": machine()}
+
+
+def measure_growth() -> dict[str, Any]:
+    say("growth of cost")
+    return {name: part() for name, part in growth.PIECES.items()} | {"machine": machine()}
+
+
+def measure_soak() -> dict[str, Any]:
+    say(f"soak, {SOAK_MINUTES} minutes")
+    with end_to_end.running_broker() as broker:
+        return asyncio.run(soak.measure(broker.bootstrap, minutes=SOAK_MINUTES, per_s=SOAK_PER_S))
+
+
 PIECES: Final = {
     "scoring_path": measure_scoring_path, "end_to_end": measure_end_to_end, "stages": measure_stages,
-    "gate": measure_gate,
+    "gate": measure_gate, "latency": measure_latency, "recovery": measure_recovery, "growth": measure_growth,
+    "soak": measure_soak,
 }  # fmt: skip
+LONG: Final = ("growth", "soak")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=PIECES, action="append")
-    chosen = parser.parse_args().only or list(PIECES)
+    chosen = parser.parse_args().only or [name for name in PIECES if name not in LONG]
     table.RESULTS.mkdir(exist_ok=True)
     for name in chosen:
         (table.RESULTS / f"{name}.json").write_text(json.dumps(PIECES[name](), indent=2) + "\n", encoding="utf-8")

@@ -9,16 +9,19 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks import table_load
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks" / "results"
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
-PIECES: Final = ("scoring_path", "end_to_end", "stages", "gate")
+PIECES: Final = ("scoring_path", "end_to_end", "stages", "gate", *table_load.PARTS)
 
 _HEAD: Final = """# Benchmarks
 
 <!-- Made by `make bench` (or, from results that are there, by `python -m benchmarks.table`); a test keeps it true. -->
 
-`make bench` measures all of this in about seven minutes and writes `benchmarks/results/*.json` and this page.
+`make bench` measures most of this in about ten minutes and writes `benchmarks/results/*.json` and this page; the growth
+of cost and the soak take an hour and are `make bench-long`.
 Ratios are against a baseline of the same run: the same records, the same broker, by turns. Figures are medians;
 the spread is the range of the samples over their median.
 
@@ -59,10 +62,16 @@ _NOTES: Final = """
 - **To the gates**: one worker (`decide`, `contain`) and the gates in one process, Tansu in another; a finding that is
   certain, until every gate refuses the key; and a verdict, until every gate refuses, and has reported it.
 
+- **Latency**: one worker with the roles `ingest,score,decide,contain`, as installed. Open loop: an event is due at a
+  random time whatever became of those before, and its `ts` is that time. Each second another key makes one call that
+  costs more than it may spend in a minute; the provider is a webhook that notes when it is told to stop the key.
+- **Recovery**: a worker takes in every key once, writes its shards and is killed with SIGKILL; then others start, one
+  with the data folder that it left and one with none.
+- **Soak**: the worker and the generator of the latencies, without thefts.
+
 ## What is not
 
-- Start-up, joining a group and restoring state.
-- Several workers, replication, a network: broker and worker share one machine and its cores.
+- Replication, a network: broker and worker share one machine and its cores.
 - Parsing of foreign formats, bad records, decisions, deliveries, containment.
 
 ## Noise
@@ -104,7 +113,8 @@ def render(found: dict[str, dict[str, Any]]) -> str:
     if "gate" in found:
         lines += _gate_rows(found["gate"])
     stages = _stages(found["stages"]) if "stages" in found else ""
-    return _HEAD + "\n".join(lines) + "\n\n## Where\n\n" + "\n".join(_where(found)) + "\n" + stages + _NOTES
+    load = table_load.section(found)
+    return _HEAD + "\n".join(lines) + "\n\n## Where\n\n" + "\n".join(_where(found)) + "\n" + stages + load + _NOTES
 
 
 def _stages(piece: dict[str, Any]) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
+from benchmarks import run as measured
 from benchmarks.table import PAGE, PIECES, RESULTS, render, results, shown, summary
+from benchmarks.table_load import section
 from benchmarks.workload import FIELDS, THIEVES, Workload, events, packed, partitioned
 from schemas.event import UsageEvent
 
@@ -45,12 +47,44 @@ def test_the_page_is_what_the_results_make() -> None:
     assert PAGE.read_text(encoding="utf-8") == render(results())
 
 
-@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("piece", results())
 def test_a_result_names_its_machine(piece: str) -> None:
     machine = results()[piece]["machine"]
     assert machine["cpu"]
     assert machine["cores"] >= 1
     assert machine["python"].startswith("3.")
+
+
+def test_every_piece_has_a_way_to_be_measured_and_a_place_on_the_page() -> None:
+    assert set(PIECES) == set(measured.PIECES)
+    assert {"scoring_path", "end_to_end", "stages", "gate"} <= set(results())
+
+
+def test_the_page_tells_of_load_and_time() -> None:
+    at = {"p50": 40.0, "p99": 180.5, "p999": 220.0, "max": 221.0}
+    figure = {"median": 100_000.0, "spread": 0.1, "samples": [100_000.0]}
+    start = {"ready_s": 4.5, "python_s": 1.0, "joined_s": 2.0, "restored_s": 1.5}
+    rates = {"events_per_s": figure, "events_per_cpu_s": figure}
+    page = section({
+        "latency": {"capacity_per_s": 100_000.0, "loads": [{
+            "load": 0.5, "per_s": 50_000.0, "event_to_finding_ms": at, "finding_to_call_ms": at, "thefts": 60,
+            "late_ms": {"p99": 3.0},
+        }]},
+        "recovery": {"fills": [{"keys": 100_000, "state_mb": 40.5, "after_kill": start, "without_disk": start}]},
+        "growth": {
+            "idle_keys": {"1000": {"events_per_cpu_s": figure, "rss_bytes_per_key": 4500}},
+            "events_per_record": {"1": rates}, "workers": {"2": rates},
+        },
+        "soak": {
+            "sent": 9, "minutes": 30, "rss_mb": 400.0, "slope_mb_per_hour": 0.5, "last_third_over_second_mb": -1.0,
+        },
+    })  # fmt: skip
+    assert "| 50% | 50,000 | 40 / 180.5 / 220 | 40 / 180.5 / 220 | 60 | 3 ms |" in page
+    assert "| 100,000 | 40.5 | 4.5 | 1 | 2 | 1.5 | 4.5 |" in page
+    assert "| 1,000 | 100,000 | 4,500 |" in page
+    assert "| 2 | 100,000 | 100,000 |" in page
+    assert "-1 MB over the second" in page
+    assert section({}) == ""
 
 
 def test_the_ratios_are_of_the_same_repetition() -> None:
