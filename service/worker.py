@@ -40,6 +40,7 @@ from service.renewed import Loop, Renewed
 from service.settled_memory import settle_memory
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
+from sources.room import Room
 from streams.budget_stage import BudgetStage
 from streams.faust_apps import StageApp
 from streams.follow import Take, follow
@@ -328,9 +329,13 @@ class Worker:
         install = self.install
         future_s = install.folder.detectors.time.max_future_s
         acceptor = Acceptor(fingerprinter=install.fingerprinter(), max_future_s=future_s)
-        size = install.folder.wiring.intake.max_body_bytes
+        sizes = install.folder.wiring.intake
+        room = Room(
+            sizes.max_in_flight_bytes, changed=lambda held: self.metrics.set("keyfuse_intake_in_flight_bytes", held)
+        )
         return create_intake(
-            publish=publish, acceptor=acceptor, token=install.intake_token(), max_body_bytes=size, now_ms=self._now_ms,
+            publish=publish, acceptor=acceptor, token=install.intake_token(), max_body_bytes=sizes.max_body_bytes,
+            now_ms=self._now_ms, room=room,
             answered=lambda status: self.metrics.inc("keyfuse_intake_requests_total", code=str(status)),
         )  # fmt: skip
 

@@ -50,6 +50,13 @@ async def read_body(request: Request, max_bytes: int, *, types: frozenset[str] =
     return b"".join(parts)
 
 
+def expected_bytes(request: Request, max_bytes: int) -> int:
+    """The most that the body can come to: what it declares, or the limit where that says nothing."""
+    declared = request.headers.get("content-length", "")
+    plain = request.headers.get("content-encoding", "identity").strip().lower() == "identity"
+    return min(int(declared), max_bytes) if plain and declared.isdecimal() else max_bytes
+
+
 def _check_headers(request: Request, max_bytes: int, types: frozenset[str]) -> bool:
     """Whether the body is gzip."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from sources.acceptance import Accepted, Acceptor, Refused
 from sources.formats import NATIVE
 from sources.http_answers import authorised, bad_request, not_published, problem, unauthorised
-from sources.http_body import BodyRefused, read_body
+from sources.http_body import BodyRefused, expected_bytes, read_body
+from sources.room import RETRY_AFTER_S, Full, Room
 
 Message = tuple[bytes | None, bytes, str | None]  # key, value, name of the format
 Publish = Callable[[Sequence[Message]], Awaitable[None]]
@@ -33,17 +34,19 @@ def create_intake(
     token: SecretStr,
     max_body_bytes: int,
     now_ms: Callable[[], int],
+    room: Room | None = None,
     answered: Callable[[int], None] = lambda _: None,
 ) -> APIRouter:
     """The route `POST /v1/events`. ValueError for an empty token: an open intake is a way to blind the detectors.
 
     `publish` returns when the broker has acknowledged all messages; it raises BrokerSlow (answered 429 with
     Retry-After) or BrokerDown (503). `?format=litellm` insists on a format; without it the shape decides.
-    `answered` is told each answer's status.
+    A request that finds no `room` is answered 429 before its body is read. `answered` is told each answer's status.
     """
     expected = token.get_secret_value().encode()
     if not expected:
         raise ValueError("the intake needs a token")
+    held = room or Room(max_body_bytes)
     router = APIRouter()
 
     @router.post("/v1/events")
@@ -59,6 +62,13 @@ def create_intake(
     async def take(request: Request, authorization: str, forced: str | None) -> JSONResponse:
         if not authorised(authorization, expected):
             return unauthorised()
+        try:
+            with held.taken(expected_bytes(request, max_body_bytes)):
+                return await take_body(request, forced)
+        except Full:
+            return problem(429, "too much at once: send again later", headers={"Retry-After": str(RETRY_AFTER_S)})
+
+    async def take_body(request: Request, forced: str | None) -> JSONResponse:
         try:
             body = await read_body(request, max_body_bytes)
         except BodyRefused as refused:

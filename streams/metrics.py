@@ -57,6 +57,7 @@ GaugeName = Literal[
     "keyfuse_incidents_open",
     "keyfuse_archive_pending_rows",
     "keyfuse_held_events_missing",
+    "keyfuse_intake_in_flight_bytes",
     "keyfuse_stage_lag_records",
     "keyfuse_stage_last_commit_age_seconds",
     "keyfuse_checkpoint_age_seconds",
@@ -282,6 +283,11 @@ GAUGES: Final[dict[GaugeName, Def]] = {
         "events",
         "Events under legal hold that were stored and are gone, as of the last look, at most 10 minutes ago.",
         "Somebody removed evidence: the audit names hold and day. Restore it from a back-up.",
+    ),
+    "keyfuse_intake_in_flight_bytes": Def(
+        "bytes",
+        "Bodies that the HTTP intake holds, from their first byte until the broker has them.",
+        "Near `intake.max_in_flight_bytes`: senders are answered 429. The broker is slow, or there is a burst.",
     ),
     "keyfuse_stage_lag_records": Def(
         "records",

@@ -48,6 +48,8 @@ class IntakeConfig(Config):
     """Environment variable with the bearer token."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 5_000_000
     """Larger bodies are answered 413."""
+    max_in_flight_bytes: Annotated[int, Field(ge=1024)] = 32_000_000
+    """Bodies held at once, from their first byte until the broker has them; more is answered 429 with Retry-After."""
 
 
 class LeaksConfig(Config):

@@ -18,10 +18,14 @@ from pydantic import SecretStr
 from sources.acceptance import CHUNK_BYTES, Acceptor
 from sources.errors import BrokerDown, BrokerSlow
 from sources.http_intake import Message, create_intake
+from sources.room import Room
 from tests.sources.events import NOW_MS, PROVIDER_KEY, event, fingerprinter, parse
 
 TOKEN = "intake-token"
 MAX_BODY = 4_000_000
+
+
+ROOM = 6_000_000
 
 
 class Broker:
@@ -32,8 +36,10 @@ class Broker:
         self.failure: Exception | None = None
         self.acknowledge = asyncio.Event()
         self.acknowledge.set()
+        self.stands = asyncio.Event()  # somebody waits for it
 
     async def publish(self, messages: Sequence[Message]) -> None:
+        self.stands.set()
         await self.acknowledge.wait()
         if self.failure is not None:
             raise self.failure
@@ -59,6 +65,7 @@ async def client(broker: Broker) -> AsyncIterator[httpx.AsyncClient]:
         token=SecretStr(TOKEN),
         max_body_bytes=MAX_BODY,
         now_ms=lambda: NOW_MS,
+        room=Room(ROOM),
     )
     app.include_router(intake)
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -281,3 +288,47 @@ async def test_many_events_are_published_in_values_a_broker_takes(client: httpx.
     assert len(broker.messages) > 1
     assert max(len(value) for _, value, _ in broker.messages) <= CHUNK_BYTES
     assert [published["event_id"] for published in broker.events] == [f"e{n}" for n in range(1500)]
+
+
+def burst(times: int) -> list[bytes]:
+    """Bodies of so many times what there is room for."""
+    body = ndjson([event(event_id=f"-{n}", user_agent="x" * 1000) for n in range(40)])
+    return [body.replace(b'"-', b'"%d-' % n) for n in range(times * ROOM // len(body))]
+
+
+async def test_a_burst_is_asked_to_come_back_and_nothing_of_it_is_lost(
+    client: httpx.AsyncClient, broker: Broker
+) -> None:
+    """Twenty times what there is room for, while the broker stands still; what was refused is sent again later."""
+    broker.acknowledge.clear()
+    refused: list[bytes] = []
+    taken: list[asyncio.Task[httpx.Response]] = []
+    for body in burst(20):
+        sending = asyncio.create_task(client.post("/v1/events", content=body))
+        await asyncio.wait([sending, asyncio.create_task(broker.stands.wait())], return_when=asyncio.FIRST_COMPLETED)
+        broker.stands.clear()
+        if not sending.done():
+            taken.append(sending)  # it waits for the broker
+            continue
+        answer = sending.result()
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "1")
+        refused.append(body)
+    assert len(refused) > 18 * len(taken)
+    broker.acknowledge.set()
+    assert {(await each).status_code for each in taken} == {202}
+    for body in refused:
+        assert (await client.post("/v1/events", content=body)).status_code == 202
+    assert len({published["event_id"] for published in broker.events}) == 40 * len(burst(20))
+
+
+async def test_without_room_a_body_is_not_read(client: httpx.AsyncClient, broker: Broker) -> None:
+    broker.acknowledge.clear()
+    packed = gzip.compress(ndjson(THREE))  # what it comes to is not known before
+    first = asyncio.create_task(client.post("/v1/events", content=packed, headers={"Content-Encoding": "gzip"}))
+    await broker.stands.wait()
+    sent: list[int] = []
+    answer = await client.post("/v1/events", content=endless(sent))
+    assert (answer.status_code, answer.headers["Retry-After"], sent) == (429, "1", [])
+    broker.acknowledge.set()
+    assert (await first).status_code == 202
+    assert (await client.post("/v1/events", content=ndjson(THREE))).status_code == 202
