@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from schemas.event import UsageEvent, parse_ts_ms
@@ -20,15 +19,16 @@ from schemas.frame import FRAME_SCHEMA
 from schemas.records import DeadLetter
 from sources.columns import ColumnBuilder, Origin
 from sources.doubt import Doubt
-from sources.envelope import Opened, Positions, RawRecord, Refusal, open_records
+from sources.envelope import Opened, Positions, Refusal, open_records
 from sources.formats import NATIVE
 from sources.lines import Lines, lines_of
 from sources.pricing import PriceBook
 from sources.raw_columns import RawColumns, read_docs
+from sources.raw_records import RawRecord, RawRecords
 from sources.texts import TextColumns
 from sources.verdict import given, judge, to_native
 
-__all__ = ["BatchParser", "ParsedBatch", "RawRecord"]
+__all__ = ["BatchParser", "ParsedBatch", "RawRecord", "RawRecords"]
 
 _PIECE: Final = 2048  # records that are read again for one doubtful one among them
 _CHUNK: Final = 256  # those of them that are decoded, and events that the model looks at
@@ -46,7 +46,7 @@ class ParsedBatch(NamedTuple):
 class Read(NamedTuple):
     """Records, and their columns before any check; None where they cannot be read at once."""
 
-    records: Sequence[RawRecord]
+    records: RawRecords
     found: tuple[Lines, pa.RecordBatch] | None
 
 
@@ -74,14 +74,14 @@ class BatchParser:
 
     def parse(self, records: Sequence[RawRecord], *, topic: str, now_ms: int) -> ParsedBatch:
         """Every event of every record ends in the frame or in a dead letter; nothing is raised for bad input."""
-        return self.build(self.read(records), topic=topic, now_ms=now_ms)
+        return self.build(self.read(RawRecords.of(records)), topic=topic, now_ms=now_ms)
 
-    def read(self, records: Sequence[RawRecord]) -> Read:
+    def read(self, records: RawRecords) -> Read:
         """The first half of `parse`. Most of it needs no lock of the interpreter: it may run in a thread of its own."""
-        if not {record.format for record in records} <= {None, NATIVE}:
+        if not _unnamed(records):
             return Read(records, None)
         try:
-            lines = lines_of([record.value for record in records])
+            lines = lines_of(records.values)
             return Read(records, (lines, self._raw.read(lines)))
         except Doubt:
             return Read(records, None)
@@ -98,9 +98,7 @@ class BatchParser:
             dead += [_dead_letter(piece[at], refusal, topic=topic, now_ms=now_ms) for at, refusal in ordered]
         return ParsedBatch(_joined(frames), dead)
 
-    def _doubtful(
-        self, read: Read, latest_ms: int | None, frames: list[pa.RecordBatch]
-    ) -> Iterator[Sequence[RawRecord]]:
+    def _doubtful(self, read: Read, latest_ms: int | None, frames: list[pa.RecordBatch]) -> Iterator[RawRecords]:
         """Appends the frames of what can be taken at once; yields, in between, what cannot."""
         records = read.records
         try:
@@ -119,15 +117,13 @@ class BatchParser:
         lines, columns = read.found
         return self._columns.build(columns, _origin(read.records, lines.record, lines.index), latest_ms)
 
-    def _decoded(self, records: Sequence[RawRecord], latest_ms: int | None) -> tuple[list[pa.RecordBatch], Refused]:
+    def _decoded(self, records: RawRecords, latest_ms: int | None) -> tuple[list[pa.RecordBatch], Refused]:
         opened = open_records(records)
         rows, unknown = _translate(opened, records)
         frames, refused = self._frames(rows, records, latest_ms)
         return frames, opened.refused + unknown + refused
 
-    def _frames(
-        self, rows: _Rows, records: Sequence[RawRecord], latest_ms: int | None
-    ) -> tuple[list[pa.RecordBatch], Refused]:
+    def _frames(self, rows: _Rows, records: RawRecords, latest_ms: int | None) -> tuple[list[pa.RecordBatch], Refused]:
         origin = _origin(records, rows.record, rows.index)
         try:
             return [self._columns.build(read_docs(_of_one_time(rows.docs)), origin, latest_ms)], []
@@ -144,7 +140,7 @@ class BatchParser:
         return frames, refused
 
     def _one_by_one(
-        self, rows: _Rows, records: Sequence[RawRecord], latest_ms: int | None
+        self, rows: _Rows, records: RawRecords, latest_ms: int | None
     ) -> tuple[list[pa.RecordBatch], Refused]:
         good: list[int] = []
         docs: list[dict[str, Any]] = []
@@ -182,10 +178,10 @@ def _ms(value: object) -> object:
         return value
 
 
-def _translate(opened: Opened, records: Sequence[RawRecord]) -> tuple[_Rows, Refused]:
+def _translate(opened: Opened, records: RawRecords) -> tuple[_Rows, Refused]:
     """Every event in native shape, not yet checked; events of unknown shape apart."""
     docs, record, index = opened.docs, opened.record, opened.index
-    if {raw.format for raw in records} <= {None, NATIVE} and all(type(d) is dict and "event_id" in d for d in docs):
+    if _unnamed(records) and all(type(d) is dict and "event_id" in d for d in docs):
         return _Rows(docs, record, index), []
     native: list[dict[str, Any]] = []
     known: list[int] = []
@@ -202,10 +198,13 @@ def _translate(opened: Opened, records: Sequence[RawRecord]) -> tuple[_Rows, Ref
     return _Rows(native, record[known], index[known]), refused
 
 
-def _origin(records: Sequence[RawRecord], record: Positions, index: Positions) -> Origin:
-    partition = np.array([raw.partition for raw in records], np.int32)
-    offset = np.array([raw.offset for raw in records], np.int64)
-    return Origin(partition[record], offset[record], index)
+def _origin(records: RawRecords, record: Positions, index: Positions) -> Origin:
+    return Origin(records.partition[record], records.offset[record], index)
+
+
+def _unnamed(records: RawRecords) -> bool:
+    """Whether no producer insists on a foreign format."""
+    return set(records.formats.values()) <= {NATIVE}
 
 
 def _joined(frames: list[pa.RecordBatch]) -> pa.RecordBatch:

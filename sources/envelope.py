@@ -8,24 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from schemas.records import DeadReason
+from sources.raw_records import RawRecord, RawRecords
 
 MAX_RECORD_BYTES: Final = 5 * 1024 * 1024
 MAX_EVENTS: Final = 100_000  # in one record
 
 Positions = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-class RawRecord(NamedTuple):
-    partition: int
-    offset: int
-    value: bytes
-    format: str | None  # a name of sources.formats that the producer insists on; None: look at the shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +42,12 @@ class Opened:
     refused: list[tuple[int, Refusal]]  # position of the record
 
 
-def open_records(records: Sequence[RawRecord], max_bytes: int = MAX_RECORD_BYTES) -> Opened:
+def open_records(records: RawRecords, max_bytes: int = MAX_RECORD_BYTES) -> Opened:
     """All events of all records; whatever cannot be decoded is named in `refused`."""
     count = len(records)
-    if max((len(record.value) for record in records), default=0) <= max_bytes:
+    if max(map(len, records.values), default=0) <= max_bytes:
         try:
-            docs = [orjson.loads(record.value) for record in records]
+            docs = list(map(orjson.loads, records.values))
         except orjson.JSONDecodeError:
             pass
         else:

@@ -17,7 +17,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from schemas.frame import encode_frame
 from schemas.records import DeadLetter
 from sources.alignment import Aligned, Alignment
-from sources.batch import BatchParser, ParsedBatch, RawRecord
+from sources.batch import BatchParser, ParsedBatch, RawRecords
 from sources.routing import split_by_partition
 from streams.errors import PoisonedInput
 from streams.health import StageProgress
@@ -120,7 +120,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         if not fetched and self._alignment.held_rows == 0 and not self._owes_commit:
             return None
         behind = await self._behind()
-        parsed = await self._parse([_raw(tp, record) for tp, records in fetched.items() for record in records])
+        parsed = await self._parse(_raw(fetched))
         if assignments != self._assignments:
             await rewind(self._consumer)
             return None
@@ -128,7 +128,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._count(parsed, sum(map(len, fetched.values())))
         return self._ready(self._alignment.add(parsed.frame, behind=behind), parsed.dead)
 
-    async def _parse(self, records: list[RawRecord]) -> ParsedBatch:
+    async def _parse(self, records: RawRecords) -> ParsedBatch:
         """A large batch is read beside the loop, which would be held up for long."""
         read = self._parser.read
         found = read(records) if len(records) < _LARGE else await asyncio.to_thread(read, records)
@@ -249,8 +249,20 @@ class DeadRatio:
             raise PoisonedInput(f"{total_dead} of the last {total} records are bad: the ingest stops; see usage.dead")
 
 
-def _raw(tp: TopicPartition, record: ConsumerRecord[bytes, bytes]) -> RawRecord:
-    fmt = None
-    if record.headers:
-        fmt = next((v.decode("ascii", "replace") for k, v in record.headers if k == "format"), None)
-    return RawRecord(tp.partition, record.offset, record.value or b"", fmt)
+def _raw(fetched: Fetched) -> RawRecords:
+    partition: list[int] = []
+    offset: list[int] = []
+    values: list[bytes] = []
+    formats: dict[int, str] = {}
+    for tp, records in fetched.items():
+        if any([record.headers for record in records]):  # noqa: C419 - a generator would cost a call for each
+            named = ((len(values) + at, _format(record)) for at, record in enumerate(records))
+            formats |= {at: name for at, name in named if name is not None}
+        partition += [tp.partition] * len(records)
+        offset += [record.offset for record in records]
+        values += [record.value or b"" for record in records]
+    return RawRecords(partition, offset, values, formats)
+
+
+def _format(record: ConsumerRecord[bytes, bytes]) -> str | None:
+    return next((v.decode("ascii", "replace") for k, v in record.headers if k == "format"), None)

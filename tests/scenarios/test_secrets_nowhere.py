@@ -26,7 +26,7 @@ from detectors import codec
 from schemas.config.wiring import LeaksConfig
 from schemas.frame import decode_frame
 from service.logs import configure_logging
-from sources.envelope import RawRecord
+from sources.raw_records import RawRecord
 from streams.topics import Topic
 from tests.brokers import Broker
 from tests.integration.faust_engine import read_all

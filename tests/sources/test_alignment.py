@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.frame import FRAME_SCHEMA
@@ -58,6 +58,7 @@ def test_a_partition_nobody_has_heard_of_holds_everything_back_until_memory_is_s
     assert alignment.held_rows == 0
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), max_size=8), st.sets(st.integers(0, 2))),
