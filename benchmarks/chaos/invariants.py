@@ -138,16 +138,17 @@ def effects(__: Traffic, left: Collected) -> Verdict:
     wanted, ends, wrong = Counter[tuple[str, str]](), Counter[str](), list[str]()
     orders = Counter(name for name, _ in left.commands)
     for name, command in {name: command for (name, _), command in left.commands.items()}.items():
-        # One id may be ordered again after it had ended; a crash tells the same end again.
+        # One id may be ordered again once it has ended. Who takes a confirmed order over says so once more.
         told = {(outcome.state, outcome.at_ms): outcome for outcome in left.outcomes.get(name, [])}
         if len(told) < orders[name]:
             wrong.append(f"the {command.step} of {command.key_id} was ordered {orders[name]} times, ended {len(told)}")
         for outcome in told.values():
             ends[f"{command.step} {outcome.state.value}"] += 1
-            if outcome.state is StepState.CONFIRMED:
-                wanted[command.key_id, "active" if command.step == "restore" else "disabled"] += 1
-            elif outcome.state is not StepState.REFUSED:
+            if outcome.state not in (StepState.CONFIRMED, StepState.REFUSED):
                 wrong.append(f"the {command.step} of {command.key_id} is {outcome.state.value}: {outcome.detail}")
+        confirmed = sum(state is StepState.CONFIRMED for state, _ in told)
+        times = min(confirmed, max(1, orders[name] - (len(told) - confirmed)))
+        wanted[command.key_id, "active" if command.step == "restore" else "disabled"] += times
     happened = Counter((effect.key_id, effect.status) for effect in left.effects)
     wrong += [
         f"{key} became {status} {happened[key, status]} times, confirmed {wanted[key, status]} times"

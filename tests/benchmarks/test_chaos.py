@@ -101,6 +101,12 @@ def test_everything_holds_of_a_run_that_left_what_was_sent(sent: Traffic) -> Non
     assert table({"kills": 3}, found).count(": holds |") == len(found)
 
 
+def test_an_order_that_two_workers_saw_confirmed_has_one_effect(sent: Traffic) -> None:
+    left = perfect(sent)
+    again = {name: [*told, told[0].model_copy(update={"at_ms": 99})] for name, told in left.outcomes.items()}
+    assert not any(verdict.wrong for verdict in verdicts(sent, replace(left, outcomes=again)))
+
+
 @pytest.mark.parametrize(
     ("what", "changes"),
     [
