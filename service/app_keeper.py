@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
+from aiokafka import TopicPartition
 
 from streams.faust_apps import StageApp, new_app
 from streams.faust_engine import Engine
@@ -54,6 +55,15 @@ class AppKeeper:
         await self._leave()
         if self._leaving:  # apps that lost their broker: they end by themselves or with the process
             await asyncio.wait(self._leaving, timeout=_STOP_S)
+
+    def restart(self, why: str) -> None:
+        """It lives and does nothing: a new app."""
+        self._broke(why)
+
+    def assigned(self) -> Collection[TopicPartition]:
+        """What its group has given it, as far as it knows; nothing while it restarts."""
+        consumer = None if self._app is None else self._app.guarded_consumer
+        return [] if consumer is None else [TopicPartition(*tp) for tp in consumer.assignment()]
 
     def _broke(self, why: str) -> None:
         self._why = why  # also while a restart is under way: the new app may break before its start returns

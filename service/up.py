@@ -17,6 +17,7 @@ from service.install import Install, Running
 from service.logs import configure_logging
 from service.tansu import Tansu
 from service.warm_up_file import begin_warm
+from service.watchdog import EXIT_STUCK
 from service.worker import ROLES, Worker
 
 log = structlog.get_logger()
@@ -31,7 +32,8 @@ def main(config: Path, *, roles: Sequence[str] = ROLES) -> None:
     if Running.find(install.data_dir) is not None and tuple(roles) == ROLES:
         raise UserError(f"something runs in {install.data_dir} already; stop it first")
     _check_roles(install, roles)
-    asyncio.run(_run(install, roles))
+    if asyncio.run(_run(install, roles)):
+        raise SystemExit(EXIT_STUCK)
 
 
 def _check_roles(install: Install, roles: Sequence[str]) -> None:
@@ -47,7 +49,8 @@ def _check_roles(install: Install, roles: Sequence[str]) -> None:
         install.order_signer(make=False)
 
 
-async def _run(install: Install, roles: Sequence[str]) -> None:
+async def _run(install: Install, roles: Sequence[str]) -> bool:
+    """Whether it ends because a stage stands still."""
     stop, running = asyncio.Event(), None
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
@@ -64,10 +67,14 @@ async def _run(install: Install, roles: Sequence[str]) -> None:
                     running.write(install.data_dir)
                 mode = install.folder.responses.mode
                 log.info("keyfuse is up", roles=",".join(roles), intake=worker.url, kafka=bootstrap, mode=mode)
-                await stop.wait()
-                log.info("stopping")
+                waits = [asyncio.create_task(event.wait()) for event in (stop, worker.stuck)]
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+                for wait in waits:
+                    wait.cancel()
+                log.info("stopping", stuck=worker.stuck.is_set())
             finally:
                 await worker.stop()
+            return worker.stuck.is_set()
     finally:
         if running is not None:  # another process's note is not ours to remove
             Running.path(install.data_dir).unlink(missing_ok=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
+from aiokafka import TopicPartition
 from fastapi import APIRouter
 
 from containment.providers.base import Provider
@@ -38,6 +39,7 @@ from service.query_commands import StoreAnswers
 from service.reload import follow_folder
 from service.renewed import Loop, Renewed
 from service.settled_memory import settle_memory
+from service.watchdog import Watchdog, Watched
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
 from sources.room import Room
@@ -62,6 +64,7 @@ from streams.topics import StateTopic, Topic
 ROLES: Final = ("ingest", "archive", "score", "budget", "decide", "notify", "contain", "identity", "http")
 _STORE_ROLES: Final = frozenset({"archive", "http"})
 _CLOSE_S: Final = 10.0
+_WATCHED: Final = frozenset({"score", "uses", "decide"})  # the others hold records back for as long as they need
 log = structlog.get_logger()
 
 
@@ -88,6 +91,9 @@ class Worker:
         self._apps: list[AppKeeper] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._closers: list[Callable[[], Awaitable[Any]]] = []
+        self._watched: list[Watched] = []
+        self.stuck = asyncio.Event()
+        """A stage stands still, and beginning it anew does not help: the process should end."""
         self._last: list[Callable[[], Awaitable[Any]]] = []  # closed when no stage calls them any more, in this order
 
     async def start(self) -> None:
@@ -141,6 +147,7 @@ class Worker:
                 self.bootstrap, *self._topic(Topic.BUDGETS), install.standing, stopping=self._ending
             ))  # fmt: skip
         self._run("config", lambda: self._config.follow(teller))
+        self._watch()
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         settle_memory(100_000, 50, 100)  # a fifth of the hot path was garbage collection
         self.health.ready = True
@@ -234,6 +241,9 @@ class Worker:
             self._last += [provider.close for provider in providers.values()]
             self._last += [switch.close for switch in switches.values()]
         self._apps = [self._keeper(name, app) for name, app in chosen]
+        for (name, app), keeper in zip(chosen, self._apps, strict=True):
+            if name in _WATCHED:
+                self._watch_over(name, app.name, app.topics, keeper)
         await asyncio.gather(*(app.start() for app in self._apps))
         self._follow(edges, listeners)
 
@@ -295,15 +305,36 @@ class Worker:
 
     async def _start_loops(self, edges: stages.Edges) -> None:
         if "ingest" in self.roles:
-            await self._start_loop("ingest", lambda: stages.ingest(edges))
+            loop = await self._start_loop("ingest", lambda: stages.ingest(edges))
+            self._watch_over("ingest", edges.group("ingest"), [self.install.topics.name(Topic.RAW)], loop)
         if "archive" in self.roles and self.store is not None:
             store = self.store
-            await self._start_loop("archive", lambda: stages.usage_archive(edges, store))
+            loop = await self._start_loop("archive", lambda: stages.usage_archive(edges, store))
+            self._watch_over("archive", edges.group("archive"), [self.install.topics.name(Topic.FRAMES)], loop)
             await self._start_loop("archive", lambda: stages.record_archive(edges, store))
 
-    async def _start_loop(self, name: str, make: Callable[[], Awaitable[Loop]]) -> None:
+    async def _start_loop(self, name: str, make: Callable[[], Awaitable[Loop]]) -> Renewed:
         loop = Renewed(await make(), make)
         self._closers.append(self._ender(name, loop, self._run(name, loop.run)))
+        return loop
+
+    def _watch_over(self, name: str, group: str, topics: Sequence[str], kept: Renewed | AppKeeper) -> None:
+        """The topics have as many partitions as there are of the usage topics."""
+        partitions = range(self.install.topics.partitions)
+        tps = [TopicPartition(topic, number) for topic in topics for number in partitions]
+        progress = self.health.stage(name, time.monotonic())
+        self._watched.append(Watched(name, group, tps, kept.assigned, kept.restart, progress))
+
+    def _watch(self) -> None:
+        wiring = self.install.folder.wiring
+        if not (wiring.watchdog.stuck_after_s and self._watched):
+            return
+        embedded = wiring.kafka.bootstrap == "embedded"  # all of its topics would end with this process
+        dog = Watchdog(
+            self.bootstrap, self._watched, after_s=wiring.watchdog.stuck_after_s, metrics=self.metrics,
+            give_up=None if embedded else lambda _: self.stuck.set(),
+        )  # fmt: skip
+        self._run("watchdog", lambda: dog.run(time.monotonic))
 
     def _ender(self, name: str, loop: Loop, task: asyncio.Task[None]) -> Callable[[], Awaitable[None]]:
         async def end() -> None:

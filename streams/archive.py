@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -127,6 +127,11 @@ class UsageArchive(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     async def close(self) -> None:
         await self._consumer.stop()
 
+    def assigned(self) -> Collection[TopicPartition]:
+        """What its group has given it, as far as it knows."""
+        found: Collection[TopicPartition] = self._consumer.assignment()
+        return found
+
     async def run(self) -> None:
         """Until `stop`."""
         self._consumer.subscribe([self._topic], listener=self)
@@ -225,6 +230,11 @@ class RecordArchive:
 
     async def close(self) -> None:
         await self._consumer.stop()
+
+    def assigned(self) -> Collection[TopicPartition]:
+        """What its group has given it, as far as it knows."""
+        found: Collection[TopicPartition] = self._consumer.assignment()
+        return found
 
     async def run(self) -> None:
         """Until `stop`."""

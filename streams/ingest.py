@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -89,6 +89,11 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
 
     async def close(self) -> None:
         await self._consumer.stop()
+
+    def assigned(self) -> Collection[TopicPartition]:
+        """What its group has given it, as far as it knows."""
+        found: Collection[TopicPartition] = self._consumer.assignment()
+        return found
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         self._forget()

@@ -40,6 +40,7 @@ CounterName = Literal[
     "keyfuse_usd_observed_total",
     "keyfuse_intake_requests_total",
     "keyfuse_retries_total",
+    "keyfuse_stage_stuck_total",
     "keyfuse_leak_reports_total",
     "keyfuse_key_asks_total",
     "keyfuse_key_requests_total",
@@ -222,6 +223,12 @@ COUNTERS: Final[dict[CounterName, Def]] = {
     ),
     "keyfuse_retries_total": Def(
         "tries", "Calls tried again, by where.", "What is called is slow or down; work waits.", labels={"where": ()}
+    ),
+    "keyfuse_stage_stuck_total": Def(
+        "restarts",
+        "Stages that lived and no longer committed, and were begun anew.",
+        "Any: the log says why, `stage stuck`. Again and again: a record that cannot be handled; report it.",
+        labels={"stage": ()},
     ),
     "keyfuse_events_counted_total": Def(
         "events",

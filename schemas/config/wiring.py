@@ -155,6 +155,14 @@ class HealthConfig(Config):
     """Port; 0 takes a free one and says so in the log."""
 
 
+class WatchdogConfig(Config):
+    """Stages that live but no longer commit."""
+
+    stuck_after_s: Annotated[float, Field(ge=0)] = 300
+    """A stage with records waiting whose commit stands still for so long, while the broker answers, begins anew; the
+    third time in a row the worker ends with exit code 4. 0: never."""
+
+
 class StateConfig(Config):
     """Checkpoints of the score stage."""
 
@@ -299,6 +307,7 @@ class WiringConfig(Config):
     people_left: PeopleLeftConfig = PeopleLeftConfig()
     gate: GateConfig = GateConfig()
     health: HealthConfig = HealthConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
     state: StateConfig = StateConfig()
     evidence: EvidenceConfig = EvidenceConfig()
     commands: CommandsConfig = CommandsConfig()

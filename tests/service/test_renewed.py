@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
+from aiokafka import TopicPartition
 
 from service.renewed import Renewed
 
@@ -22,6 +23,9 @@ class Dead:
 
     def stop(self) -> None: ...
 
+    def assigned(self) -> list[TopicPartition]:
+        return []
+
     async def close(self) -> None:
         self.closed += 1
         if not self.closes:
@@ -33,6 +37,9 @@ class Sound:
     runs: int = 0
     running: asyncio.Event = field(default_factory=asyncio.Event)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def assigned(self) -> list[TopicPartition]:
+        return []
 
     async def run(self) -> None:
         self.runs += 1

@@ -1,0 +1,143 @@
+"""A stage that lives and no longer commits begins anew; one that is idle, slow, waiting or somebody else's does not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from service.renewed import Renewed
+from service.watchdog import Watchdog, Watched
+from streams.errors import StreamError
+from streams.health import StageProgress
+from streams.metrics import Metrics
+from streams.standstill import Place, Standstill
+
+A, B = TopicPartition("usage.frames", 0), TopicPartition("usage.frames", 1)
+Seen = dict[TopicPartition, Place]
+
+
+@pytest.mark.parametrize(
+    ("looks", "mine", "stuck"),
+    [
+        pytest.param([{A: Place(5, 9)}] * 3, {A}, True, id="records wait and the commit stands"),
+        pytest.param([{A: Place(5, 9)}] * 3, set(), True, id="... also when it never came back to its group"),
+        pytest.param([{A: Place(9, 9)}] * 3, {A}, False, id="idle"),
+        pytest.param([{A: Place(n, 900)} for n in range(3)], {A}, False, id="slow, far behind, and moving"),
+        pytest.param([{A: Place(5, 9)}, {A: Place(3, 9)}, {A: Place(3, 9)}], {A}, False, id="begun again further back"),
+        pytest.param([{A: Place(5, 9), B: Place(9, 9)}] * 3, {B}, False, id="it is another worker's"),
+        pytest.param([{A: Place(9, 9)}] * 9 + [{A: Place(9, 10)}] * 2, {A}, False, id="the first record after silence"),
+    ],
+)
+def test_standing_still(looks: list[Seen], mine: Collection[TopicPartition], stuck: bool) -> None:
+    still = Standstill(after_s=60)
+    said = [still.why(seen, mine, now_s=30.0 * at) for at, seen in enumerate(looks)]
+    assert [bool(why) for why in said] == [False] * (len(looks) - 1) + [stuck]
+
+
+def test_time_in_which_nothing_could_be_known_does_not_count() -> None:
+    still = Standstill(after_s=60)
+    assert still.why({A: Place(5, 9)}, {A}, now_s=0) == ""
+    still.forget()
+    assert still.why({A: Place(5, 9)}, {A}, now_s=100) == ""
+
+
+class World:
+    """One stage and what its watchdog did."""
+
+    def __init__(self, *, embedded: bool = False) -> None:
+        self.restarts: list[str] = []
+        self.gave_up: list[str] = []
+        self.place: Place | None = Place(5, 9)
+        self.now_s = 0.0
+        self.progress, self.metrics = StageProgress("score", 0), Metrics()
+        stage = Watched("score", "g", [A], lambda: {A}, self.restarts.append, self.progress)
+        give_up = None if embedded else self.gave_up.append
+        self._dog = Watchdog("b", [stage], after_s=60, metrics=self.metrics, give_up=give_up, look=self._look)
+
+    async def _look(self, _bootstrap: str, _group: str, tps: Collection[TopicPartition]) -> Seen:
+        if self.place is None:
+            raise KafkaConnectionError
+        return dict.fromkeys(tps, self.place)
+
+    async def after(self, seconds: float) -> World:
+        """It looks every 15 s."""
+        for _ in range(round(seconds / 15)):
+            self.now_s += 15
+            for stage, still in self._dog._stages:
+                await self._dog._watch(stage, still, lambda: self.now_s)
+        return self
+
+
+async def test_it_is_begun_anew_twice_and_then_the_worker_ends() -> None:
+    world = await World().after(80)
+    assert world.restarts == ["stuck: usage.frames-0 stands at 5 for 60 s, 4 records behind"]
+    assert b'keyfuse_stage_stuck_total{stage="score"} 1.0' in world.metrics.render()
+    await world.after(150)
+    assert (len(world.restarts), len(world.gave_up)) == (2, 1)
+
+
+async def test_what_helped_counts_from_the_beginning() -> None:
+    world = await World().after(150)
+    for moved in range(6, 9):
+        world.place = Place(moved, 90)
+        await world.after(80)
+    assert (len(world.restarts) > 3, world.gave_up) == (True, [])
+
+
+async def test_where_the_broker_would_end_with_the_worker_it_is_only_begun_anew() -> None:
+    world = await World(embedded=True).after(600)
+    assert len(world.restarts) > 5
+
+
+async def test_it_bears_with_a_broker_that_is_away_and_with_a_stage_that_waits_for_the_store() -> None:
+    world = World()
+    world.place = None
+    await world.after(300)
+    world.place, world.progress.waiting = Place(5, 9), "the store"
+    await world.after(300)
+    assert world.restarts == []
+
+
+class Deaf:
+    """A loop that waits for records that never come to it."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.runs = asyncio.Event()
+
+    async def run(self) -> None:
+        self.runs.set()
+        await asyncio.Event().wait()
+
+    def stop(self) -> None: ...
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def assigned(self) -> Collection[TopicPartition]:
+        return []
+
+
+async def test_a_loop_that_stands_still_is_replaced() -> None:
+    loops = [Deaf(), Deaf()]
+    made = iter(loops[1:])
+
+    async def another() -> Deaf:
+        return next(made)
+
+    kept = Renewed(loops[0], another)
+    running = asyncio.create_task(kept.run())
+    await loops[0].runs.wait()
+    kept.restart("stuck: it stands")
+    with pytest.raises(StreamError, match="it stands"):
+        await running
+    again = asyncio.create_task(kept.run())
+    await loops[1].runs.wait()
+    assert loops[0].closed
+    again.cancel()  # a worker that ends is no loop that is stuck
+    with pytest.raises(asyncio.CancelledError):
+        await again
