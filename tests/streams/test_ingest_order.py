@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +39,9 @@ class Broker:
     most_unanswered: int = 0
     rebalance: bool = False  # once, when the position is asked for after the first batch
     asked: int = 0
+    _fetcher: Any = field(
+        default_factory=lambda: SimpleNamespace(_records={})
+    )  # aiokafka's own, which holds nothing here
 
     def subscribe(self, topics: Sequence[str], listener: IngestLoop) -> None:
         self._loop = listener
