@@ -22,6 +22,7 @@ from detectors.wave import Scored, Wave, scored, threshold
 from schemas.records import Finding
 
 if TYPE_CHECKING:
+    from detectors.at_once import AtOnce
     from detectors.core import ScoreCore
 
 _USUAL_FROM: Final = {
@@ -82,6 +83,7 @@ class Accountant:
         self._best: dict[str, FamilyAccount] = {}
         self._findings: list[Finding] = []
         self._last: KeyAccount | None = None
+        self.at_once: AtOnce | None = None
         self.last_used_s: int | None = None
         """The key's last use up to the end of the stretch, within it or before."""
         core.observers.append(self)

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import pyarrow as pa
 
-from detectors import budget, snapshots
+from detectors import budget, limits, snapshots
+from detectors.at_once import AtOnce, in_order
 from detectors.ensemble import MODULES, detectors_in_force
-from detectors.limits import caps_of, observed
-from detectors.state import Array
+from detectors.room import units_of
+from detectors.state import Array, State
 from schemas.config.detectors import DetectorsConfig
 from schemas.records import Finding
 
@@ -38,8 +39,13 @@ _NAMED: Final = frozenset({"environments", "keys"})  # sections by names of one'
 class Observer(Protocol):
     """Sees each closed wave after it was judged, and changes nothing."""
 
+    @property
+    def at_once(self) -> AtOnce | None:
+        """Its own judge of what is certain, if it has one: it is given each row as the core's is."""
+        ...
+
     def saw(self, wave: Wave, told: list[Finding], due: Array) -> None:
-        """`told` is what the core's own judge said of it; only keys that are `due` may be spoken of."""
+        """`told` is what the core's own judge said of it, at once or now; only keys that are `due` may be spoken of."""
         ...
 
 
@@ -109,8 +115,13 @@ class SecondJudge:
         self._core, self._settings = core, settings
         self._judge = core.judge.beside(settings)
         self._families = frozenset(detectors_in_force(settings))
-        self._caps = np.zeros((0, 5))
+        self._columns: State = {
+            "caps": np.zeros((0, 5), "f4"), "units": np.zeros((0, 2), "f4"), "room": np.zeros(0, "i4"),
+        }  # fmt: skip
         self._told: list[Finding] = []
+        self.at_once = AtOnce(
+            core.table, core.folder, core.book, self._judge, columns=self._known, as_judged=self._own
+        )  # fmt: skip
         core.observers.append(self)
 
     def saw(self, wave: Wave, told: list[Finding], due: Array) -> None:
@@ -126,30 +137,33 @@ class SecondJudge:
 
     def _take(self) -> list[Finding]:
         told, self._told = self._told, []
-        self._judge.forget(self._core.clock_s)
-        return sorted(told, key=lambda f: (f.at_ms, f.key_id, f.family, f.detector))
+        self._judge.said.forget(self._core.clock_s)
+        return in_order(self.at_once.told(self._core.clock_s), told)
 
     def _own(self, wave: Wave) -> Wave:
         """The wave as a core under these settings would show it."""
         states = {family: state for family, state in wave.states.items() if family in self._families}
         raws = {family: raw for family, raw in wave.raws.items() if family in self._families}
-        close = replace(wave.close, caps=self._caps_of(wave.slots))
+        close = replace(wave.close, caps=self._known()["caps"][wave.slots])
         if "policy" in self._families:  # limits have no state: they can be judged also where nobody learned them
             states["policy"] = {}
-            raws["policy"] = (observed(close.sums) / close.caps[:, :3]).max(axis=1)
+            raws["policy"] = limits.used(limits.observed(close.sums), close.caps)
         if "budget" in raws:
-            raws["budget"] = budget.used(states["budget"], close)
+            raws["budget"] = budget.used(states["budget"]["bud_nano"], close.caps)
         return replace(wave, close=close, states=states, raws=raws)
 
-    def _caps_of(self, slots: Array) -> Array:
-        book = self._core.book
-        unknown = range(len(self._caps), len(book.ids))
+    def _known(self) -> State:
+        """Like the columns of these names in the core's book, under the second's own limits."""
+        book, columns = self._core.book, self._columns
+        unknown = range(len(columns["room"]), len(book.ids))
         if unknown:
             whose = ((book.ids[slot], book.facts[slot]) for slot in unknown)
-            new = [caps_of(self._settings, env=f.env, key_id=key_id, formerly=f.formerly) for key_id, f in whose]
-            self._caps = np.concatenate((self._caps, new))
-        taken: Array = self._caps[slots]
-        return taken
+            new = [limits.caps_of(self._settings, env=f.env, key_id=key, formerly=f.formerly) for key, f in whose]
+            columns["caps"] = np.concatenate((columns["caps"], np.array(new, "f4")))
+            units = [units_of(caps, self._settings) for caps in new]
+            columns["units"] = np.concatenate((columns["units"], np.array(units, "f4")))
+            columns["room"] = np.append(columns["room"], np.zeros(len(new), "i4"))
+        return columns
 
 
 def fork(core: ScoreCore, blank: ScoreCore) -> ScoreCore:

@@ -205,11 +205,14 @@ def _excuse_models(seen: Seen, rows: Array, holdings: list[Holding], place: Arra
     seen.matrix[r.FORBIDDEN, rows[banned[~refused]]] &= ~BITS["models"]
 
 
-def times_the_limit(kind: Breach, rows: Array, watch: Watch | None) -> float:
-    """How many times the longest of one key's rows uses a limit up; of lists and hours it is a yes: 1."""
+def times_the_limit(kind: Breach, rows: Array, watch: Watch | None) -> Array:
+    """How many times each of one key's rows uses a limit up; of lists and hours it is a yes: 1."""
     if kind not in _SIDE or watch is None:
-        return 1.0
-    return float(length_of(kind, rows).max()) / watch.at(int(rows[r.TS].min()) * 1000).longest(kind)
+        return np.ones(rows.shape[1])
+    seconds, place = np.unique(rows[r.TS], return_inverse=True)
+    longest = np.array([watch.at(second * 1000).longest(kind) for second in seconds.tolist()])
+    times: Array = length_of(kind, rows) / longest[place]
+    return times
 
 
 def explain(kind: Breach, rows: Array, watch: Watch | None, name_of: Callable[[int], str]) -> Told:

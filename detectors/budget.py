@@ -1,6 +1,7 @@
 """What a key may spend in a day and in a month of UTC. Certain, like a limit; off until somebody sets it.
 
-It tells slow thefts, which no rate shows. Environments and keys have stronger ones of their own, as with limits.
+It tells slow thefts, which no rate shows, at the event that passes it. Environments and keys have stronger ones of
+their own, as with limits.
 
 Healthy and looks the same: a product that grows. It is told again each `time.refractory_s` while the key goes on, so
 raise the budget or stop the key.
@@ -40,16 +41,20 @@ def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State
     1.2
     """
     now = periods(close.second)
-    spent = np.where(state["bud_period"] == now, state["bud_nano"], 0)
     cost = close.rows[COST]
-    spent = spent + tally((len(now),), (close.rows[SLOT],), cost).astype("i8")[:, None]
-    new = {"bud_period": now.astype("i4"), "bud_nano": spent}
-    return new, used(new, close)
+    spent = carried(state, now) + tally((len(now),), (close.rows[SLOT],), cost).astype("i8")[:, None]
+    return {"bud_period": now.astype("i4"), "bud_nano": spent}, used(spent, close.caps)
 
 
-def used(state: State, close: Close) -> Array:
-    """The share of the nearer budget that is spent."""
-    share: Array = (state["bud_nano"] / 1e9 / close.caps[:, 3:]).max(axis=1)
+def carried(state: State, now: Array) -> Array:
+    """[n, 2] nano-USD spent before within the day and the month that it is `now`."""
+    spent: Array = np.where(state["bud_period"] == now, state["bud_nano"], 0)
+    return spent
+
+
+def used(nano_usd: Array, caps: Array) -> Array:
+    """The share of the nearer budget that is spent, of [n, 2] nano-USD and the keys' `Close.caps`."""
+    share: Array = (nano_usd / 1e9 / caps[:, 3:]).max(axis=1)
     return share
 
 

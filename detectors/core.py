@@ -2,7 +2,8 @@
 
 What it says depends on the rows and their order alone: not on how they were cut into frames, not on a crash and a
 replay in between. Three habits make it so. Rows of a second wait until the clock has passed it and are then folded at
-once. Sums are of integers. What keys share changes only between 10-minute blocks, from the keys' own states.
+once; only what is certain is said before (`at_once.py`). Sums are of integers. What keys share changes only between
+10-minute blocks, from the keys' own states.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import pyarrow as pa
 
 from detectors import intake, rings, snapshots
 from detectors import rows as r
+from detectors.at_once import Arrived, AtOnce, in_order
 from detectors.breaches import Watch
 from detectors.fold import FIELDS, Folder
 from detectors.judge import Judge
@@ -90,7 +92,8 @@ class ScoreCore:
         self.observers: list[Observer] = []
         self._dirty: dict[int, None] = {}
         self._intake = intake.Intake(self.book, self.models, self.places)
-        self._folder = Folder(settings, self.table, self.book, self._confirmed)
+        self.folder = Folder(settings, self.table, self.book, self._confirmed)
+        self.at_once = AtOnce(self.table, self.folder, self.book, self.judge, columns=lambda: self.book.columns)
 
     @property
     def known_keys(self) -> int:
@@ -115,7 +118,11 @@ class ScoreCore:
         return seen
 
     def process(self, frame: pa.RecordBatch) -> list[Finding]:
-        """Take a frame; returns the findings of the seconds it closed, by time, key, family and detector."""
+        """Take a frame; returns what is certain of its rows, and the findings of the seconds it closed.
+
+        They are in the order of their seconds; of each first what was certain before it was over, in the order of the
+        rows, then the others by time, key, family and detector.
+        """
         if frame.num_rows == 0:
             return []
         partitions, coords = intake.coordinates(frame)
@@ -130,10 +137,15 @@ class ScoreCore:
         kept = self._without_retries(frame, kept, shard, seconds)
         if not kept.all():
             frame, at, seconds = frame.filter(pa.array(kept)), at[kept], seconds[kept]
+            partitions, coords = partitions[kept], coords[kept]
         if frame.num_rows:
             self._intake.admit(frame, at, ids, slots)
             self.table.grow_to(self.known_keys)
-            self.pending.append(self._intake.rows(frame, slots[at], seconds))
+            rows = self._intake.rows(frame, slots[at], seconds)
+            arrived = Arrived(rows, at, slots, lambda some: self._unheard(partitions[some], coords[some]))
+            for each in self._all_at_once():
+                each.take(arrived, self.pending)
+            self.pending.append(rows)
         return self.advance(int(clock[-1]))
 
     def advance(self, clock_s: int) -> list[Finding]:
@@ -145,19 +157,26 @@ class ScoreCore:
             for wave in r.waves(rows):
                 findings += self._fold(wave, block)
         self._roll(self.clock_s // r.BLOCK_S)
-        self.judge.forget(self.clock_s)
-        return sorted(findings, key=lambda f: (f.at_ms, f.key_id, f.family, f.detector))
+        for each in self._all_at_once():
+            each.still_open(self.population)
+        self.judge.said.forget(self.clock_s)
+        return in_order(self.at_once.told(self.clock_s), findings)
 
     def _fold(self, rows: Array, block: int) -> list[Finding]:
-        wave = self._folder.fold(rows, block)
+        for each in self._all_at_once():
+            each.closing(rows, self.population)
+        wave = self.folder.fold(rows, block)
         self._touch(self.book.columns["shard"][wave.slots])
         due = wave.close.second >= self.delivered_s
         if not due.any():
             return []
         told = self.judge.findings(wave, self.population, due)
         for observer in self.observers:
-            observer.saw(wave, told, due)
+            observer.saw(wave, self.at_once.said_of(wave) + told, due)
         return told
+
+    def _all_at_once(self) -> list[AtOnce]:
+        return [self.at_once, *(each.at_once for each in self.observers if each.at_once is not None)]
 
     def _confirmed(self, slots: Array, seconds: Array) -> Array | None:
         return self.judge.allowances.confirmed(slots, seconds)
@@ -166,11 +185,15 @@ class ScoreCore:
         """The clock at each row. Rows that the imported cohorts had not seen never find it behind theirs."""
         seconds = intake.column(frame, "ts_ms") // 1000
         if self.clock_s < self.delivered_s:
-            known = np.append(self.delivered, np.full(self.covered.shape[1], -1))[partitions]
-            seconds = np.where(coords > known, np.maximum(seconds, self.delivered_s), seconds)
+            seconds = np.where(self._unheard(partitions, coords), np.maximum(seconds, self.delivered_s), seconds)
         seconds[0] = max(int(seconds[0]), self.clock_s)
         clock: Array = np.maximum.accumulate(seconds)
         return clock
+
+    def _unheard(self, partitions: Array, coords: Array) -> Array:
+        """Which rows the imported cohorts had not seen: nothing was said of them yet."""
+        unheard: Array = coords > np.append(self.delivered, np.full(self.covered.shape[1], -1))[partitions]
+        return unheard
 
     def _without_retries(self, frame: pa.RecordBatch, kept: Array, shard: Array, seconds: Array) -> Array:
         hashes = intake.column(frame, "event_hash")
@@ -242,7 +265,8 @@ class ScoreCore:
         self.judge.reconfigure(settings)
         for retries in self.retries:
             retries.dedup_s = settings.time.dedup_s
-        self._folder.reconfigure(settings)
+        self.folder.reconfigure(settings)
+        self.at_once.reconfigure(settings)
 
     def allow(self, marks: Iterable[Mark], expected: Iterable[AnnouncedConfig] = ()) -> None:
         """What people said of keys, in marks and by exceptions: these and no others from now on, in event time."""

@@ -27,6 +27,8 @@ FIELDS: Final[Fields] = {
     **{name: field for module in MODULES.values() for name, field in module.FIELDS.items()},
 }
 """All state of a key."""
+_SHOWN: Final = frozenset({"policy", "budget", "velocity", "mix", "origin"})
+"""Families that a finding of what is certain speaks of: the limits, what is usual, and what its sketch says is new."""
 
 
 class Folder:
@@ -47,9 +49,7 @@ class Folder:
     def fold(self, rows: Array, block: int) -> Wave:
         """One second of each key of the wave: windows, scores, learning."""
         slots = np.unique(rows[r.SLOT])
-        rings.fold(self._table.columns, rows)
-        close = self._close(slots, self._placed(slots, rows), block)
-        sketch.fold(self._table.columns, slots, close, rows)
+        close = self._enter(self._table, rows, slots, slots, block)
         states: dict[str, State] = {}
         raws: dict[str, Array] = {}
         for family, detector in self._detectors.items():
@@ -57,39 +57,61 @@ class Folder:
             states[family], raws[family] = detector.step(before, close, self._settings)
             self._table.put(slots, states[family])
         self._keep_peaks(slots, close, raws)
-        return Wave(slots, close, states, raws, self._table.columns)
+        return Wave(slots, close, states, raws, self._table.columns, slots)
 
-    def _placed(self, slots: Array, rows: Array) -> Array:
-        """The rows with places in the wave instead of slots."""
-        if len(self._place) < self._table.size:
-            self._place = np.zeros(self._table.size + self._table.size // 2, np.int64)
-        self._place[slots] = np.arange(len(slots))
+    def preview(self, rows: Array, slots: Array, block: int) -> Wave:
+        """What `fold` would return if the second ended with these rows, as far as findings of what is certain show it.
+
+        It changes nothing. Rows name their key by its place in `slots`, where each has at least one; a key may be there
+        several times.
+        """
+        part, places = self._table.part(slots), np.arange(len(slots))
+        close = self._enter(part, rows, places, slots, block)
+        states: dict[str, State] = {}
+        raws: dict[str, Array] = {}
+        for family in _SHOWN & self._detectors.keys():
+            detector = self._detectors[family]
+            states[family], raws[family] = detector.step(part.take(detector.FIELDS, places), close, self._settings)
+        return Wave(slots, close, states, raws, part.columns, places)
+
+    def _enter(self, table: KeyTable, rows: Array, places: Array, slots: Array, block: int) -> Close:
+        """The rows in the windows and sketches of the keys, which stand at these places of the table."""
+        rings.fold(table.columns, rows)
+        close = self._close(table.columns, places, slots, self._placed(places, rows), block)
+        sketch.fold(table.columns, places, close, rows)
+        return close
+
+    def _placed(self, places: Array, rows: Array) -> Array:
+        """The rows with places in the wave instead of the table's."""
+        if len(self._place) <= int(places[-1]):
+            self._place = np.zeros(int(places[-1]) + self._table.size // 2 + 1, np.int64)
+        self._place[places] = np.arange(len(places))
         placed = rows.copy()
         placed[r.SLOT] = self._place[rows[r.SLOT]]
         return placed
 
-    def _close(self, slots: Array, rows: Array, block: int) -> Close:
-        columns, n = self._table.columns, len(slots)
-        last = columns["key_block"][slots].astype(np.int64)
+    def _close(self, columns: State, at: Array, slots: Array, rows: Array, block: int) -> Close:
+        """The second of keys that stand at these places of a table and have these slots."""
+        n = len(slots)
+        last = columns["key_block"][at].astype(np.int64)
         elapsed = np.where(last > 0, block - last, 0)
-        windows = columns["key_windows"][slots].astype(np.int64) + (elapsed > 0)
+        windows = columns["key_windows"][at].astype(np.int64) + (elapsed > 0)
         made = np.zeros(n, np.int64)
         np.add.at(made, rows[r.SLOT], rows[r.REQUESTS])
-        requests = np.minimum(columns["key_requests"][slots] + made, _MOST)
+        requests = np.minimum(columns["key_requests"][at] + made, _MOST)
         second = np.zeros(n, np.int64)
         second[rows[r.SLOT]] = rows[r.SECOND]
-        peak = self._turn(slots, elapsed, last)
-        columns["key_block"][slots], columns["key_windows"][slots] = block, windows
-        columns["key_requests"][slots], columns["key_seen"][slots] = requests, second
+        peak = self._turn(columns, at, elapsed, last)
+        columns["key_block"][at], columns["key_windows"][at] = block, windows
+        columns["key_requests"][at], columns["key_seen"][at] = requests, second
         return Close(
             second=second, block=block, elapsed=elapsed, windows=windows, requests=requests,
-            sums=rings.sums(columns, slots, second), caps=self._book.columns["caps"][slots], ended_peak=peak,
+            sums=rings.sums(columns, at, second), caps=self._book.columns["caps"][slots], ended_peak=peak,
             salt=self._book.columns["salt"][slots], rows=rows, confirmed=self._confirmed(slots, second),
         )  # fmt: skip
 
-    def _turn(self, slots: Array, elapsed: Array, last: Array) -> Array:
+    def _turn(self, columns: State, slots: Array, elapsed: Array, last: Array) -> Array:
         """Peaks of the blocks that ended; where the cohort may have learned a high one, remember when."""
-        columns = self._table.columns
         peak = columns["key_peak"][slots]
         turned = np.flatnonzero(elapsed > 0)
         if len(turned):

@@ -14,6 +14,7 @@ from detectors import breaches
 from detectors import rows as r
 from detectors.addresses import numbers_of
 from detectors.keys import KeyBook, Names, shard_of
+from detectors.room import UNUSED
 from detectors.state import Array
 from schemas.frame import FRAME_SCHEMA, INDEX_BITS
 
@@ -113,6 +114,7 @@ class Intake:
         for row, place in sorted(zip(rows.tolist(), places.tolist(), strict=True)):
             provider, team, app, env = (frame.column(_AT[n])[row].as_py() for n in ("provider", "team", "app", "env"))
             slots[place] = self._book.add(ids[place], self._book.facts_from_row(provider, team, app, env))
+            self._book.columns["room"][slots[place]] = UNUSED
 
     def rows(self, frame: pa.RecordBatch, slots: Array, seconds: Array) -> Array:
         """The integer matrix of `detectors.rows`."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from copy import copy
 from dataclasses import replace
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import numpy as np
 
 from detectors.allowances import Allowances, Marked
 from detectors.breaches import BITS, Breach, explain, times_the_limit
-from detectors.close import Shared, Told, usd
+from detectors.close import Shared, usd
+from detectors.close import Told as Wording
 from detectors.ensemble import BY_FAMILY
 from detectors.explain import rarity, rounded
 from detectors.keys import KeyBook, Names
 from detectors.population import Population
 from detectors.rows import FORBIDDEN, MODEL, SLOT
+from detectors.said import BROKEN, CERTAIN, Said, Statement, Told
 from detectors.sketch import sketch
 from detectors.state import Array
 from detectors.wave import Wave, scored, threshold
@@ -25,38 +26,23 @@ from schemas.records import Family, Finding, Severity, stable_id
 
 _CRITICAL_ABOVE: Final = 1.0  # this far above its threshold a score is critical: ten times rarer
 _CRITICAL_USD_PER_MIN: Final = 5.0  # or this much spend above the usual
-_WORSE_SCORE: Final = 1.0  # ten times rarer
-_WORSE_RATIO: Final = 10.0
-_WORSE_USD_RATIO: Final = 3.0
-_WORSE_USD_PER_MIN: Final = 0.3  # below this a growing spend waits for its turn
-_QUIET_LIMIT: Final = 50_000
-Statement = Breach | Family
-_BROKEN: Final[tuple[Statement, ...]] = ("policy", "budget")  # raw score: how many times the limit is used up
-_CERTAIN: Final = (*_BROKEN, *BITS)
-
-
-class _Told(NamedTuple):
-    """What was said last of a key: when, how rare, at which spend in the minute before."""
-
-    second: int
-    score: float
-    usd_per_min: float
+_END_MS: Final = 999  # of a second at whose end something is said again
 
 
 class Judge:
-    """Remembers only who was spoken of lately, so that one theft is not told every second."""
+    """Remembers only who was spoken of lately."""
 
     def __init__(self, settings: DetectorsConfig, book: KeyBook, *, models: Names, places: Names) -> None:
         self.settings = settings
         self._book, self._models, self._places = book, models, places
-        self._said: dict[tuple[str, str], _Told] = {}  # by key_id and statement
+        self.said = Said(settings.time.refractory_s)
         self._shows = True  # screens show the scores of one judge
         self.allowances = Allowances(settings.announced, book, Marked())
 
     def beside(self, settings: DetectorsConfig) -> Judge:
         """A second judge of the same keys under other settings; what this one has said it has said too."""
         other = copy(self)
-        other.settings, other._said, other._shows = settings, dict(self._said), False
+        other.settings, other.said, other._shows = settings, self.said.copy(settings.time.refractory_s), False
         other.allowances = Allowances(settings.announced, self._book, self.allowances.marked)
         return other
 
@@ -75,9 +61,21 @@ class Judge:
             self._book.columns["score"][wave.slots] = best
         return told + self._certain(wave, shared, due)
 
+    def ahead(self, wave: Wave, population: Population) -> list[list[Finding]]:
+        """What is certain of each key of a previewed wave, in their order, and was not said of its second before."""
+        shared, wave, told = self.shared(wave, population), self.allowing(wave), list[list[Finding]]()
+        for at in range(len(wave.slots)):
+            told.append(self._certain(wave, shared, np.arange(len(wave.slots)) == at, ahead=True))
+        return told
+
+    def limits_times(self, slots: Array, seconds: Array) -> Array:
+        """How many times each key's certain limits are in force, by what was announced."""
+        allowed = self.allowances.at(slots, seconds)
+        return np.ones(len(slots)) if allowed is None else allowed.limits
+
     def reconfigure(self, settings: DetectorsConfig) -> None:
         """New thresholds; owners and environments of keys are looked at again."""
-        self.settings = settings
+        self.settings, self.said.refractory_s = settings, settings.time.refractory_s
         self.allowances = Allowances(settings.announced, self._book, self.allowances.marked)
 
     def allowing(self, wave: Wave) -> Wave:
@@ -92,9 +90,10 @@ class Judge:
             cohorts, population.prior_log[cohorts], population.forest, self._models.text_of, self._places.text_of
         )
 
-    def _certain(self, wave: Wave, shared: Shared, due: Array) -> list[Finding]:
+    def _certain(self, wave: Wave, shared: Shared, due: Array, *, ahead: bool = False) -> list[Finding]:
+        """What holds whatever was learned, at the end of the wave's second or `ahead` of it."""
         told = []
-        for what in _BROKEN:
+        for what in BROKEN:
             if what in wave.raws:
                 used = (
                     wave.raws[what]
@@ -102,44 +101,46 @@ class Judge:
                     else wave.raws[what] / wave.allowed.limits
                 )
                 for at in np.flatnonzero((used > 1) & due).tolist():
-                    told += self._say(what, wave, shared, at=at, score=float(used[at]))
+                    told += self._say(what, wave, shared, at=at, score=float(used[at]), ahead=ahead)
         banned = (wave.close.rows[FORBIDDEN] > 0) & due[wave.close.rows[SLOT]]
         if banned.any():
-            told += self._breaches(wave, shared, wave.close.rows[:, banned])
+            told += self._breaches(wave, shared, wave.close.rows[:, banned], ahead=ahead)
         return told
 
-    def _breaches(self, wave: Wave, shared: Shared, rows: Array) -> list[Finding]:
+    def _breaches(self, wave: Wave, shared: Shared, rows: Array, *, ahead: bool) -> list[Finding]:
         """What is to be said of these rows, each of which breaks a rule."""
         told = []
         for what, bit in BITS.items():
             mine = rows[:, rows[FORBIDDEN] & bit > 0]
             for at in np.unique(mine[SLOT]).tolist():
                 watch = self._book.watch(int(wave.slots[at]))
-                score = times_the_limit(what, mine[:, mine[SLOT] == at], watch)
-                told += self._say(what, wave, shared, at=at, score=score)
+                score = float(times_the_limit(what, mine[:, mine[SLOT] == at], watch).max())
+                told += self._say(what, wave, shared, at=at, score=score, ahead=ahead)
         return told
 
     def _say(
-        self, what: Statement, wave: Wave, shared: Shared, *, at: int, score: float, raw: float = 0.0
-    ) -> list[Finding]:
-        """One finding, or none while the same was said lately and neither the score nor the spend is far worse."""
-        slot, now = int(wave.slots[at]), _Told(int(wave.close.second[at]), score, float(usd(wave.close, "1m")[at]))
-        key_id = self._book.ids[slot]
-        last = self._said.get((key_id, what))
-        lately = last is not None and now.second - last.second < self.settings.time.refractory_s
-        if last is not None and lately and not _worse(what, now, last):
-            return []
-        self._said[key_id, what] = now
-        told = self._explain(what, wave, shared, at=at, raw=raw)
-        return [self._finding(what, wave, told, shared, at=at, score=score)]
+        self, what: Statement, wave: Wave, shared: Shared, *, at: int, score: float, raw: float = 0.0,
+        ahead: bool = False,
+    ) -> list[Finding]:  # fmt: skip
+        """One finding, or none while the same was said lately and neither the score nor the spend is far worse.
 
-    def _explain(self, what: Statement, wave: Wave, shared: Shared, *, at: int, raw: float) -> Told:
+        What was said `ahead` of a second's end is said again only at its end.
+        """
+        now = Told(int(wave.close.second[at]), score, float(usd(wave.close, "1m")[at]))
+        key_id = self._book.ids[int(wave.slots[at])]
+        again = self.said.again(key_id, what, now.second)
+        if (again and ahead) or not self.said.note(key_id, what, now):
+            return []
+        told = self._explain(what, wave, shared, at=at, raw=raw)
+        return [self._finding(what, wave, told, shared, at=at, score=score, again=again)]
+
+    def _explain(self, what: Statement, wave: Wave, shared: Shared, *, at: int, raw: float) -> Wording:
         if what in BITS:
             return self._explain_breach(cast(Breach, what), wave, at)
-        told: Told = BY_FAMILY[what].explain(wave.states[what], wave.close, shared, self.settings, at=at, raw=raw)
+        told: Wording = BY_FAMILY[what].explain(wave.states[what], wave.close, shared, self.settings, at=at, raw=raw)
         return told
 
-    def _explain_breach(self, what: Breach, wave: Wave, at: int) -> Told:
+    def _explain_breach(self, what: Breach, wave: Wave, at: int) -> Wording:
         rows, slot = wave.close.rows, int(wave.slots[at])
         rows = rows[:, (rows[SLOT] == at) & (rows[FORBIDDEN] & BITS[what] > 0)]
         if what != "models":
@@ -147,25 +148,28 @@ class Judge:
         hashed = int(rows[MODEL].min())
         model = self._models.text_of(hashed) or "a model"
         policy = self._book.policy_against(slot, model) or "no longer in force"
-        return Told("allowed_models", f"uses {model}, which policy {policy} does not allow",
+        return Wording("allowed_models", f"uses {model}, which policy {policy} does not allow",
                     {"observed": 1.0, "model": model, "policy": policy})  # fmt: skip
 
-    def _finding(self, what: Statement, wave: Wave, told: Told, shared: Shared, *, at: int, score: float) -> Finding:
+    def _finding(
+        self, what: Statement, wave: Wave, told: Wording, shared: Shared, *, at: int, score: float, again: bool
+    ) -> Finding:
         slot, second = int(wave.slots[at]), int(wave.close.second[at])
-        key_id, certain = self._book.ids[slot], what in _CERTAIN
+        key_id, certain = self._book.ids[slot], what in CERTAIN
         family: Family = "policy" if what in BITS else cast(Family, what)
         now = float(usd(wave.close, "1m")[at])
         usual = float(wave.states["velocity"]["vel_mean"][at]) if "velocity" in wave.states else 0.0
         ending = "this limit is certain" if certain else rarity(score)
         allowed, why = wave.allowed.told(what, at) if wave.allowed is not None else ("", {})
         return Finding(
-            finding_id=stable_id("fnd", key_id, family, told.detector, second),
-            at_ms=second * 1000, key_id=key_id, family=family, detector=told.detector,
+            finding_id=stable_id("fnd", key_id, family, told.detector, second, *(["end"] if again else [])),
+            at_ms=second * 1000 + (_END_MS if again else 0), key_id=key_id, family=family, detector=told.detector,
             severity=self._severity(what, wave, score, now - usual, at=at), score=rounded(score), certain=certain,
             reason=f"{told.what}; {ending}{allowed}",
             evidence={name: v if isinstance(v, str) else rounded(v) for name, v in (told.evidence | why).items()},
             usd_per_min=rounded(now), expected_usd_per_min=rounded(usual), facts=self._book.facts[slot],
-            sketch=sketch(wave.columns, wave.states, wave.close, shared, slot=slot, at=at) if wave.columns else None,
+            sketch=sketch(wave.columns, wave.states, wave.close, shared, slot=int(wave.places[at]), at=at)
+            if wave.columns else None,
         )  # fmt: skip
 
     def _severity(self, what: Statement, wave: Wave, score: float, excess_usd_per_min: float, *, at: int) -> Severity:
@@ -175,27 +179,7 @@ class Judge:
         """
         if what in {"cohort", "drift", *BITS}:
             return "info" if what == "cohort" else "warning"
-        if what in _BROKEN or excess_usd_per_min >= _CRITICAL_USD_PER_MIN:
+        if what in BROKEN or excess_usd_per_min >= _CRITICAL_USD_PER_MIN:
             return "critical"
         floor = float(threshold(what, wave, self.settings)[at])
         return "critical" if score >= floor + _CRITICAL_ABOVE else "warning"
-
-    def forget(self, clock_s: int) -> None:
-        """Drop what no longer keeps anything quiet, when there is much of it. To be called between waves."""
-        if len(self._said) > _QUIET_LIMIT:
-            self.restore(self.export(clock_s))
-
-    def export(self, clock_s: int) -> list[tuple[str, str, int, float, float]]:
-        """Who must be kept quiet about, sorted."""
-        lately = clock_s - self.settings.time.refractory_s
-        return sorted((key, what, *told) for (key, what), told in self._said.items() if told.second > lately)
-
-    def restore(self, said: Iterable[tuple[str, str, int, float, float]]) -> None:
-        self._said = {(key_id, what): _Told(int(at), score, usd) for key_id, what, at, score, usd in said}
-
-
-def _worse(what: str, now: _Told, before: _Told) -> bool:
-    """Ten times rarer, or three times the spend: the ladder must hear of a theft that has only begun."""
-    if now.usd_per_min >= max(_WORSE_USD_RATIO * before.usd_per_min, _WORSE_USD_PER_MIN):
-        return True
-    return now.score >= (before.score * _WORSE_RATIO if what in _CERTAIN else before.score + _WORSE_SCORE)

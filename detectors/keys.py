@@ -12,6 +12,7 @@ import numpy as np
 from detectors.breaches import WATCHED, Watch
 from detectors.limits import caps_of
 from detectors.population import Population
+from detectors.room import units_of
 from detectors.state import Array, Fields, KeyTable
 from schemas.config.detectors import DetectorsConfig
 from schemas.event import app_of
@@ -21,7 +22,7 @@ FactsOf = Callable[[str], KeyFacts | None]
 Forbidden = Callable[[str, KeyFacts, str], str | None]
 WatchOf = Callable[[str, KeyFacts], Watch | None]
 
-_MODELS: Final = 60  # models whose verdict is remembered per key; further ones are asked about each time
+_MODELS: Final = 51  # models whose verdict is remembered per key; further ones are asked about each time
 _FIELDS: Final[Fields] = {
     "shard": ("i2", ()),
     "cohort": ("i4", ()),
@@ -30,6 +31,8 @@ _FIELDS: Final[Fields] = {
     "caps": ("f4", (5,)),
     "score": ("f4", ()),  # of the last close, for screens
     "verdict": ("i1", (_MODELS,)),  # by model: 0 not asked, 1 allowed, 2 forbidden
+    "units": ("f4", (2,)),  # what a nano-dollar and a request take from the room
+    "room": ("i4", ()),  # at most what is left of the nearest limit or budget; 0: to be looked at. See `room.py`
     "watch": ("i4", ()),  # place in `watches`; 0: no rule but of models holds for the key
 }
 
@@ -159,7 +162,8 @@ class KeyBook:
         facts = self.facts[slot] = known or self.row_facts[slot]
         self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
         caps = caps_of(self._settings, env=facts.env, key_id=key_id, formerly=facts.formerly)
-        self.columns["caps"][slot] = caps
+        self.columns["caps"][slot], self.columns["units"][slot] = caps, units_of(caps, self._settings)
+        self.columns["room"][slot] = 0
         self.columns["watch"][slot] = self._watch_place(key_id, facts)
 
     def _watch_place(self, key_id: str, facts: KeyFacts) -> int:

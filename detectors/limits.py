@@ -1,6 +1,7 @@
 """Certain limits: spend per minute and hour, request rate. No learning, in force from the first event.
 
-A limit bounds what a key can lose, whatever has been learned of it. Set it for each environment at a few times what its
+A limit bounds what a key can lose, whatever has been learned of it. It is told at the event that passes it, while the
+second is still open. Set it for each environment at a few times what its
 dearest healthy key spends. A key's own limit is stronger than its environment's, and that one than the general one.
 
 Healthy and looks the same: a job that really needs so much, such as a backfill or a load test. Announced times do not
@@ -48,7 +49,13 @@ def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State
     >>> [round(float(step({}, closing(cap=20.0, **sums), DetectorSettings())[1][0]), 2) for sums in used]
     [1.05, 1.1, 1.15]
     """
-    return state, (observed(close.sums) / close.caps[:, :3]).max(axis=1)
+    return state, used(observed(close.sums), close.caps)
+
+
+def used(now: Array, caps: Array) -> Array:
+    """How many times the strictest limit is used up, of what is `observed` and the keys' `Close.caps`."""
+    times: Array = (now / caps[:, :3]).max(axis=1)
+    return times
 
 
 def explain(_state: State, close: Close, _shared: Shared, _settings: DetectorSettings, *, at: int, raw: float) -> Told:  # noqa: ARG001 - one signature for all

@@ -75,6 +75,13 @@ def add_saturating(column: Array, at: Array, values: Array) -> None:
 
 def sums(columns: State, slots: Array, second: Array) -> Array:
     """The twelve window sums of each slot as of its second, in the order of `WINDOWS`; USD as dollars."""
+    result = counts(columns, slots, second)
+    result[:, 8:] /= 1e9
+    return result
+
+
+def counts(columns: State, slots: Array, second: Array) -> Array:
+    """The same in whole numbers, USD as nano-dollars: what is added to them is exact too."""
     result = np.empty((len(slots), len(WINDOWS)))
     for start in range(0, len(slots), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -83,7 +90,6 @@ def sums(columns: State, slots: Array, second: Array) -> Array:
             reach = 10 if scale in {0, 2} else 60
             summed = _short if reach == 10 else _long
             summed(columns, ring, slots[part], now, result[part, scale::4])
-    result[:, 8:] /= 1e9
     return result
 
 

@@ -72,14 +72,14 @@ def _restore_rows(core: ScoreCore, shard: int, slots: Array, arrays: State) -> N
 def export_cohorts(core: ScoreCore) -> bytes:
     """The population, who was spoken of lately, the clock and the highest coordinates folded."""
     meta, arrays = core.population.export()
-    meta |= {"clock_s": max(core.clock_s, core.delivered_s), "said": core.judge.export(core.clock_s)}
+    meta |= {"clock_s": max(core.clock_s, core.delivered_s), "said": core.judge.said.export(core.clock_s)}
     return codec.encode(meta, arrays | {"delivered": core.covered.max(axis=0)})
 
 
 def import_cohorts(core: ScoreCore, data: bytes) -> None:
     meta, arrays = codec.decode(data)
     core.population.restore(meta, arrays)
-    core.judge.restore(
+    core.judge.said.restore(
         [(str(key), str(what), int(at), float(score), float(usd)) for key, what, at, score, usd in meta["said"]]
     )
     core.delivered_s = int(meta["clock_s"])

@@ -27,6 +27,7 @@ class Wave:
     states: dict[str, State]  # by family, after the step
     raws: dict[str, Array]  # by family
     columns: State = field(default_factory=dict)  # the table of keys itself: as of this wave until the next is folded
+    places: Array = field(default_factory=lambda: np.zeros(0, np.int64))  # the keys' rows in it
     allowed: Allowed | None = None  # by marks and announced times; see `Judge.allowing`
 
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from detectors import calibration
+from detectors.at_once import AtOnce
 from detectors.close import usd
 from detectors.core import ScoreCore
 from detectors.families import CALIBRATED
@@ -63,6 +64,7 @@ class Recorder:
 
     def __init__(self, core: ScoreCore, *, from_ms: int = 0) -> None:
         self._core, self._from_ms = core, from_ms
+        self.at_once: AtOnce | None = None
         self._rows: list[_Row] = []
         self._last: dict[tuple[int, int], _Row] = {}  # by slot and family
         core.observers.append(self)

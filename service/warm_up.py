@@ -79,7 +79,7 @@ def learn(folder: Folder, frames: Iterable[pa.RecordBatch], *, marks: Iterable[M
 def states_of(core: ScoreCore) -> Iterator[State]:
     """The core's state as its first checkpoint: the cohorts first, and last the clock, without which none is read."""
     core.covered[:] = -1
-    core.judge.restore(())
+    core.judge.said.restore(())
     yield State(core.partition, "cohorts", core.export_cohorts())
     for shard in range(core.shards):
         yield State(core.partition, str(shard), core.export_shard(shard))

@@ -379,7 +379,10 @@ HISTOGRAMS: Final[dict[HistogramName, Def]] = {
         buckets=_COMMAND_BUCKETS,
     ),
     "keyfuse_event_to_finding_seconds": Def(
-        "seconds", "From taking the event to its finding.", "Lag, or a slow broker.", buckets=_FINDING_BUCKETS
+        "seconds",
+        "From the beginning of the event's second to its finding. What is learned is judged when the second is over.",
+        "Lag, or a slow broker.",
+        buckets=_FINDING_BUCKETS,
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -84,3 +85,32 @@ def run(core: ScoreCore, frames: list[pa.RecordBatch]) -> list[Finding]:
 def everything(core: ScoreCore) -> dict[str, bytes]:
     """All state a core would store."""
     return {"cohorts": core.export_cohorts()} | {str(shard): core.export_shard(shard) for shard in range(core.shards)}
+
+
+class Store:
+    """What a stage keeps of a core: cohorts before every shard, and from which frame to read again."""
+
+    def __init__(self, new_core: Callable[[], ScoreCore] = new_core) -> None:
+        self._new_core = new_core
+        self.cohorts = b""
+        self.shards: dict[int, bytes] = {}
+        self.covered: dict[int, int] = {}
+        self.clocks: list[int] = [0]
+
+    def write(self, core: ScoreCore, shard: int, frames_done: int) -> None:
+        self.cohorts = core.export_cohorts()
+        self.shards[shard] = core.export_shard(shard)
+        self.covered[shard] = frames_done
+
+    def restored(self, *, cohorts_first: bool = True) -> tuple[ScoreCore, int]:
+        """A core as after a crash, and the first frame it must read again."""
+        core = self._new_core()
+        start = min(self.covered.get(shard, 0) for shard in range(core.shards))
+        if self.cohorts and cohorts_first:
+            core.import_cohorts(self.cohorts)
+        for shard, data in self.shards.items():
+            core.import_shard(shard, data)
+        if self.cohorts and not cohorts_first:
+            core.import_cohorts(self.cohorts)
+        core.clock_s = self.clocks[start]
+        return core, start

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.core import ScoreCore
 from detectors.examples import NOW_S
 from detectors.keys import shard_of
 from schemas.records import Finding
 from tests.detectors.build import frame
-from tests.detectors.history import cut, everything, history, new_core, run
+from tests.detectors.history import Store, cut, everything, history, new_core, run
 
 CUTS = st.lists(st.integers(1, 399), max_size=25)
 
@@ -41,34 +40,6 @@ def test_every_row_alone_equals_all_rows_at_once(seed: int, places: list[int]) -
     rows = history(seed, 150)
 
     assert run(new_core(), [rows]) == run(new_core(), cut(rows, list(range(1, 150))))
-
-
-class Store:
-    """What a stage keeps of a core: cohorts before every shard, and from which frame to read again."""
-
-    def __init__(self) -> None:
-        self.cohorts = b""
-        self.shards: dict[int, bytes] = {}
-        self.covered: dict[int, int] = {}
-        self.clocks: list[int] = [0]
-
-    def write(self, core: ScoreCore, shard: int, frames_done: int) -> None:
-        self.cohorts = core.export_cohorts()
-        self.shards[shard] = core.export_shard(shard)
-        self.covered[shard] = frames_done
-
-    def restored(self, *, cohorts_first: bool = True) -> tuple[ScoreCore, int]:
-        """A core as after a crash, and the first frame it must read again."""
-        core = new_core()
-        start = min(self.covered.get(shard, 0) for shard in range(core.shards))
-        if self.cohorts and cohorts_first:
-            core.import_cohorts(self.cohorts)
-        for shard, data in self.shards.items():
-            core.import_shard(shard, data)
-        if self.cohorts and not cohorts_first:
-            core.import_cohorts(self.cohorts)
-        core.clock_s = self.clocks[start]
-        return core, start
 
 
 @settings(max_examples=15, deadline=None)
