@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
@@ -47,8 +47,11 @@ async def holds_state(changelog: Changelog, partitions: int) -> bool:
     return any(changelog.items(partition) for partition in range(partitions))
 
 
-async def write_state(changelog: Changelog, states: Iterable[StateRecord]) -> int:
+async def write_state(changelog: Changelog, states: Sequence[StateRecord]) -> int:
     """Write in the order given; returns the bytes. Each is safe at the broker before the next is sent."""
+    for partition in sorted({state.partition for state in states}):
+        await changelog.claim(partition)  # else what an owner wrote before would count for more
+        await changelog.load(partition)
     written = 0
     for state in states:
         await changelog.put(state.partition, f"{state.partition}:{state.name}".encode(), state.value)

@@ -124,7 +124,7 @@ class Newcomer:
 
     async def _stored(self, what: str) -> httpx.Response:
         token = (self.folder / "data" / "query-token").read_text().strip()
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=60) as http:
             answer = await http.get(f"{self.intake_url}/v1/{what}", headers={"authorization": f"Bearer {token}"})
         return answer.raise_for_status()
 

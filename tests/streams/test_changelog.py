@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from service.warm_up import State
 from streams.changelog import Changelog, StateRecord, claim_of
 from streams.errors import Overtaken
+from streams.warm_state import write_state
 
 
 class Broker:
@@ -105,3 +107,12 @@ async def test_an_owner_notices_that_somebody_else_has_written() -> None:
     await owner(broker)  # of a worker that had slept, and claimed what was not its own any more
     with pytest.raises(Overtaken):
         await mine.put(0, b"a", b"1")
+
+
+async def test_what_a_warm_up_writes_counts_for_more_than_what_workers_had_learned() -> None:
+    broker = Broker()
+    before = await owner(broker)
+    await before.put(0, b"0:clock", b"of a worker")
+    written = await write_state(Kept(broker), [State(0, "clock", b"warm")])
+    after = await owner(broker)
+    assert (after.items(0), written) == ({b"0:clock": b"warm"}, 4)
