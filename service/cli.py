@@ -101,7 +101,8 @@ def worker(
     role: Annotated[
         str,
         typer.Option(
-            metavar="ROLES", help="Comma-separated: ingest, archive, score, decide, notify, contain, identity, http."
+            metavar="ROLES",
+            help="Comma-separated: ingest, archive, score, budget, decide, notify, contain, identity, http.",
         ),
     ],
     config: ConfigDir = CONFIG,

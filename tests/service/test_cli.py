@@ -21,6 +21,7 @@ from service.cli import app, main
 from service.errors import UserError, for_people
 from service.install import Install, Running
 from service.tansu import BrokerError
+from service.worker import ROLES
 from storage.errors import Rejected, Unreachable
 from streams.errors import BrokerDown
 
@@ -90,6 +91,11 @@ def test_the_help_of_each_command_has_an_example(run: Run, command: str) -> None
     said = run(*command.split(), "--help")
     assert said.code == 0
     assert f"keyfuse {command}" in " ".join(said.out.split("Example", 1)[1].split())
+
+
+def test_the_help_of_a_worker_names_every_role(run: Run) -> None:
+    told = " ".join(run("worker", "--help").out.replace("│", " ").split())
+    assert ", ".join(ROLES) in told
 
 
 def test_bare_and_help_and_version(run: Run) -> None:
