@@ -203,7 +203,7 @@ def test_without_java_kafka_tests_are_skipped_unless_they_are_required(
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"{__file__}::{KAFKA_TEST}"],
         cwd=ROOT,
-        env={**os.environ, "PATH": str(tmp_path), "REQUIRE_KAFKA": required},
+        env={**os.environ, "PATH": str(tmp_path), "REQUIRE_KAFKA": required, "PYTEST_ADDOPTS": ""},
         check=False,
         capture_output=True,
         text=True,
