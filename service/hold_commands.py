@@ -22,6 +22,7 @@ from streams.topics import Topic
 
 _DAY_MS: Final = 86_400_000
 _ASK_EVERY_S: Final = 0.3
+_COUNTED_S: Final = 2.0
 
 
 def hold(config: Path, incident_id: str, *, reason: str, hours: float, by: str, wait_s: float, out: Console) -> None:
@@ -111,13 +112,19 @@ def _named(found: list[Standing], target: str) -> Standing:
 
 
 def _heard(install: Install, said: Hold, wait_s: float) -> Standing | None:
-    """How it stands once the archive has acted on this word; None when that takes longer."""
-    deadline = time.monotonic() + wait_s
+    """How it stands once the archive has acted on this word; None when that takes longer.
+
+    The archive says what it spares before it has counted it, so that none becomes some in a moment, or stays none.
+    """
+    deadline, counted_by = time.monotonic() + wait_s, float("inf")
     while True:
         found = next((each for each in standings(install) if each.hold == said), None)
+        now_s = time.monotonic()
         if found is not None and found.kept:
-            return found
-        if time.monotonic() > deadline:
+            counted_by = min(counted_by, now_s + _COUNTED_S)
+            if found.events or said.released or now_s >= counted_by:
+                return found
+        if now_s > deadline:
             return None
         time.sleep(_ASK_EVERY_S)
 
