@@ -45,7 +45,7 @@ test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and M
 bench: setup .venv/quix/ready  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
 
-bench-long: setup  ## its parts that take an hour: growth of cost, and half an hour of soak
+bench-long: setup  ## its longest parts: growth of cost, and half an hour of soak
 	$(BIN)/python -m benchmarks.run --only growth --only soak
 
 quality: setup  ## the containment benchmark: recall, seconds and USD on real arrivals (about ten minutes)

@@ -2,7 +2,7 @@
 
 python -m benchmarks.run [--only scoring_path|end_to_end|stages|gate|latency|recovery|growth|soak]
 
-Without `--only` all but growth and soak, which take an hour.
+Without `--only` all but growth and soak, which take longest.
 """
 
 from __future__ import annotations

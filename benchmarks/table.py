@@ -20,8 +20,8 @@ _HEAD: Final = """# Benchmarks
 
 <!-- Made by `make bench` (or, from results that are there, by `python -m benchmarks.table`); a test keeps it true. -->
 
-`make bench` measures most of this in about ten minutes and writes `benchmarks/results/*.json` and this page; the growth
-of cost and the soak take an hour and are `make bench-long`.
+`make bench` measures most of this and writes `benchmarks/results/*.json` and this page; the growth
+of cost and the soak take longer and are `make bench-long`.
 Ratios are against a baseline of the same run: the same records, the same broker, by turns. Figures are medians;
 the spread is the range of the samples over their median.
 
