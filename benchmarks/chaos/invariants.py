@@ -9,7 +9,7 @@ from typing import Final
 
 from benchmarks.chaos.collected import Collected
 from benchmarks.chaos.traffic import Total, Traffic
-from schemas.records import StepState
+from schemas.records import Outcome, StepState
 from tests.integration.uses import Event, windows_of
 
 MOST_TOLD: Final = 5
@@ -144,7 +144,7 @@ def effects(__: Traffic, left: Collected) -> Verdict:
             wrong.append(f"the {command.step} of {command.key_id} was ordered {orders[name]} times, ended {len(told)}")
         for outcome in told.values():
             ends[f"{command.step} {outcome.state.value}"] += 1
-            if outcome.state not in (StepState.CONFIRMED, StepState.REFUSED):
+            if outcome.state not in (StepState.CONFIRMED, StepState.REFUSED) and not _asks_again(outcome, left):
                 wrong.append(f"the {command.step} of {command.key_id} is {outcome.state.value}: {outcome.detail}")
         confirmed = sum(state is StepState.CONFIRMED for state, _ in told)
         times = min(confirmed, max(1, orders[name] - (len(told) - confirmed)))
@@ -157,6 +157,19 @@ def effects(__: Traffic, left: Collected) -> Verdict:
     ]
     figures = ", ".join(f"{end} {count}" for end, count in sorted(ends.items()))
     return _verdict("each command with effect exactly once", f"{orders.total()} orders ({figures})", wrong)
+
+
+def _asks_again(outcome: Outcome, left: Collected) -> bool:
+    """Whether it waits for a person where one has given the key back, and the theft goes on.
+
+    Which of both came first is not asked: the workers' clocks are an hour apart.
+    """
+    restored = any(
+        ended.step == "restore" and ended.key_id == outcome.key_id and ended.state is StepState.CONFIRMED
+        for told in left.outcomes.values()
+        for ended in told
+    )
+    return restored and outcome.state is StepState.AWAITING_APPROVAL
 
 
 def offsets(_: Traffic, left: Collected) -> Verdict:

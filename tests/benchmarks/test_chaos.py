@@ -107,6 +107,21 @@ def test_an_order_that_two_workers_saw_confirmed_has_one_effect(sent: Traffic) -
     assert not any(verdict.wrong for verdict in verdicts(sent, replace(left, outcomes=again)))
 
 
+def test_after_a_person_gave_the_key_back_the_next_cut_may_wait_for_a_person(sent: Traffic) -> None:
+    [stolen] = sent.stolen
+    cut, back = command(stolen), command(stolen, step="restore", at_ms=2)
+    left = perfect(sent)
+    [[ended]] = left.outcomes.values()
+    restored = ended.model_copy(update={"command_id": back.command_id, "step": "restore", "at_ms": 2})
+    asks = ended.model_copy(update={"state": StepState.AWAITING_APPROVAL, "at_ms": 3})
+    again = _by_order(cut, back, cut.model_copy(update={"at_ms": 3}))
+    given_back = replace(
+        left, commands=again, effects=[*left.effects, Effect(stolen, "active")],
+        outcomes={cut.command_id: [ended, asks], back.command_id: [restored]},
+    )  # fmt: skip
+    assert not any(verdict.wrong for verdict in verdicts(sent, given_back))
+
+
 @pytest.mark.parametrize(
     ("what", "changes"),
     [
@@ -125,6 +140,7 @@ def test_an_order_that_two_workers_saw_confirmed_has_one_effect(sent: Traffic) -
         ("each command with effect", lambda left: {"outcomes": {}}),
         ("each command with effect", lambda left: {"commands": _ordered_again(left)}),
         ("each command with effect", lambda left: {"outcomes": _ended(left, StepState.IRREVOCABLE)}),
+        ("each command with effect", lambda left: {"outcomes": _ended(left, StepState.AWAITING_APPROVAL)}),
         ("committed offsets", lambda left: {"lag": {("decide", "keyfuse.findings", 1): 2}}),
         ("the audit", lambda left: {"audit_problems": [Problem("missing", "keyfuse.audit:0", 4, "4 is missing")]}),
         ("workers end", lambda left: {"exits": [0, -9]}),
