@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,6 +25,7 @@ from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.shadow import Shadow
 from streams.topics import Topic, Topics
+from streams.turns import Turns
 
 _STATS_EVERY_S = 2.0
 _LONGEST_TICK_S = 1.0  # a process that was busy for longer has not waited for frames meanwhile
@@ -80,31 +79,17 @@ class ScoreStage:
         self._expected: Sequence[AnnouncedConfig] = ()
         self._last_tick_s: float | None = None
         self._busy_s = 0.0  # with frames, since the last tick
-        self._owned = 0  # counts how often the partitions were given up
-        self._turn = asyncio.Lock()  # what is told of a second must be out before the clock is said to be past it
+        self._turns = Turns(self.drop)  # what is told of a second must be out before the clock is said to be past it
         self._findings_end: dict[int, int] = {}  # by partition of the findings: the offset after the newest told
         self.scored = 0  # events of this process
 
     def drop(self) -> None:
         """A rebalance: whatever stays assigned is read again from its last checkpoint."""
-        self._owned += 1
+        self._turns.given_up()
         self._partitions.clear()
         self._findings_end.clear()
         if self._shadow is not None:
             self._shadow.drop()
-
-    @contextmanager
-    def _or_dropped(self) -> Iterator[None]:
-        """What failed halfway is of no more use: the state may be past what nobody was told, and whoever waits for its
-        turn must not write it.
-        """
-        owned = self._owned
-        try:
-            yield
-        except Exception:  # whatever it was
-            if owned == self._owned:
-                self.drop()
-            raise
 
     def cores(self) -> list[ScoreCore]:
         return [partition.core for partition in self._partitions.values()]
@@ -144,12 +129,8 @@ class ScoreStage:
 
     async def on_frame(self, frame: Arrived, *, now_s: float, now_ms: int) -> None:
         """Fold, tell the findings, then remember that this frame waits for its shards."""
-        owned = self._owned
-        async with self._turn:
-            if owned != self._owned:
-                raise Overtaken("the partition was given up meanwhile: the frame comes again")
-            with self._or_dropped():
-                await self._on_frame(frame, now_s, now_ms)
+        async with self._turns.frame():
+            await self._on_frame(frame, now_s, now_ms)
 
     def was_busy(self, seconds: float) -> None:
         """So long the last frame took: no time in which others were waited for."""
@@ -176,9 +157,8 @@ class ScoreStage:
 
     async def tick(self, *, now_s: float, now_ms: int) -> None:
         """Without traffic the clock still moves, so that the last second is judged and silence is seen."""
-        async with self._turn:
-            with self._or_dropped():
-                await self._tick(now_s, now_ms)
+        async with self._turns.tick():
+            await self._tick(now_s, now_ms)
 
     async def _tick(self, now_s: float, now_ms: int) -> None:
         free_s = now_s - (now_s if self._last_tick_s is None else self._last_tick_s) - self._busy_s

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -22,6 +21,7 @@ from streams.outbox import Outbox
 from streams.rotation import Rotation
 from streams.spend_core import SpendCore
 from streams.topics import Topic
+from streams.turns import Turns
 
 _SUMS_PER_RECORD: Final = 2000  # some 150 KB before they are compressed
 
@@ -63,23 +63,19 @@ class UsesStage:
         self._store, self._outbox = store, outbox
         self._metrics, self._progress = metrics, progress
         self._partitions: dict[int, tuple[SpendCore, Rotation]] = {}
-        self._owned = 0  # counts how often the partitions were given up
-        self._turn = asyncio.Lock()  # sums are told as they are between two frames
+        self._turns = Turns(self.drop)  # sums are told as they are between two frames
         self.observers = list(observers)
 
     def drop(self) -> None:
         """A rebalance: whatever stays assigned is read again from its last checkpoint."""
-        self._owned += 1
+        self._turns.given_up()
         self._partitions.clear()
         for observer in self.observers:
             observer.drop()
 
     async def on_frame(self, arrived: Arrived, *, now_s: float) -> None:
         """Count it, show it to the observers, and remember that it waits for its shards."""
-        owned = self._owned
-        async with self._turn:
-            if owned != self._owned:
-                raise Overtaken("the partition was given up meanwhile: the frame comes again")
+        async with self._turns.frame():
             core, rotation = self._partition(arrived.partition, now_s)
             try:
                 frame = decode_frame(arrived.value)
@@ -95,7 +91,7 @@ class UsesStage:
 
     async def tick(self, *, now_s: float, now_ms: int) -> None:
         """Tell what has grown, write a shard, acknowledge."""
-        async with self._turn:
+        async with self._turns.tick():
             for partition, (core, rotation) in list(self._partitions.items()):
                 await self._tell(partition, core)  # first: what is acknowledged, the desk can hear
                 if await rotation.step(now_s):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from schemas.config.wiring import StateConfig
 from schemas.frame import encode_frame
 from schemas.spend import SpendSums
 from streams.acks import Arrived
+from streams.errors import Overtaken
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.spend_core import SpendCore
@@ -26,8 +29,12 @@ class Seen:
 
     def __init__(self) -> None:
         self.rows, self.counted, self.ticks, self.drops = 0, 0, 0, 0
+        self.fails = False
 
     async def saw(self, used: Used) -> None:
+        await asyncio.sleep(0)  # whoever waits for its turn does so now
+        if self.fails:
+            raise ConnectionError("the broker is gone")
         self.rows += used.frame.num_rows
         self.counted += int(used.counted.sum())
 
@@ -91,6 +98,24 @@ async def test_a_changelog_that_fails_breaks_the_stage_and_costs_nothing() -> No
         await first.live(LOG, until=20)
     store.crash_after = None
     await Worker(store, outbox).live(LOG, start=first.acked + 1, until=20)
+    assert sum(sums[0] for sums in sums_of(outbox).values()) == 120
+
+
+async def test_a_frame_that_an_observer_could_not_take_is_neither_written_nor_passed() -> None:
+    store, outbox = MemoryShards(), MemoryOutbox()
+    first = Worker(store, outbox)
+    await first.live(LOG, until=6)
+    written, first.seen.fails = dict(store.values), True
+    failed, waited = await asyncio.gather(first.take(6, LOG[6]), first.take(7, LOG[7]), return_exceptions=True)
+    assert (type(failed), type(waited)) == (ConnectionError, Overtaken)
+    for now_s in range(10, 20):
+        await first.stage.tick(now_s=now_s, now_ms=T0)
+    assert store.values == written != {}
+    assert (first.seen.drops, first.acked < 6) == (1, True)
+
+    second = Worker(store, outbox)
+    await second.live(LOG, start=first.acked + 1, until=20)
+    assert second.seen.rows == 6 * (20 - first.acked - 1)
     assert sum(sums[0] for sums in sums_of(outbox).values()) == 120
 
 
