@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from benchmarks import end_to_end, gate, growth, profile_stages, recovery, scoring_path, soak, table
 from benchmarks.latency import run as latency
-from benchmarks.machine import figure, machine
+from benchmarks.machine import figure, first_in_line, machine
 
 SCORED_EVENTS: Final = 500_000
 GROWTH_KEYS: Final = (1_000, 100_000)
@@ -80,9 +80,15 @@ def measure_latency() -> dict[str, Any]:
     """At parts of what a worker scored when the end was measured, in events/s."""
     capacity_per_s = table.results()["end_to_end"]["events_per_s"]["median"]
     say(f"latency, of {capacity_per_s:,.0f} events/s")
-    with end_to_end.running_broker() as broker:
+    with end_to_end.running_broker() as broker, first_in_line():
         loads = asyncio.run(latency.measure(broker.bootstrap, capacity_per_s, LATENCY_S))
-    return {"capacity_per_s": capacity_per_s, "loads": loads, "machine": machine()}
+        say("latency, all in one process")
+        together = latency.measure(
+            broker.bootstrap, capacity_per_s, LATENCY_S, loads=latency.HALF, layout=latency.TOGETHER
+        )
+        return {
+            "capacity_per_s": capacity_per_s, "loads": loads, "together": asyncio.run(together), "machine": machine()
+        }  # fmt: skip
 
 
 def measure_recovery() -> dict[str, Any]:

@@ -62,9 +62,10 @@ _NOTES: Final = """
 - **To the gates**: one worker (`decide`, `contain`) and the gates in one process, Tansu in another; a finding that is
   certain, until every gate refuses the key; and a verdict, until every gate refuses, and has reported it.
 
-- **Latency**: one worker with the roles `ingest,score,decide,contain`, as installed. Open loop: an event is due at a
-  random time whatever became of those before, and its `ts` is that time. Each second another key makes one call that
-  costs more than it may spend in a minute; the provider is a webhook that notes when it is told to stop the key.
+- **Latency**: workers apart, as in production: one `ingest,score`, one `decide`, one `contain`; and all in one process.
+  Open loop: an event is due at a random time whatever became of those before, and its `ts` is that time. Four times a
+  second another key makes one call that costs more than it may spend in a minute; the provider is a webhook that notes
+  when it is told to stop the key.
 - **Recovery**: a worker takes in every key once, writes its shards and is killed with SIGKILL; then others start, one
   with the data folder that it left and one with none.
 - **Soak**: the worker and the generator of the latencies, without thefts.

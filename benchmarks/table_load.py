@@ -19,10 +19,14 @@ def _latency(piece: dict[str, Any]) -> list[str]:
         "| load | events/s | event → finding | finding → call at the provider | thefts | generator late, p99 |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    for one in piece["loads"]:
+    apart, together = (
+        [(one, "") for one in piece["loads"]],
+        [(one, ", all in one process") for one in piece["together"]],
+    )
+    for one, where in [*apart, *together]:
         told, called = one["event_to_finding_ms"], one["finding_to_call_ms"]
         lines.append(
-            f"| {one['load']:.0%} | {one['per_s']:,.0f} | {_three(told)} | {_three(called)} | {one['thefts']} "
+            f"| {one['load']:.0%}{where} | {one['per_s']:,.0f} | {_three(told)} | {_three(called)} | {one['thefts']} "
             f"| {one['late_ms']['p99']:g} ms |"
         )
     return [*lines, "", "Goals at half load: event → finding p99 ≤ 250 ms, finding → call p99 ≤ 100 ms."]

@@ -2,8 +2,9 @@
 
     python -m benchmarks.latency.run --capacity 60000 [--seconds 40]
 
-A `keyfuse worker` process with the roles `ingest,score,decide,contain`, Apache Kafka, the generator in a process of its
-own. The provider is a webhook that notes when it is told to stop a key.
+Workers as docs/operations.md has them apart: one `ingest,score`, one `decide`, one `contain`; and once all in one
+process. Apache Kafka, the generator in a process of its own. The provider is a webhook that notes when it is told to
+stop a key.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import contextlib
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,12 +36,17 @@ from starlette.routing import Route
 from benchmarks import end_to_end
 from benchmarks.latency.load import thief, wall_s
 from schemas.records import Finding
+from schemas.signing import Signer, private_key_from
 from service.local_server import LocalServer
+from service.secrets import COMMANDS_KEY
 from streams.kafka import create_topics
 from streams.topics import Topic, Topics
 
+APART: Final = ("ingest,score", "decide", "contain")
+TOGETHER: Final = (",".join(APART),)
 LOADS: Final = (0.25, 0.5, 0.8)
-THIEVES_PER_S: Final = 1.0
+HALF: Final = (0.5,)
+THIEVES_PER_S: Final = 4.0
 WARM_S: Final = 5.0
 """The beginning of each load that does not count."""
 _FIRST: Final = 0.05  # a load that only shows that all is there
@@ -94,7 +101,9 @@ class Findings:
 
 def write_folder(folder: Path, *, bootstrap: str, prefix: str, hook: str, thieves: int) -> None:
     """A configuration in which each planted key may be cut at once."""
+    signing_key = private_key_from(secrets.token_bytes(32))
     wiring = {
+        "commands": {"public_keys": [Signer(signing_key).public_key]},
         "data_dir": str(folder / "data"), "pepper_file": str(folder / "pepper"),
         "kafka": {"bootstrap": bootstrap, "topic_prefix": prefix, "partitions": end_to_end.PARTITIONS},
         "store": {"dsn": f"chdb://{folder}/store"},
@@ -113,18 +122,21 @@ def write_folder(folder: Path, *, bootstrap: str, prefix: str, hook: str, thieve
     responses = {"mode": "auto", "caps": _BROAD, "retry": {"verify_s": 5}}
     for name, what in (("keyfuse", wiring), ("keys", {"keys": keys}), ("responses", responses)):
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(what))
+    (folder / "data").mkdir()
+    (folder / "data" / COMMANDS_KEY).write_text(signing_key.get_secret_value())
+    (folder / "data" / COMMANDS_KEY).chmod(0o600)
     (folder / "pepper").write_text("benchmark pepper, not secret")
     (folder / "pepper").chmod(0o600)
 
 
-@contextlib.asynccontextmanager
-async def worker(folder: Path) -> AsyncIterator[int]:
+@asynccontextmanager
+async def worker(folder: Path, roles: str = TOGETHER[0]) -> AsyncIterator[int]:
     """`keyfuse worker`, as installed; gives its process id."""
     secret = "whsec_" + base64.b64encode(b"secret of the benchmark").decode()
     keyfuse = Path(sys.executable).parent / "keyfuse"
     process = await asyncio.create_subprocess_exec(
-        str(keyfuse), "worker", "--role", "ingest,score,decide,contain", "--config", str(folder),
-        env=os.environ | {"BENCH_HOOK": secret}, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"),
+        str(keyfuse), "worker", "--role", roles, "--config", str(folder),
+        env=os.environ | {"BENCH_HOOK": secret}, stdout=subprocess.DEVNULL, stderr=(folder / f"{roles}.log").open("wb"),
     )  # fmt: skip
     try:
         yield process.pid
@@ -150,11 +162,17 @@ async def generate(
     return found
 
 
-async def measure(bootstrap: str, capacity_per_s: float, seconds: float) -> list[dict[str, Any]]:
-    """Each load in turn, on one worker that has been at work before."""
+async def measure(
+    bootstrap: str,
+    capacity_per_s: float,
+    seconds: float,
+    *,
+    loads: Sequence[float] = LOADS,
+    layout: Sequence[str] = APART,
+) -> list[dict[str, Any]]:
+    """Each load in turn, on workers that have been at work before: one for each of the layout's roles."""
     thieves = int((seconds + WARM_S) * THIEVES_PER_S) + 1
     topics = Topics(f"latency{wall_s():.0f}.", end_to_end.PARTITIONS)
-    raw = topics.name(Topic.RAW)
     await create_topics(bootstrap, topics.specs())
     provider, findings = Provider(), Findings(bootstrap, topics.name(Topic.FINDINGS), topics.count(Topic.FINDINGS))
     server = LocalServer(provider.app)
@@ -162,13 +180,17 @@ async def measure(bootstrap: str, capacity_per_s: float, seconds: float) -> list
     measured = []
     with tempfile.TemporaryDirectory(prefix="keyfuse-latency-") as name:
         folder = Path(name)
-        write_folder(folder, bootstrap=bootstrap, prefix=topics.prefix, hook=hook, thieves=thieves * (len(LOADS) + 1))
+        write_folder(folder, bootstrap=bootstrap, prefix=topics.prefix, hook=hook, thieves=thieves * (len(loads) + 1))
         following = asyncio.create_task(findings.follow())
         try:
-            async with worker(folder):
-                for number, share in enumerate((_FIRST, *LOADS)):
+            async with AsyncExitStack() as workers:
+                for roles in layout:
+                    await workers.enter_async_context(worker(folder, roles))
+                for number, share in enumerate((_FIRST, *loads)):
                     per_s, lasting_s = share * capacity_per_s, seconds + WARM_S
-                    sent = await generate(bootstrap, raw, per_s=per_s, seconds=lasting_s, first=number * thieves)
+                    sent = await generate(
+                        bootstrap, topics.name(Topic.RAW), per_s=per_s, seconds=lasting_s, first=number * thieves
+                    )
                     thefts: dict[str, float] = sent.pop("thefts")
                     await _until_called(provider, thefts, folder)
                     counted = {k: at_s for k, at_s in thefts.items() if at_s > sent["began_s"] + WARM_S}
@@ -184,8 +206,12 @@ async def _until_called(provider: Provider, thefts: Iterable[str], folder: Path)
     waiting, until_s = set(thefts), time.monotonic() + _PATIENCE_S
     while waiting := waiting - set(provider.called_s):
         if time.monotonic() > until_s:
-            raise RuntimeError(f"{len(waiting)} keys were not cut: {(folder / 'log').read_text()[-3000:]}")
+            raise RuntimeError(f"{len(waiting)} keys were not cut: {_logs(folder)}")
         await asyncio.sleep(0.1)  # of a call at the provider there is no event
+
+
+def _logs(folder: Path) -> str:
+    return "\n".join(log.read_text()[-3000:] for log in sorted(folder.glob("*.log")))
 
 
 def figures(thefts: Mapping[str, float], told_s: Mapping[str, float], called_s: Mapping[str, float]) -> dict[str, Any]:

@@ -65,11 +65,12 @@ def test_the_page_tells_of_load_and_time() -> None:
     figure = {"median": 100_000.0, "spread": 0.1, "samples": [100_000.0]}
     start = {"ready_s": 4.5, "python_s": 1.0, "joined_s": 2.0, "restored_s": 1.5}
     rates = {"events_per_s": figure, "events_per_cpu_s": figure}
+    half = {
+        "load": 0.5, "per_s": 50_000.0, "event_to_finding_ms": at, "finding_to_call_ms": at, "thefts": 60,
+        "late_ms": {"p99": 3.0},
+    }  # fmt: skip
     page = section({
-        "latency": {"capacity_per_s": 100_000.0, "loads": [{
-            "load": 0.5, "per_s": 50_000.0, "event_to_finding_ms": at, "finding_to_call_ms": at, "thefts": 60,
-            "late_ms": {"p99": 3.0},
-        }]},
+        "latency": {"capacity_per_s": 100_000.0, "loads": [half], "together": [half]},
         "recovery": {"fills": [{"keys": 100_000, "state_mb": 40.5, "after_kill": start, "without_disk": start}]},
         "growth": {
             "idle_keys": {"1000": {"events_per_cpu_s": figure, "rss_bytes_per_key": 4500}},
@@ -80,6 +81,7 @@ def test_the_page_tells_of_load_and_time() -> None:
         },
     })  # fmt: skip
     assert "| 50% | 50,000 | 40 / 180.5 / 220 | 40 / 180.5 / 220 | 60 | 3 ms |" in page
+    assert "| 50%, all in one process | 50,000 |" in page
     assert "| 100,000 | 40.5 | 4.5 | 1 | 2 | 1.5 | 4.5 |" in page
     assert "| 1,000 | 100,000 | 4,500 |" in page
     assert "| 2 | 100,000 | 100,000 |" in page
