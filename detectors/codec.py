@@ -11,12 +11,13 @@ import pyarrow as pa
 
 from detectors.state import Array
 
-MAGIC: Final = b"KFS4"
+MAGICS: Final = (b"KFS4", b"KFS5")
+"""Versions. The newer one is the same but for the shards that keys are in: see `snapshots.py`."""
 _MAX_BYTES: Final = 1 << 30
 _LEVEL: Final = 3
 
 
-def encode(meta: dict[str, Any], arrays: dict[str, Array]) -> bytes:
+def encode(meta: dict[str, Any], arrays: dict[str, Array], *, magic: bytes = MAGICS[0]) -> bytes:
     """The same values give the same bytes.
 
     >>> meta, arrays = decode(encode({"clock": 7}, {"peak": np.array([1.5, 2.5], "f4")}))
@@ -27,13 +28,13 @@ def encode(meta: dict[str, Any], arrays: dict[str, Array]) -> bytes:
     head = json.dumps({"meta": meta, "arrays": shapes}, separators=(",", ":"), sort_keys=True).encode()
     payload = b"".join((len(head).to_bytes(4, "little"), head, *map(_planes, arrays.values())))
     packed: bytes = pa.Codec("zstd", _LEVEL).compress(payload, asbytes=True)
-    return MAGIC + len(payload).to_bytes(8, "little") + packed
+    return magic + len(payload).to_bytes(8, "little") + packed
 
 
 def decode(data: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
-    """The JSON part and arrays of `encode`; ValueError when the bytes are not of this version or damaged."""
+    """The JSON part and arrays of `encode`; ValueError when the bytes are of no such version or damaged."""
     size = int.from_bytes(data[4:12], "little")
-    if data[:4] != MAGIC or size > _MAX_BYTES:
+    if data[:4] not in MAGICS or size > _MAX_BYTES:
         raise ValueError("not a state of this version")
     try:
         payload: bytes = pa.Codec("zstd").decompress(data[12:], decompressed_size=size, asbytes=True)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from detectors import breaches
 from detectors import rows as r
 from detectors.addresses import numbers_of
-from detectors.keys import KeyBook, Names, shard_of
+from detectors.keys import KeyBook, Names
 from detectors.room import UNUSED
 from detectors.state import Array
 from schemas.frame import FRAME_SCHEMA, INDEX_BITS
@@ -101,7 +101,7 @@ class Intake:
             self._book.columns["shard"][slots].astype(np.int64) if len(self._book.ids) else np.zeros(len(ids), "i8")
         )
         for place in np.flatnonzero(slots < 0).tolist():
-            shards[place] = shard_of(ids[place], self._book.shards)
+            shards[place] = self._book.shard_of(ids[place])
         return at, ids, slots, shards
 
     def admit(self, frame: pa.RecordBatch, at: Array, ids: list[str], slots: Array) -> None:

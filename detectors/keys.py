@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
-from zlib import crc32
 
 import numpy as np
 
 from detectors.breaches import WATCHED, Watch
 from detectors.limits import caps_of
+from detectors.placement import NEW, Placement, shard_of
 from detectors.population import Population
 from detectors.room import units_of
 from detectors.state import Array, Fields, KeyTable
@@ -35,15 +35,6 @@ _FIELDS: Final[Fields] = {
     "room": ("i4", ()),  # at most what is left of the nearest limit or budget; 0: to be looked at. See `room.py`
     "watch": ("i4", ()),  # place in `watches`; 0: no rule but of models holds for the key
 }
-
-
-def shard_of(key_id: str, shards: int) -> int:
-    """The shard of state a key belongs to.
-
-    >>> shard_of("fp1:00", 16) == shard_of("fp1:00", 16) < 16
-    True
-    """
-    return crc32(b"shard:" + key_id.encode()) % shards
 
 
 class Names:
@@ -87,7 +78,7 @@ class KeyBook:
         forbidden: Forbidden, watch_of: WatchOf,
     ) -> None:  # fmt: skip
         self._settings, self._population = settings, population
-        self.shards = shards
+        self.shards, self.placement = shards, NEW
         self._facts_of, self._forbidden, self._watch_of = facts_of, forbidden, watch_of
         self.watches: list[Watch | None] = [None]
         """The rules of keys that have others than of models, each once."""
@@ -109,6 +100,16 @@ class KeyBook:
         """Bytes per key besides its state."""
         return self._table.row_bytes
 
+    def shard_of(self, key_id: str) -> int:
+        """The shard of a key, known or not."""
+        return shard_of(key_id, self.shards, self.placement)
+
+    def place_as(self, placement: Placement) -> None:
+        """As in the state that is restored. ValueError when keys are placed otherwise already."""
+        if self.ids and placement is not self.placement:
+            raise ValueError("a state whose keys are placed in two ways: parts of it are of another version")
+        self.placement = placement
+
     def add(self, key_id: str, row_facts: KeyFacts) -> int:
         """A slot for a new key; `row_facts` is what its first row says, used where the registry is silent."""
         slot = self.slot_of[key_id] = len(self.ids)
@@ -116,7 +117,7 @@ class KeyBook:
         self.ids.append(key_id)
         self.row_facts.append(row_facts)
         self.facts.append(row_facts)
-        self.columns["shard"][slot] = shard_of(key_id, self.shards)
+        self.columns["shard"][slot] = self.shard_of(key_id)
         self.columns["salt"][slot] = int.from_bytes(blake2b(key_id.encode(), digest_size=8).digest(), "little")
         self._settle(slot)
         return slot

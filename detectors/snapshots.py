@@ -9,6 +9,7 @@ import numpy as np
 
 from detectors import codec
 from detectors import rows as r
+from detectors.placement import Placement
 from detectors.rings import BUCKETS
 from detectors.state import Array, State
 from schemas.records import KeyFacts
@@ -16,6 +17,8 @@ from schemas.records import KeyFacts
 if TYPE_CHECKING:
     from detectors.core import ScoreCore
 
+_MAGIC: Final = {Placement.LIKE_PARTITIONS: b"KFS4", Placement.OWN: b"KFS5"}
+"""Two versions: a build that knows the first placement alone would look for keys in other shards than they are in."""
 _RINGS: Final = (("fine", 1), ("minute", 60))
 
 
@@ -33,7 +36,8 @@ def export_shard(core: ScoreCore, shard: int) -> bytes:
         "places": _texts(core.places.text_of, pending[r.NETWORK], pending[r.COUNTRY], pending[r.AGENT]),
     }  # fmt: skip
     arrays = {"covered": core.covered[shard], "now": now, "before": before, "pending": pending}
-    return codec.encode(meta, arrays | {f"key.{name}": values for name, values in state.items()})
+    arrays |= {f"key.{name}": values for name, values in state.items()}
+    return codec.encode(meta, arrays, magic=_MAGIC[core.book.placement])
 
 
 def import_shard(core: ScoreCore, shard: int, data: bytes) -> None:
@@ -41,6 +45,7 @@ def import_shard(core: ScoreCore, shard: int, data: bytes) -> None:
     meta, arrays = codec.decode(data)
     if (meta["shard"], meta["shards"]) != (shard, core.shards):
         raise ValueError(f"this is shard {meta['shard']} of {meta['shards']}, not {shard} of {core.shards}")
+    core.book.place_as(placement_of(data))
     for names, texts in ((core.models, meta["models"]), (core.places, meta["places"])):
         for value, text in texts:
             names.learn(value, text)
@@ -73,11 +78,13 @@ def export_cohorts(core: ScoreCore) -> bytes:
     """The population, who was spoken of lately, the clock and the highest coordinates folded."""
     meta, arrays = core.population.export()
     meta |= {"clock_s": max(core.clock_s, core.delivered_s), "said": core.judge.said.export(core.clock_s)}
-    return codec.encode(meta, arrays | {"delivered": core.covered.max(axis=0)})
+    arrays |= {"delivered": core.covered.max(axis=0)}
+    return codec.encode(meta, arrays, magic=_MAGIC[core.book.placement])
 
 
 def import_cohorts(core: ScoreCore, data: bytes) -> None:
     meta, arrays = codec.decode(data)
+    core.book.place_as(placement_of(data))
     core.population.restore(meta, arrays)
     core.judge.said.restore(
         [(str(key), str(what), int(at), float(score), float(usd)) for key, what, at, score, usd in meta["said"]]
@@ -85,6 +92,18 @@ def import_cohorts(core: ScoreCore, data: bytes) -> None:
     core.delivered_s = int(meta["clock_s"])
     core.delivered = arrays["delivered"]
     core.book.reassign()
+
+
+def placement_of(data: bytes) -> Placement:
+    """In which shards its keys are, told by a shard or by the cohorts, which are written before any shard.
+
+    Raises:
+        ValueError: neither of any version.
+    """
+    for placement, magic in _MAGIC.items():
+        if data.startswith(magic):
+            return placement
+    raise ValueError("not a state of this version")
 
 
 def _without_stale(state: State, clock_s: int) -> State:

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from detectors.keys import shard_of
 from detectors.one_key import cohort_of, facts_in, of_shard, readable
+from detectors.placement import shard_of
+from detectors.snapshots import placement_of
 from schemas.evidence import KeyState
 from schemas.partition import partition_of
 from schemas.records import rfc3339
@@ -53,13 +54,15 @@ async def _read(install: Install, bootstrap: str, key_id: str) -> Live:
     await wait_for_broker(bootstrap, timeout_s=5)
     async with asyncio.timeout(_PATIENCE_S), changelog_of(bootstrap, topics.state_name(StateTopic.SCORE)) as changelog:
         await changelog.load(partition)
-        shard = shard_of(key_id, install.folder.wiring.state.shards)
-        data = changelog.get(f"{partition}:{shard}".encode())
         cohorts = changelog.get(f"{partition}:cohorts".encode())
+        data = None
+        if cohorts is not None:  # they are written before any shard
+            shard = shard_of(key_id, install.folder.wiring.state.shards, placement_of(cohorts))
+            data = changelog.get(f"{partition}:{shard}".encode())
     state = of_shard(data, key_id) if data is not None else None
-    if state is None:
+    if state is None or cohorts is None:
         return Live(why_not="no checkpoint has this key yet")
-    return Live(state, cohort_of(cohorts, facts_in(state)) if cohorts is not None else b"")
+    return Live(state, cohort_of(cohorts, facts_in(state)))
 
 
 def state_members(first: KeyState | None, live: Live) -> dict[str, bytes]:

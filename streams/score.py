@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.core import ScoreCore
+from detectors.snapshots import placement_of
 from schemas.config import DetectorsConfig
 from schemas.config.detectors import AnnouncedConfig
 from schemas.config.wiring import StateConfig
@@ -186,6 +187,8 @@ class ScoreStage:
         core.allow(self._marks, self._expected)
         clock = self._store.get(_key(partition, "clock"))
         cohorts = self._store.get(_key(partition, "cohorts"))
+        if cohorts is not None:  # and shards, perhaps, though no frame was acknowledged yet
+            core.book.place_as(placement_of(cohorts))
         if clock is not None and cohorts is not None:
             core.import_cohorts(cohorts)
             for shard in range(self._settings.shards):

@@ -17,14 +17,13 @@ import orjson
 import pyarrow as pa
 
 from detectors import intake
-from detectors.keys import shard_of
+from detectors.placement import NEW, Placement, shard_of
 from detectors.retries import RetryFilter
 from detectors.state import Array
 from schemas.event import app_of
 from schemas.spend import SLOT_S, SpendSum
 
 _LABELS: Final = ("team", "app", "env")
-_VERSION: Final = 1
 
 Name = tuple[int, int, str, str, str, str]
 """part, slot, key_id, team, app, env."""
@@ -41,7 +40,7 @@ class SpendCore:
     """Of one partition. `clock_s` is to be set after imports to the clock at the place the replay starts from."""
 
     def __init__(self, *, shards: int, dedup_s: int) -> None:
-        self.shards = shards
+        self.shards, self._placement = shards, NEW
         self.clock_s = 0
         self._covered = np.full((shards, 1), -1, np.int64)
         self._retries = [RetryFilter(dedup_s) for _ in range(shards)]
@@ -104,7 +103,7 @@ class SpendCore:
         self._dirty.pop(shard, None)
         marks, now, before = self._retries[shard].export()
         state = {
-            "version": _VERSION, "shard": shard, "shards": self.shards,
+            "version": int(self._placement), "shard": shard, "shards": self.shards,
             "covered": self._covered[shard].tolist(),
             "retries": [marks, now.tolist(), before.tolist()],
             "sums": [[*name, *one] for name, one in self._sums.items() if self._shard(name[2]) == shard],
@@ -118,8 +117,11 @@ class SpendCore:
             ValueError: the bytes are not of this version or of another shard.
         """
         state = _read(data)
-        if (state["version"], state["shard"], state["shards"]) != (_VERSION, shard, self.shards):
-            raise ValueError(f"this is no state of shard {shard} of {self.shards} in version {_VERSION}")
+        if state["version"] not in set(Placement) or (state["shard"], state["shards"]) != (shard, self.shards):
+            raise ValueError(f"this is no state of shard {shard} of {self.shards} in version {NEW} or before")
+        if (self._covered >= 0).any() and state["version"] != self._placement:
+            raise ValueError("a state whose keys are placed in two ways: parts of it are of another version")
+        self._placement = Placement(state["version"])
         self._widen(len(state["covered"]))
         self._covered[shard, : len(state["covered"])] = state["covered"]
         marks, now, before = state["retries"]
@@ -160,7 +162,7 @@ class SpendCore:
         if known is None:
             if len(self._shard_of) >= 200_000:
                 self._shard_of.clear()
-            known = self._shard_of[key_id] = shard_of(key_id, self.shards)
+            known = self._shard_of[key_id] = shard_of(key_id, self.shards, self._placement)
         return known
 
     def _widen(self, partitions: int) -> None:

@@ -12,7 +12,7 @@ from benchmarks.sim.broker import Record
 from benchmarks.sim.roles import records_of
 from benchmarks.sim.settings import SHARDS, TOPICS
 from detectors import codec
-from detectors.keys import shard_of
+from detectors.placement import shard_of
 from schemas.frame import FRAME_SCHEMA, INDEX_BITS, decode_frame
 from streams.changelog import newest
 from streams.topics import StateTopic

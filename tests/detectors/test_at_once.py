@@ -15,7 +15,7 @@ from controls.policies import Policies
 from detectors.at_once import Arrived, AtOnce
 from detectors.core import ScoreCore
 from detectors.examples import NOW_S
-from detectors.keys import shard_of
+from detectors.placement import shard_of
 from detectors.state import Array
 from schemas.config.detectors import DetectorsConfig
 from schemas.config.policies import PoliciesConfig, PolicyConfig

@@ -11,7 +11,7 @@ import pytest
 from detectors import codec
 from detectors.core import ScoreCore
 from detectors.examples import NOW_S
-from detectors.keys import shard_of
+from detectors.placement import shard_of
 from schemas.config.detectors import DetectorsConfig
 from schemas.records import KeyFacts
 from tests.detectors.build import frame
@@ -257,7 +257,7 @@ def test_a_key_costs_less_than_four_kilobytes_and_shards_stay_small() -> None:
     assert max(len(core.export_shard(shard)) for shard in range(16)) < 512 * 1024
 
 
-@pytest.mark.parametrize("damage", [b"", b"junk", codec.MAGIC + (50).to_bytes(8, "little") + b"x" * 50])
+@pytest.mark.parametrize("damage", [b"", b"junk", codec.MAGICS[0] + (50).to_bytes(8, "little") + b"x" * 50])
 def test_damaged_state_is_refused(damage: bytes) -> None:
     with pytest.raises(ValueError, match="state"):
         codec.decode(damage)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.examples import NOW_S
-from detectors.keys import shard_of
+from detectors.placement import shard_of
 from schemas.records import Finding
 from tests.detectors.build import frame
 from tests.detectors.history import Store, cut, everything, history, new_core, run

@@ -8,8 +8,8 @@ import pytest
 
 from detectors.core import ScoreCore
 from detectors.fold import FIELDS
-from detectors.keys import shard_of
 from detectors.one_key import cohort_of, facts_in, of_shard, pack_cohort, pack_key, readable
+from detectors.placement import shard_of
 from tests.detectors.history import history, new_core
 
 KEY = "k1"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from detectors import sketch as module
 from detectors.core import ScoreCore
 from detectors.examples import NOW_S
-from detectors.keys import shard_of
+from detectors.placement import shard_of
 from detectors.sketch import FIELDS, TENS, codes, decoded
 from detectors.state import KeyTable
 from schemas.config.detectors import DetectorsConfig

@@ -305,7 +305,7 @@ async def spelled_out(bootstrap: str, topic: str, partitions: int) -> str:
 
 
 def _text(value: bytes) -> str:
-    if value.startswith(codec.MAGIC):
+    if value.startswith(codec.MAGICS):
         return str(codec.decode(value)[0])
     if value.startswith(b"\xff\xff\xff\xff"):  # an Arrow stream
         return str(decode_frame(value).to_pylist())

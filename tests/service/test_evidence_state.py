@@ -10,6 +10,7 @@ import pytest
 
 from detectors import codec
 from detectors.core import ScoreCore
+from detectors.placement import NEW, Placement
 from schemas.evidence import KeyState
 from schemas.partition import partition_of
 from service.config_tree import Folder
@@ -30,10 +31,11 @@ def install(broker: Broker, prefix: str, directory: Path) -> Install:
     return Install(Folder(wiring=wiring), directory, environ={})
 
 
-def checkpoint(one: Install) -> list[State]:
+def checkpoint(one: Install, placement: Placement = NEW) -> list[State]:
     core = ScoreCore(
         one.folder.detectors, partition=partition_of(KEY, one.topics.partitions), shards=one.folder.wiring.state.shards
     )
+    core.book.place_as(placement)
     core.process(frame([Use(f"e{nth}", nth, ts_ms=T0 + nth * 1000) for nth in range(20)]))
     return list(states_of(core))
 
@@ -44,9 +46,12 @@ async def written(broker: Broker, one: Install, states: list[State]) -> None:
         await write_state(changelog, states)
 
 
-async def test_the_newest_checkpoint_is_read_for_one_key(tansu_broker: Broker, prefix: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("placement", Placement)
+async def test_the_newest_checkpoint_is_read_for_one_key(
+    tansu_broker: Broker, prefix: str, tmp_path: Path, placement: Placement
+) -> None:
     one = install(tansu_broker, prefix, tmp_path)
-    await written(tansu_broker, one, checkpoint(one))
+    await written(tansu_broker, one, checkpoint(one, placement))
     live = await asyncio.to_thread(live_state, one, KEY)
     told = state_words(None, live)
     assert (live.why_not, told["first_sign"]) == ("", None)

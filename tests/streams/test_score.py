@@ -8,10 +8,11 @@ import pytest
 from pydantic import SecretStr
 
 from detectors.core import ScoreCore
+from detectors.placement import Placement
 from schemas.config import DetectorsConfig
 from schemas.config.wiring import StateConfig
 from schemas.fingerprint import Fingerprinter
-from schemas.frame import encode_frame
+from schemas.frame import decode_frame, encode_frame
 from schemas.records import DeadLetter, Finding, PartitionStats, Record
 from sources.batch import BatchParser, RawRecord
 from sources.pricing import PriceBook
@@ -97,6 +98,29 @@ async def test_a_killed_worker_ends_with_the_windows_and_findings_of_an_undistur
     assert second.windows() == undisturbed.windows()
     assert ids(outbox) == ids(quiet_outbox)
     assert ids(outbox)
+
+
+@pytest.mark.parametrize("acknowledged", [True, False])
+async def test_keys_stay_in_the_shards_in_which_an_older_build_put_them(acknowledged: bool) -> None:
+    """Also where it had written shards, and died before it acknowledged a frame."""
+    log = list(frames(30))
+    before = ScoreCore(SETTINGS, partition=0, shards=4)
+    before.book.place_as(Placement.LIKE_PARTITIONS)
+    before.process(decode_frame(log[0]))
+    store, outbox = MemoryShards(), MemoryOutbox()
+    store.values = {b"0:cohorts": before.export_cohorts(), b"0:1": before.export_shard(1)}
+    if acknowledged:
+        store.values |= {b"0:%d" % shard: before.export_shard(shard) for shard in range(4)}
+        store.values[b"0:clock"] = str(before.clock_s).encode()
+    worker = Worker(store, outbox)
+    for offset, frame in enumerate(log):
+        await worker.take(offset, frame)
+    assert {data[:4] for name, data in store.values.items() if name != b"0:clock"} == {b"KFS4"}
+
+    undisturbed = Worker(MemoryShards(), MemoryOutbox())
+    for offset, frame in enumerate(log):
+        await undisturbed.take(offset, frame)
+    assert worker.windows() == undisturbed.windows()
 
 
 async def test_rows_that_come_again_are_told_by_kind() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.placement import Placement, shard_of
 from schemas.frame import FRAME_SCHEMA
 from schemas.spend import SLOT_S, SpendSum, SpendSums
 from streams.checkpoint import Checkpoint
@@ -191,6 +194,43 @@ def test_an_empty_frame_is_nothing() -> None:
 def test_state_of_another_shard_or_none_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match="state of"):
         SpendCore(shards=3, dedup_s=900).import_shard(1, data)
+
+
+def written_before(shard: int, *, shards: int) -> bytes:
+    """An empty shard, as builds wrote it whose partitions and shards were chosen by one hash."""
+    state = {"version": 1, "shard": shard, "shards": shards, "covered": [-1], "retries": [[0, 0], [], []], "sums": []}
+    return zlib.compress(orjson.dumps(state), 1)
+
+
+def test_state_of_before_goes_on_as_its_keys_are_placed_and_counts_nothing_twice() -> None:
+    rows = list(enumerate(dated([(number % 40, 0, 5, number) for number in range(200)])))
+    first = SpendCore(shards=4, dedup_s=900)
+    first.import_shard(0, written_before(0, shards=4))
+    first.count(frame(rows[:100]))
+    shards = [first.export_shard(shard) for shard in range(4)]
+
+    second = SpendCore(shards=4, dedup_s=900)
+    for shard, data in enumerate(shards):
+        second.import_shard(shard, data)
+    second.clock_s = first.clock_s
+    assert np.flatnonzero(second.count(frame(rows))).tolist() == list(range(100, 200))
+
+    states = [orjson.loads(zlib.decompress(second.export_shard(shard))) for shard in range(4)]
+    assert {state["version"] for state in states} == {1}
+    assert {
+        (state["shard"], shard_of(one[2], 4, Placement.LIKE_PARTITIONS)) for state in states for one in state["sums"]
+    } == {(shard, shard) for shard in range(4)}
+
+
+def test_new_state_is_of_a_version_that_builds_of_before_refuse_and_does_not_mix_with_theirs() -> None:
+    core = SpendCore(shards=4, dedup_s=900)
+    core.count(frame(enumerate(dated([(key, 0, 5, key) for key in range(40)]))))
+    data = core.export_shard(0)
+    assert orjson.loads(zlib.decompress(data))["version"] == 2
+    mixed = SpendCore(shards=4, dedup_s=900)
+    mixed.import_shard(0, data)
+    with pytest.raises(ValueError, match="placed in two ways"):
+        mixed.import_shard(1, written_before(1, shards=4))
 
 
 def test_sums_that_are_none_are_refused() -> None:
