@@ -37,7 +37,7 @@ def hold(config: Path, incident_id: str, *, reason: str, hours: float, by: str, 
         key_id=incident.key_id, from_ms=max(0, incident.opened_at_ms - int(hours * 3_600_000)),
     )  # fmt: skip
     send(install, Topic.HOLDS, (placed.hold_id, placed))
-    standing = _heard(install, placed, wait_s)
+    standing = heard(install, placed, wait_s)
     if standing is None:
         out.print(_NOT_YET.format(what=f"hold {placed.hold_id} of {incident_id}"), markup=False)
         return
@@ -57,7 +57,7 @@ def unhold(config: Path, target: str, *, reason: str, by: str, wait_s: float, ou
     at_ms = max(wall_ms(), found.hold.at_ms + 1)
     gone = found.hold.model_copy(update={"at_ms": at_ms, "by": by, "reason": why, "released": True})
     send(install, Topic.HOLDS, (gone.hold_id, gone))
-    if _heard(install, gone, wait_s) is None:
+    if heard(install, gone, wait_s) is None:
         out.print(_NOT_YET.format(what=f"the release of {gone.hold_id}"), markup=False)
         return
     again = f"`keyfuse hold {gone.incident_id} --reason WHY` before then keeps it"
@@ -111,7 +111,7 @@ def _named(found: list[Standing], target: str) -> Standing:
     return going[0]
 
 
-def _heard(install: Install, said: Hold, wait_s: float) -> Standing | None:
+def heard(install: Install, said: Hold, wait_s: float) -> Standing | None:
     """How it stands once the archive has acted on this word; None when that takes longer.
 
     The archive says what it spares before it has counted it, so that none becomes some in a moment, or stays none.
