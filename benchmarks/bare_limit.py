@@ -18,6 +18,7 @@ from typing import Any, Final
 import orjson
 from aiokafka import AIOKafkaConsumer
 
+from benchmarks.contender import Stopwatch, asked
 from schemas.event import UsageEvent
 
 _TRIED: Final = 2000
@@ -61,8 +62,8 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     try:
         first = await consumer.getmany(timeout_ms=30_000)
         way = faster_way([record.value for records in first.values() for record in records][:_TRIED])
-        validate, done, fetched = WAYS[way], 0, first
-        started, cpu_started = time.perf_counter(), time.process_time()
+        validate, done, fetched, watch = WAYS[way], 0, first, Stopwatch()
+        watch.begin()
         while True:
             for records in fetched.values():
                 for record in records:
@@ -71,19 +72,14 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             if done >= arguments.events:
                 break
             fetched = await consumer.getmany(timeout_ms=1000)
-        seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
+        watch.end()
     finally:
         await consumer.stop()
-    return {"events": done, "seconds": seconds, "cpu_s": cpu_s, "way": way}
+    return {**watch.measured(done), "way": way}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bootstrap", required=True)
-    parser.add_argument("--raw", required=True)
-    parser.add_argument("--group", required=True)
-    parser.add_argument("--events", type=int, required=True)
-    print(json.dumps(asyncio.run(measure(parser.parse_args()))))
+    print(json.dumps(asyncio.run(measure(asked().parse_args()))))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ import asyncio
 import json
 import logging
 import tempfile
-import time
 from collections import defaultdict
 from typing import Any
 
 import faust
 from river.anomaly import GaussianScorer
+
+from benchmarks.contender import Stopwatch, asked
 
 
 async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -30,13 +31,13 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     topic = app.topic(arguments.raw, value_type=bytes, value_serializer="json")
     spent = app.Table("tokens", default=int, partitions=arguments.partitions)
     models: dict[str, Any] = defaultdict(lambda: GaussianScorer(window_size=None, grace_period=100))  # type: ignore[no-untyped-call]  # River ships no types
-    seen, marks, ended = 0, [0.0, 0.0, 0.0, 0.0], asyncio.Event()
+    seen, watch, ended = 0, Stopwatch(), asyncio.Event()
 
     async def score(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
         nonlocal seen
         async for event in stream:
             if seen == 0:
-                marks[:2] = time.perf_counter(), time.process_time()
+                watch.begin()
             key, value = event["key_id"], event["input_tokens"] + event["output_tokens"]
             spent[key] += value
             model = models[key]
@@ -44,7 +45,7 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             model.learn_one(None, value)
             seen += 1
             if seen == arguments.events:
-                marks[2:] = time.perf_counter(), time.process_time()
+                watch.end()
                 ended.set()
 
     app.agent(topic)(score)
@@ -53,15 +54,11 @@ async def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         await ended.wait()
     finally:
         await app.stop()
-    return {"events": arguments.events, "seconds": marks[2] - marks[0], "cpu_s": marks[3] - marks[1]}
+    return watch.measured(arguments.events)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bootstrap", required=True)
-    parser.add_argument("--raw", required=True)
-    parser.add_argument("--group", required=True)
-    parser.add_argument("--events", type=int, required=True)
+    parser = asked()
     parser.add_argument("--partitions", type=int, default=4)
     logging.disable(logging.CRITICAL)
     print(json.dumps(asyncio.run(measure(parser.parse_args()))))

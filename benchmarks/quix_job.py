@@ -1,6 +1,6 @@
 """The naive agent's job in Quix Streams, as its documentation writes such a job. Runs in `.venv/quix`.
 
-    .venv/quix/bin/python benchmarks/quix_job.py --bootstrap HOST:PORT --raw TOPIC --group G --events N [--keyed]
+    .venv/quix/bin/python -m benchmarks.quix_job --bootstrap HOST:PORT --raw TOPIC --group G --events N [--keyed]
 
 JSON deserialiser; `group_by` the key, for its state belongs to the key of a record; the running sum of each key in its
 state with `stateful=True`; at least once, RocksDB and changelog as they come. River's `GaussianScorer` for each key,
@@ -13,23 +13,24 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-import time
 from collections import defaultdict
 from typing import Any
 
 from quixstreams import Application, State
 from river.anomaly import GaussianScorer
 
+from benchmarks.contender import Stopwatch, asked
+
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run the application until its last event."""
     models: dict[str, Any] = defaultdict(lambda: GaussianScorer(window_size=None, grace_period=100))  # type: ignore[no-untyped-call]  # River ships no types
-    seen, marks = 0, [0.0, 0.0, 0.0, 0.0]
+    seen, watch = 0, Stopwatch()
 
     def score(event: dict[str, Any], state: State) -> None:
         nonlocal seen
         if seen == 0:
-            marks[:2] = time.perf_counter(), time.process_time()
+            watch.begin()
         value = event["input_tokens"] + event["output_tokens"]
         state.set("tokens", state.get("tokens", default=0) + value)
         model = models[event["key_id"]]
@@ -37,7 +38,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         model.learn_one(None, value)
         seen += 1
         if seen == arguments.events:
-            marks[2:] = time.perf_counter(), time.process_time()
+            watch.end()
             app.stop()
 
     with tempfile.TemporaryDirectory() as directory:
@@ -51,15 +52,11 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             events = events.group_by("key_id")
         events.update(score, stateful=True)
         app.run()
-    return {"events": arguments.events, "seconds": marks[2] - marks[0], "cpu_s": marks[3] - marks[1]}
+    return watch.measured(arguments.events)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--bootstrap", required=True)
-    parser.add_argument("--raw", required=True)
-    parser.add_argument("--group", required=True)
-    parser.add_argument("--events", type=int, required=True)
+    parser = asked()
     parser.add_argument("--keyed", action="store_true")
     print(json.dumps(measure(parser.parse_args())))
 
