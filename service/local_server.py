@@ -5,16 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
+
+KEEP_ALIVE_S: Final = 75
+"""An idle connection is closed after this: later than senders give theirs up (httpx 5 s, aiohttp 15 s, proxies 60 s),
+for one that is closed just when a request is on its way is an error at the sender.
+"""
 
 
 class LocalServer(uvicorn.Server):
     """`start` returns its URL once it listens; `stop` once it has answered what it had accepted."""
 
     def __init__(self, app: Callable[..., Any], *, host: str = "127.0.0.1", port: int = 0) -> None:
-        super().__init__(uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off"))
+        super().__init__(uvicorn.Config(
+            app, host=host, port=port, log_config=None, access_log=False, lifespan="off",
+            timeout_keep_alive=KEEP_ALIVE_S,
+        ))  # fmt: skip
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager

@@ -39,7 +39,7 @@ from service.query_commands import StoreAnswers
 from service.reload import follow_folder
 from service.renewed import Loop, Renewed
 from service.settled_memory import settle_memory
-from service.watchdog import Watchdog, Watched
+from service.watchdog import Watchdog, Watched, people_told
 from sources.acceptance import Acceptor
 from sources.http_intake import create_intake
 from sources.room import Room
@@ -147,7 +147,7 @@ class Worker:
                 self.bootstrap, *self._topic(Topic.BUDGETS), install.standing, stopping=self._ending
             ))  # fmt: skip
         self._run("config", lambda: self._config.follow(teller))
-        self._watch()
+        self._watch(edges.outbox)
         self._run("reload", lambda: follow_folder(install, self.metrics, changed=self._reloaded, stopping=self._ending))
         settle_memory(100_000, 50, 100)  # a fifth of the hot path was garbage collection
         self.health.ready = True
@@ -325,13 +325,14 @@ class Worker:
         progress = self.health.stage(name, time.monotonic())
         self._watched.append(Watched(name, group, tps, kept.assigned, kept.restart, progress))
 
-    def _watch(self) -> None:
+    def _watch(self, outbox: Outbox) -> None:
         wiring = self.install.folder.wiring
         if not (wiring.watchdog.stuck_after_s and self._watched):
             return
         embedded = wiring.kafka.bootstrap == "embedded"  # all of its topics would end with this process
         dog = Watchdog(
             self.bootstrap, self._watched, after_s=wiring.watchdog.stuck_after_s, metrics=self.metrics,
+            tell=people_told(outbox, ends=not embedded, now_ms=self._now_ms),
             give_up=None if embedded else lambda _: self.stuck.set(),
         )  # fmt: skip
         self._run("watchdog", lambda: dog.run(time.monotonic))

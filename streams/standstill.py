@@ -34,6 +34,8 @@ class Standstill:
         self._committed: dict[TopicPartition, int] = {}
         self.in_vain = 0
         """So often it was told to begin anew since anything was committed."""
+        self.where = ""
+        """Where it stood when it was last told so, the same words for the same place."""
 
     def forget(self) -> None:
         """Nothing is known of the time until now: the broker did not answer, or the stage waits for the store."""
@@ -58,8 +60,8 @@ class Standstill:
                 self.in_vain += 1
                 self.forget()
                 behind = places[tp].end - places[tp].committed
-                where = f"{tp.topic}-{tp.partition} stands at {places[tp].committed}"
-                return f"{where} for {stands_s:.0f} s, {behind} records behind"
+                self.where = f"{tp.topic}-{tp.partition} stands at {places[tp].committed}"
+                return f"{self.where} for {stands_s:.0f} s, {behind} records behind"
         return ""
 
 

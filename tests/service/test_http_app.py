@@ -129,3 +129,8 @@ async def test_an_address_in_use_is_an_error_and_a_stopped_server_frees_it() -> 
     again = LocalServer(an_app(), port=url.port or 0)
     assert await again.start() == str(url)
     await again.stop()
+
+
+def test_an_idle_connection_is_given_up_by_its_sender_first() -> None:
+    """Else it is closed now and then just when a request is on its way."""
+    assert LocalServer(an_app()).config.timeout_keep_alive > 60 > (httpx.Limits().keepalive_expiry or 0)

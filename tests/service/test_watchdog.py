@@ -7,14 +7,16 @@ from collections.abc import Collection
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 
+from schemas.records import Incident
 from service.renewed import Renewed
-from service.watchdog import Watchdog, Watched
+from service.watchdog import Tell, Watchdog, Watched
 from streams.errors import StreamError
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.standstill import Place, Standstill
+from streams.stuck_words import stuck_page
 
 A, B = TopicPartition("usage.frames", 0), TopicPartition("usage.frames", 1)
 Seen = dict[TopicPartition, Place]
@@ -48,15 +50,23 @@ def test_time_in_which_nothing_could_be_known_does_not_count() -> None:
 class World:
     """One stage and what its watchdog did."""
 
-    def __init__(self, *, embedded: bool = False) -> None:
+    def __init__(self, *, embedded: bool = False, tell: Tell | None = None) -> None:
         self.restarts: list[str] = []
+        self.told: list[tuple[str, ...]] = []
         self.gave_up: list[str] = []
         self.place: Place | None = Place(5, 9)
         self.now_s = 0.0
         self.progress, self.metrics = StageProgress("score", 0), Metrics()
         stage = Watched("score", "g", [A], lambda: {A}, self.restarts.append, self.progress)
         give_up = None if embedded else self.gave_up.append
-        self._dog = Watchdog("b", [stage], after_s=60, metrics=self.metrics, give_up=give_up, look=self._look)
+        self._dog = Watchdog(
+            "b", [stage], after_s=60, metrics=self.metrics, give_up=give_up, look=self._look,
+            tell=tell or self._tell, tell_within_s=0.01,
+        )  # fmt: skip
+
+    async def _tell(self, *said: str) -> None:
+        assert not self.gave_up, "people are told before the worker ends"
+        self.told.append(said)
 
     async def _look(self, _bootstrap: str, _group: str, tps: Collection[TopicPartition]) -> Seen:
         if self.place is None:
@@ -76,8 +86,36 @@ async def test_it_is_begun_anew_twice_and_then_the_worker_ends() -> None:
     world = await World().after(80)
     assert world.restarts == ["stuck: usage.frames-0 stands at 5 for 60 s, 4 records behind"]
     assert b'keyfuse_stage_stuck_total{stage="score"} 1.0' in world.metrics.render()
+    assert world.told == []
     await world.after(150)
     assert (len(world.restarts), len(world.gave_up)) == (2, 1)
+    assert world.told == [
+        ("score", "usage.frames-0 stands at 5", "usage.frames-0 stands at 5 for 60 s, 4 records behind")
+    ]
+
+
+async def _hangs(*_: str) -> None:
+    await asyncio.Event().wait()
+
+
+async def _refused(*_: str) -> None:
+    raise TopicAuthorizationFailedError
+
+
+@pytest.mark.parametrize("tell", [_hangs, _refused])
+async def test_the_worker_ends_also_where_people_cannot_be_told(tell: Tell) -> None:
+    assert len((await World(tell=tell).after(230)).gave_up) == 1
+
+
+def test_a_worker_that_comes_to_the_same_end_again_calls_people_once() -> None:
+    def page(stage: str = "score", where: str = "usage.frames-0 stands at 5", at_ms: int = 0) -> Incident:
+        return stuck_page(stage, where, f"{where} for {300 + at_ms // 1000} s", ends=True, now_ms=at_ms)
+
+    first = page()
+    assert (first.severity, first.key_id, first.state) == ("critical", "keyfuse", "open")
+    assert page(at_ms=1_000_000).incident_id == first.incident_id
+    others = [page("ingest"), page(where="usage.frames-0 stands at 6"), page(at_ms=86_400_000)]
+    assert len({first.incident_id} | {other.incident_id for other in others}) == 4
 
 
 async def test_what_helped_counts_from_the_beginning() -> None:
@@ -91,6 +129,7 @@ async def test_what_helped_counts_from_the_beginning() -> None:
 async def test_where_the_broker_would_end_with_the_worker_it_is_only_begun_anew() -> None:
     world = await World(embedded=True).after(600)
     assert len(world.restarts) > 5
+    assert len(world.told) == 1
 
 
 async def test_it_bears_with_a_broker_that_is_away_and_with_a_stage_that_waits_for_the_store() -> None:
