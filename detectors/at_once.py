@@ -16,6 +16,7 @@ from detectors import budget, limits, rings
 from detectors import rows as r
 from detectors.breaches import BITS, times_the_limit
 from detectors.ensemble import detectors_in_force
+from detectors.open_second import Group, amounts, until
 from detectors.room import MOST, Room
 from detectors.state import Array
 
@@ -44,21 +45,6 @@ class Arrived(NamedTuple):
     at: Array  # each row's key as a place in `slots`
     slots: Array  # of the frame's keys; -1 for one without a row
     due: Callable[[Array], Array]  # which of these rows may be spoken of: the others were, before a crash
-
-
-class _Group(NamedTuple):
-    """One second of some keys. Arrays of rows are ordered by key, and in it as they came."""
-
-    slots: Array
-    seconds: Array
-    starts: Array
-    ends: Array  # of each key's last row
-    rows: Array
-    number: Array  # in the frame, of each row
-    due: Array
-    before: Array  # earlier rows of these seconds
-    usd_per_min: Array  # as of each row
-    used: Mapping[Statement, Array]  # by family: how many times the limit is used up, as of each row
 
 
 class AtOnce:
@@ -136,7 +122,7 @@ class AtOnce:
         blocks = np.array([int(group.seconds[at]) // r.BLOCK_S for at, _ in calls])
         for block in np.unique(blocks).tolist():
             mine = [call for call, its in zip(calls, blocks.tolist(), strict=True) if its == block]
-            rows = [_until(group, at, row, place) for place, (at, row) in enumerate(mine)]
+            rows = [until(group, at, row, place) for place, (at, row) in enumerate(mine)]
             slots = group.slots[[at for at, _ in mine]]
             wave = self._as_judged(self._folder.preview(np.concatenate(rows, axis=1), slots, block))
             told = self._judge.ahead(wave, population)
@@ -144,7 +130,7 @@ class AtOnce:
             self._told += [(number, each) for number, found in zip(numbers, told, strict=True) for each in found]
         self._rest(group)
 
-    def _group(self, now: Array) -> _Group:
+    def _group(self, now: Array) -> Group:
         """Take these of the waiting rows, each key's of one second, with what is used up as of each."""
         order = np.flatnonzero(now)
         order = order[np.argsort(self._waiting[r.SLOT, order], kind="stable")]
@@ -157,10 +143,10 @@ class AtOnce:
         same = (slots[place] == self._before[r.SLOT]) & (seconds[place] == self._before[r.SECOND])
         before, place = self._before[:, same], place[same]
 
-        amounts, earlier = _amounts(rows), np.zeros((len(slots), 4), np.int64)
-        np.add.at(earlier, place, _amounts(before))
-        sums = np.cumsum(amounts, axis=0)
-        sums += (earlier - sums[starts] + amounts[starts])[whose]
+        added, earlier = amounts(rows), np.zeros((len(slots), 4), np.int64)
+        np.add.at(earlier, place, amounts(before))
+        sums = np.cumsum(added, axis=0)
+        sums += (earlier - sums[starts] + added[starts])[whose]
         windows = sums[:, :3] + rings.counts(self._table.columns, slots, seconds)[:, _SUMS][whose]
         caps = self._columns()["caps"][slots][whose]
         used: dict[Statement, Array] = {"policy": limits.used(windows / _UNITS, caps)}
@@ -169,9 +155,9 @@ class AtOnce:
             spent = budget.carried(known, budget.periods(seconds))[whose] + sums[:, 3:]
             used["budget"] = budget.used(spent, caps)
         used = {family: used[family] for family in self._families}
-        return _Group(slots, seconds, starts, ends, rows, number, due, before, windows[:, 0] / 1e9, used)
+        return Group(slots, seconds, starts, ends, rows, number, due, before, windows[:, 0] / 1e9, used)
 
-    def _calls(self, group: _Group) -> Iterator[tuple[int, int]]:
+    def _calls(self, group: Group) -> Iterator[tuple[int, int]]:
         """Keys and rows at which something is to be said, as places in the group; each once."""
         times = self._judge.limits_times(group.slots, group.seconds)
         over = np.zeros(len(group.slots), bool)
@@ -190,7 +176,7 @@ class AtOnce:
                 found |= self._breaches(group, at, part)
             yield from ((at, row) for row in found if row is not None)
 
-    def _breaches(self, group: _Group, at: int, part: slice) -> set[int | None]:
+    def _breaches(self, group: Group, at: int, part: slice) -> set[int | None]:
         found = set()
         for what, bit in BITS.items():
             broken = group.rows[r.FORBIDDEN, part] & bit > 0
@@ -200,7 +186,7 @@ class AtOnce:
                 found.add(self._first(group, at, part, what, score, broken))
         return found
 
-    def _rest(self, group: _Group) -> None:
+    def _rest(self, group: Group) -> None:
         """Work out how much of a limit each key may use before something may have to be said of it."""
         room = np.full(len(group.slots), MOST)
         for used in group.used.values():
@@ -211,7 +197,7 @@ class AtOnce:
             room[at] = self._room_of_a_loud_one(group, at, its)
         self._room.leave(group.slots, room)
 
-    def _room_of_a_loud_one(self, group: _Group, at: int, limited: list[bool]) -> float:
+    def _room_of_a_loud_one(self, group: Group, at: int, limited: list[bool]) -> float:
         """Of a key over a limit, once it was spoken of: it is looked at again when its quiet time is over."""
         slot, second, last = int(group.slots[at]), int(group.seconds[at]), group.ends[at]
         room, until_s = MOST, list[int]()
@@ -232,7 +218,7 @@ class AtOnce:
         return room
 
     def _first(
-        self, group: _Group, at: int, part: slice, what: Statement, score: Array, where: Array
+        self, group: Group, at: int, part: slice, what: Statement, score: Array, where: Array
     ) -> int | None:  # fmt: skip
         """The first row of a key at which this is to be said of it."""
         first = self._judge.said.first(
@@ -240,21 +226,6 @@ class AtOnce:
             score=score, usd_per_min=group.usd_per_min[part],
         )  # fmt: skip
         return None if first is None else int(part.start) + first
-
-
-def _until(group: _Group, at: int, row: int, place: int) -> Array:
-    """The rows of a key's second up to one of them, under a place instead of its slot."""
-    before = group.before[:, group.before[r.SLOT] == group.slots[at]]
-    rows = np.concatenate((before, group.rows[:, group.starts[at] : row + 1]), axis=1)
-    rows[r.SLOT] = place
-    return rows
-
-
-def _amounts(rows: Array) -> Array:
-    """What each row adds to the sums that have a limit, as of its second: [n, 4], the last of a day and a month."""
-    age_s, age_min = rows[r.SECOND] - rows[r.TS], rows[r.SECOND] // 60 - rows[r.TS] // 60
-    cost = rows[r.COST]
-    return np.stack((cost * (age_s < 60), cost * (age_min < 60), rows[r.REQUESTS] * (age_s < 10), cost), axis=1)
 
 
 def in_order(at_once: list[Finding], at_end: list[Finding]) -> list[Finding]:

@@ -9,12 +9,12 @@ once; only what is certain is said before (`at_once.py`). Sums are of integers. 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
-from detectors import intake, rings, snapshots
+from detectors import current_use, intake, snapshots
 from detectors import rows as r
 from detectors.at_once import Arrived, AtOnce, in_order
 from detectors.breaches import Watch
@@ -22,7 +22,7 @@ from detectors.fold import FIELDS, Folder
 from detectors.judge import Judge
 from detectors.keys import KeyBook, Names
 from detectors.population import Population
-from detectors.retries import RetryFilter
+from detectors.retries import RetryFilter, drop_repeated
 from detectors.state import Array, KeyTable
 from schemas.config.detectors import AnnouncedConfig, DetectorsConfig
 from schemas.records import Finding, KeyFacts, Mark
@@ -30,20 +30,7 @@ from schemas.records import Finding, KeyFacts, Mark
 if TYPE_CHECKING:
     from detectors.beside import Observer
 
-ACTIVE_S: Final = 3600
 _COMPACT_ABOVE: Final = 200_000  # rows waiting in one second
-
-
-class KeyUse(NamedTuple):
-    """A key as a screen shows it."""
-
-    key_id: str
-    requests_1m: float
-    tokens_1m: float
-    usd_1m: float
-    usd_1h: float
-    last_seen_s: int
-    score: float  # highest calibrated score at its last close
 
 
 def _unregistered(_key_id: str) -> KeyFacts | None:
@@ -106,16 +93,12 @@ class ScoreCore:
 
     def active_keys(self) -> int:
         """Keys used within the last hour of event time."""
-        return int(self._active().sum())
+        return int(current_use.active(self).sum())
 
     def active_registered_keys(self) -> int:
         """Of those, the keys that the registry knew when it was last asked."""
-        active = self._active()
+        active = current_use.active(self)
         return int((active & self.book.columns["registered"][: len(active)]).sum())
-
-    def _active(self) -> Array:
-        seen: Array = self.table.columns["key_seen"][: self.table.size] > self.clock_s - ACTIVE_S
-        return seen
 
     def process(self, frame: pa.RecordBatch) -> list[Finding]:
         """Take a frame; returns what is certain of its rows, and the findings of the seconds it closed.
@@ -126,7 +109,7 @@ class ScoreCore:
         if frame.num_rows == 0:
             return []
         partitions, coords = intake.coordinates(frame)
-        self._widen(int(partitions.max()) + 1)
+        self.covered = intake.widened(self.covered, int(partitions.max()) + 1)
         clock = self._clock(frame, partitions, coords)
         at, ids, slots, shards = self._intake.keys(frame)
         shard = shards[at]
@@ -134,7 +117,8 @@ class ScoreCore:
         seconds = np.maximum(clock, self.floor[shard])
         self._duplicates["replay"] += len(kept) - int(kept.sum())
         self._touch(shard[kept])
-        kept = self._without_retries(frame, kept, shard, seconds)
+        hashes = intake.column(frame, "event_hash")
+        self._duplicates["retry"] += drop_repeated(self.retries, hashes, kept, shard, seconds)
         if not kept.all():
             frame, at, seconds = frame.filter(pa.array(kept)), at[kept], seconds[kept]
             partitions, coords = partitions[kept], coords[kept]
@@ -195,19 +179,6 @@ class ScoreCore:
         unheard: Array = coords > np.append(self.delivered, np.full(self.covered.shape[1], -1))[partitions]
         return unheard
 
-    def _without_retries(self, frame: pa.RecordBatch, kept: Array, shard: Array, seconds: Array) -> Array:
-        hashes = intake.column(frame, "event_hash")
-        rows = np.flatnonzero(kept)
-        if len(rows) == 0:
-            return kept
-        rows = rows[np.argsort(shard[rows].astype(np.int16), kind="stable")]
-        numbers, starts = np.unique(shard[rows], return_index=True)
-        for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
-            for place in self.retries[number].repeated(hashes[part], seconds[part]):
-                kept[part[place]] = False
-                self._duplicates["retry"] += 1
-        return kept
-
     def _ripe(self) -> Array:
         """Take the waiting rows whose second has passed; leave the rest."""
         if all((part[r.SECOND] >= self.clock_s).all() for part in self.pending):
@@ -227,11 +198,6 @@ class ScoreCore:
         if block > self.population.block:
             columns = self.book.columns
             self.population.roll(block, self.table, columns["cohort"], columns["salt"])
-
-    def _widen(self, partitions: int) -> None:
-        missing = partitions - self.covered.shape[1]
-        if missing > 0:
-            self.covered = np.concatenate((self.covered, np.full((self.shards, missing), -1)), axis=1)
 
     def _touch(self, shards: Array) -> None:
         for shard in np.flatnonzero(np.bincount(shards, minlength=self.shards)).tolist():
@@ -274,29 +240,8 @@ class ScoreCore:
 
     def windows(self, key_id: str) -> dict[str, float] | None:
         """Current window sums by name (`usd_1m`, ...), rows of the open second included; None for an unknown key."""
-        slot = self.book.slot_of.get(key_id)
-        if slot is None:
-            return None
-        return dict(zip(rings.WINDOWS, self._sums(np.array([slot]))[0].tolist(), strict=True))
+        return current_use.windows(self, key_id)
 
-    def summary(self) -> list[KeyUse]:
+    def summary(self) -> list[current_use.KeyUse]:
         """Every key's use as of the clock."""
-        columns = self.table.columns
-        slots = np.arange(self.known_keys)
-        seen, score = columns["key_seen"][slots].tolist(), self.book.columns["score"][slots].tolist()
-        sums = self._sums(slots)[:, [1, 5, 9, 11]].tolist()
-        return [
-            KeyUse(key, requests, tokens, minute, hour, at, worst)
-            for key, (requests, tokens, minute, hour), at, worst in zip(self.book.ids, sums, seen, score, strict=True)
-        ]
-
-    def _sums(self, slots: Array) -> Array:
-        """Window sums as of the clock for a rising list of slots; idle keys are zero without a look at their rings."""
-        sums = np.zeros((len(slots), len(rings.WINDOWS)))
-        busy = np.flatnonzero(self.table.columns["key_seen"][slots] > self.clock_s - ACTIVE_S - 60)
-        sums[busy] = rings.sums(self.table.columns, slots[busy], np.full(len(busy), self.clock_s))
-        for rows in self.pending:
-            mine = rows[:, np.isin(rows[r.SLOT], slots)]
-            at = np.searchsorted(slots, mine[r.SLOT])
-            rings.add_rows(sums, at, mine, self.clock_s)
-        return sums
+        return current_use.summary(self)

@@ -77,6 +77,12 @@ def beyond(covered: Array, shards: Array, partitions: Array, coords: Array) -> A
     return fresh
 
 
+def widened(covered: Array, partitions: int) -> Array:
+    """With a column for each of so many raw partitions; of new ones nothing is covered."""
+    missing = partitions - covered.shape[1]
+    return np.concatenate((covered, np.full((len(covered), missing), -1)), axis=1) if missing > 0 else covered
+
+
 def _rises(partitions: Array, coords: Array) -> bool:
     """Whether coordinates grow within each raw partition: a frame without replays inside."""
     if (partitions != partitions[0]).any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -78,6 +79,21 @@ class RetryFilter:
     def restore(self, marks: list[int], now: Array, before: Array) -> None:
         self._generation, self._second = marks
         self._now, self._before = set(np.cumsum(now).tolist()), set(np.cumsum(before).tolist())
+
+
+def drop_repeated(filters: Sequence[RetryFilter], hashes: Array, kept: Array, shard: Array, seconds: Array) -> int:
+    """Take from `kept` the rows whose event the filter of their shard knows; returns how many."""
+    rows = np.flatnonzero(kept)
+    if len(rows) == 0:
+        return 0
+    rows = rows[np.argsort(shard[rows].astype(np.int16), kind="stable")]
+    numbers, starts = np.unique(shard[rows], return_index=True)
+    dropped = 0
+    for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
+        repeated = filters[number].repeated(hashes[part], seconds[part])
+        kept[part[repeated]] = False
+        dropped += len(repeated)
+    return dropped
 
 
 def _differences(hashes: set[int]) -> Array:

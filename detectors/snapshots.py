@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from detectors import codec
+from detectors import codec, intake
 from detectors import rows as r
 from detectors.placement import Placement
 from detectors.rings import BUCKETS
@@ -64,9 +64,7 @@ def import_shard(core: ScoreCore, shard: int, data: bytes) -> None:
 
 def _restore_rows(core: ScoreCore, shard: int, slots: Array, arrays: State) -> None:
     covered = arrays["covered"]
-    missing = len(covered) - core.covered.shape[1]
-    if missing > 0:
-        core.covered = np.concatenate((core.covered, np.full((core.shards, missing), -1)), axis=1)
+    core.covered = intake.widened(core.covered, len(covered))
     core.covered[shard, : len(covered)] = covered
     pending = arrays["pending"]
     if pending.shape[1]:

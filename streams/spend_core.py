@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from detectors import intake
 from detectors.placement import NEW, Placement, shard_of
-from detectors.retries import RetryFilter
+from detectors.retries import RetryFilter, drop_repeated
 from detectors.state import Array
 from schemas.event import app_of
 from schemas.spend import SLOT_S, SpendSum
@@ -60,14 +60,14 @@ class SpendCore:
         if frame.num_rows == 0:
             return np.zeros(0, bool)
         partitions, coords = intake.coordinates(frame)
-        self._widen(int(partitions.max()) + 1)
+        self._covered = intake.widened(self._covered, int(partitions.max()) + 1)
         clock = self._clock(frame)
         at, ids = intake.codes(frame, "key_id")
         shard = np.array([self._shard(key_id) for key_id in ids], np.int64)[at]
         kept = intake.beyond(self._covered, shard, partitions, coords)
         for touched in np.flatnonzero(np.bincount(shard[kept], minlength=self.shards)).tolist():
             self._dirty.setdefault(touched)
-        self._drop_retries(intake.column(frame, "event_hash"), kept, shard, clock)
+        drop_repeated(self._retries, intake.column(frame, "event_hash"), kept, shard, clock)
         if kept.any():
             for name, more in _grouped(frame, kept, clock // SLOT_S):
                 self._add(name, more)
@@ -122,7 +122,7 @@ class SpendCore:
         if (self._covered >= 0).any() and state["version"] != self._placement:
             raise ValueError("a state whose keys are placed in two ways: parts of it are of another version")
         self._placement = Placement(state["version"])
-        self._widen(len(state["covered"]))
+        self._covered = intake.widened(self._covered, len(state["covered"]))
         self._covered[shard, : len(state["covered"])] = state["covered"]
         marks, now, before = state["retries"]
         self._retries[shard].restore(marks, np.array(now, np.int64), np.array(before, np.int64))
@@ -136,15 +136,6 @@ class SpendCore:
         seconds[0] = max(int(seconds[0]), self.clock_s)
         clock: Array = np.maximum.accumulate(seconds)
         return clock
-
-    def _drop_retries(self, hashes: Array, kept: Array, shard: Array, seconds: Array) -> None:
-        rows = np.flatnonzero(kept)
-        if len(rows) == 0:
-            return
-        rows = rows[np.argsort(shard[rows], kind="stable")]
-        numbers, starts = np.unique(shard[rows], return_index=True)
-        for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
-            kept[part[self._retries[number].repeated(hashes[part], seconds[part])]] = False
 
     def _add(self, name: Name, more: list[int]) -> None:
         had = self._sums.get(name)
@@ -164,11 +155,6 @@ class SpendCore:
                 self._shard_of.clear()
             known = self._shard_of[key_id] = shard_of(key_id, self.shards, self._placement)
         return known
-
-    def _widen(self, partitions: int) -> None:
-        missing = partitions - self._covered.shape[1]
-        if missing > 0:
-            self._covered = np.concatenate((self._covered, np.full((self.shards, missing), -1)), axis=1)
 
 
 def _read(data: bytes) -> dict[str, Any]:
