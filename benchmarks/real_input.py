@@ -177,7 +177,8 @@ def tally(
         during = list(_during(theft, lines))
         if during:
             one.found += 1
-            one.seconds_to_finding.append((_ms(during[0]["at"]) - theft.start_ms) / 1000)
+            after_s = (_ms(during[0]["at"]) - theft.start_ms) / 1000  # `at` may be the beginning of the theft's second
+            one.seconds_to_finding.append(max(0.0, after_s))
             one.families.update({line["family"] for line in during})
         own = [cuts[key.key_id] for key in theft.keys if key.key_id in cuts]
         within = [at_ms for at_ms in own if theft.start_ms <= at_ms <= theft.taken.end_ms + LATE_MS]

@@ -17,7 +17,7 @@ from schemas.records import KeyFacts
 if TYPE_CHECKING:
     from detectors.core import ScoreCore
 
-_MAGIC: Final = {Placement.LIKE_PARTITIONS: b"KFS4", Placement.OWN: b"KFS5"}
+_MAGIC: Final = dict(zip(Placement, codec.MAGICS, strict=True))
 """Two versions: a build that knows the first placement alone would look for keys in other shards than they are in."""
 _RINGS: Final = (("fine", 1), ("minute", 60))
 
