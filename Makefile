@@ -45,8 +45,8 @@ test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and M
 bench: setup .venv/quix/ready  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
 
-bench-long: setup  ## its longest parts: growth of cost, and half an hour of soak
-	$(BIN)/python -m benchmarks.run --only growth --only soak
+bench-long: setup  ## its longest parts: growth of cost, half an hour of soak, and a burst of twenty times what is taken
+	$(BIN)/python -m benchmarks.run --only growth --only soak --only burst
 
 quality: setup  ## the containment benchmark: recall, seconds and USD on real arrivals (about ten minutes)
 	$(BIN)/python -m benchmarks.containment.run

@@ -1,8 +1,8 @@
 """Measures everything there is, writes benchmarks/results/*.json and docs/benchmarks.md, prints the table.
 
-python -m benchmarks.run [--only scoring_path|end_to_end|stages|gate|latency|recovery|growth|soak]
+python -m benchmarks.run [--only scoring_path|end_to_end|stages|gate|latency|recovery|growth|soak|burst]
 
-Without `--only` all but growth and soak, which take longest.
+Without `--only` all but growth, soak and burst, which take longest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import sys
 from typing import Any, Final
 
-from benchmarks import end_to_end, gate, growth, profile_stages, recovery, scoring_path, soak, table
+from benchmarks import burst, end_to_end, gate, growth, profile_stages, recovery, scoring_path, soak, table
 from benchmarks.latency import run as latency
 from benchmarks.machine import figure, first_in_line, machine
 
@@ -111,12 +111,19 @@ def measure_soak() -> dict[str, Any]:
         return asyncio.run(soak.measure(broker.bootstrap, minutes=SOAK_MINUTES, per_s=SOAK_PER_S))
 
 
+def measure_burst() -> dict[str, Any]:
+    sizes = burst.Sizes()
+    say(f"burst, {sizes.times:g} times what is taken for {sizes.seconds:g} s, twice")
+    with end_to_end.running_broker() as broker:
+        return asyncio.run(burst.measure(broker.bootstrap, sizes))
+
+
 PIECES: Final = {
     "scoring_path": measure_scoring_path, "end_to_end": measure_end_to_end, "stages": measure_stages,
     "gate": measure_gate, "latency": measure_latency, "recovery": measure_recovery, "growth": measure_growth,
-    "soak": measure_soak,
+    "soak": measure_soak, "burst": measure_burst,
 }  # fmt: skip
-LONG: Final = ("growth", "soak")
+LONG: Final = ("growth", "soak", "burst")
 
 
 def main() -> None:

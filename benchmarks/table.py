@@ -21,7 +21,7 @@ _HEAD: Final = """# Benchmarks
 <!-- Made by `make bench` (or, from results that are there, by `python -m benchmarks.table`); a test keeps it true. -->
 
 `make bench` measures most of this and writes `benchmarks/results/*.json` and this page; the growth
-of cost and the soak take longer and are `make bench-long`.
+of cost, the soak and the burst take longer and are `make bench-long`.
 Ratios are against a baseline of the same run: the same records, the same broker, by turns. Figures are medians;
 the spread is the range of the samples over their median.
 
@@ -69,6 +69,15 @@ _NOTES: Final = """
 - **Recovery**: a worker takes in every key once, writes its shards and is killed with SIGKILL; then others start, one
   with the data folder that it left and one with none.
 - **Soak**: the worker and the generator of the latencies, without thefts.
+- **Burst**: twenty times a worker's full pace for two minutes would be 130 GB, so the worker is held to a small part of
+  a processor: of each 100 ms it may run for a few, first in line, and is stopped (SIGSTOP) for the rest. "Takes" is
+  what it takes so held, of a backlog or of senders that wait for their answers. Its clocks and time-outs are not held:
+  they run as much faster for it. The intake's room for bodies is made smaller in the same proportion. Kafka: before the
+  burst the worker has seen what it would take in a quarter of an hour, for it remembers events for so long; then the
+  burst, open loop, and it drains with the hold taken away. HTTP: a request is due whatever became of those before, and
+  none is sent again. The store is ClickHouse's engine in a process of its own. The run fails unless every event is one
+  row of the archive, there is no dead letter, every request is answered 202 or 429 and none cut off, every accepted
+  event is archived once, resident memory stays within the bound, and requests are accepted again after the burst.
 
 ## What is not
 

@@ -1,4 +1,4 @@
-"""The part of docs/benchmarks.md about load and time: latency, recovery, growth of cost, and a soak."""
+"""The part of docs/benchmarks.md about load and time: latency, recovery, growth of cost, a soak, and a burst."""
 
 from __future__ import annotations
 
@@ -76,6 +76,39 @@ def _soak(piece: dict[str, Any]) -> list[str]:
     ]
 
 
+def _burst(piece: dict[str, Any]) -> list[str]:
+    kafka, http, sizes = piece["kafka"], piece["intake"], piece["sizes"]
+    answers, per_request = http["statuses"], http["events_in_request"]
+    lines = [
+        f"Burst (`python -m benchmarks.run --only burst`): {sizes['times']:g} times what a worker takes that is held "
+        f"to a small part of a processor, for {sizes['seconds']:g} seconds. Each process may grow by at most "
+        f"{piece['rss_bound_mb']:g} MB.", "",
+        "| | into `usage.raw` | `POST /v1/events` |", "|---|---|---|",
+    ]  # fmt: skip
+    rows = [
+        ("held to, of a processor", f"{kafka['of_a_core']:.1%}", f"{http['of_a_core']:.1%}"),
+        ("takes so held, events/s", f"{kafka['takes_per_s']:,}", f"{http['takes_per_s']:,}"),
+        ("offered, events/s", f"{kafka['offered_per_s']:,}", f"{http['offered_per_s']:,}"),
+        ("offered", f"{kafka['sent']:,} events", f"{http['requests']:,} requests of {per_request} events"),
+        ("answered 202 / 429 / otherwise or cut off", "", _answered(answers, http["requests"])),
+        ("archived, all of the run", f"{kafka['rows']:,} rows of {kafka['sent_in_all']:,} events",
+         f"{http['rows'] - http['of_others']:,} rows of {http['accepted']:,} accepted events"),
+        ("dead letters", f"{kafka['dead_letters']}", ""),
+        ("resident memory before → most, MB", _grew(kafka), _grew(http)),
+        ("caught up, without the hold, after", f"{kafka['drained_s']:g} s", ""),
+    ]  # fmt: skip
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _grew(half: Mapping[str, Any]) -> str:
+    return f"{half['rss_before_mb']:,} → {half['rss_most_mb']:,}"
+
+
+def _answered(statuses: Mapping[str, int], requests: int) -> str:
+    taken, full = statuses.get("202", 0), statuses.get("429", 0)
+    return f"{taken:,} / {full:,} / {requests - taken - full:,}"
+
+
 PARTS: Final[dict[str, Callable[[dict[str, Any]], list[str]]]] = {
-    "latency": _latency, "recovery": _recovery, "growth": _growth, "soak": _soak,
+    "latency": _latency, "recovery": _recovery, "growth": _growth, "soak": _soak, "burst": _burst,
 }  # fmt: skip

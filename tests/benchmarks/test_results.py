@@ -79,6 +79,19 @@ def test_the_page_tells_of_load_and_time() -> None:
         "soak": {
             "sent": 9, "minutes": 30, "rss_mb": 400.0, "slope_mb_per_hour": 0.5, "last_third_over_second_mb": -1.0,
         },
+        "burst": {
+            "sizes": {"times": 20.0, "seconds": 120.0}, "rss_bound_mb": 300.0,
+            "kafka": {
+                "of_a_core": 0.021, "takes_per_s": 900, "offered_per_s": 18_000, "sent": 2_160_000, "rows": 2_260_000,
+                "sent_in_all": 2_260_000, "dead_letters": 0, "rss_before_mb": 700.0, "rss_most_mb": 720.5,
+                "drained_s": 40.0,
+            },
+            "intake": {
+                "of_a_core": 0.05, "takes_per_s": 1_500, "offered_per_s": 30_000, "requests": 7_200,
+                "events_in_request": 500, "statuses": {"202": 300, "429": 6_898}, "rows": 150_500, "of_others": 500,
+                "accepted": 150_000, "rss_before_mb": 320.0, "rss_most_mb": 350.0,
+            },
+        },
     })  # fmt: skip
     assert "| 50% | 50,000 | 40 / 180.5 / 220 | 40 / 180.5 / 220 | 60 | 3 ms |" in page
     assert "| 50%, all in one process | 50,000 |" in page
@@ -86,6 +99,9 @@ def test_the_page_tells_of_load_and_time() -> None:
     assert "| 1,000 | 100,000 | 4,500 |" in page
     assert "| 2 | 100,000 | 100,000 |" in page
     assert "-1 MB over the second" in page
+    assert "| 300 / 6,898 / 2 |" in page
+    assert "| 2,260,000 rows of 2,260,000 events | 150,000 rows of 150,000 accepted events |" in page
+    assert "| 700.0 → 720.5 | 320.0 → 350.0 |" in page
     assert section({}) == ""
 
 
