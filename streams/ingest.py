@@ -23,6 +23,7 @@ from streams.errors import PoisonedInput
 from streams.health import StageProgress
 from streams.kafka import lighten, rewind
 from streams.metrics import Metrics
+from streams.pace import Pace
 from streams.topics import Topic, Topics
 
 Fetched = dict[TopicPartition, list["ConsumerRecord[bytes, bytes]"]]
@@ -82,6 +83,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         self._assignments = 0
         self._owes_commit = False
         self._events_per_record = 1.0  # of the last batch
+        self._pace = Pace()
         self._stopping = False
 
     def stop(self) -> None:
@@ -108,6 +110,9 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         await rewind(self._consumer)
         in_flight: InFlight | None = None
         while not self._stopping:
+            if wait_s := self._pace.wait_s(self._now_s()):
+                await asyncio.sleep(wait_s)
+            self._pace.began(self._now_s())
             ready = await self._turn()
             # Later rows never overtake earlier ones that were not taken: sent again, those would pass for known.
             if in_flight is not None:
@@ -130,6 +135,7 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             await rewind(self._consumer)
             return None
         self._heard(fetched)
+        self._pace.read(sum(map(len, fetched.values())))
         self._count(parsed, sum(map(len, fetched.values())))
         return self._ready(self._alignment.add(parsed.frame, behind=behind), parsed.dead)
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import orjson
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import RequestTimedOutError
 
@@ -15,6 +16,7 @@ from schemas.frame import decode_frame
 from streams.health import StageProgress
 from streams.ingest import EVENTS_PER_BATCH, IngestLoop
 from streams.metrics import Metrics
+from streams.pace import MUCH
 from streams.topics import Topic, Topics
 from tests.sources.events import NOW_MS, event, parser
 
@@ -129,6 +131,26 @@ async def test_every_partition_is_read_in_the_same_share_and_all_is_committed() 
     assert kafka.asked[:2] == [(0, EVENTS_PER_BATCH // 2), (1, EVENTS_PER_BATCH // 2)]
     assert Counter(kafka.places()) == Counter([(0, n) for n in range(40)] + [(1, n) for n in range(30)])
     assert {tp.partition: offset for tp, offset in kafka.done.items()} == {0: 40, 1: 30}
+
+
+@pytest.mark.parametrize(
+    ("records", "waits"),
+    [(MUCH, [0.05]), (MUCH - 1, [0.05, 0.05])],
+    ids=["a backlog is read on at once", "little is gathered"],
+)
+async def test_between_two_turns_the_ingest_waits_while_little_comes(
+    records: int, waits: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock stands, so each wait is a whole one; the turn after the last record always waits."""
+    waited, sleep = list[float](), asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        waited.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    await ingested(Kafka({0: events(records, 0)}))
+    assert waited == waits
 
 
 async def test_a_large_batch_is_read_beside_the_loop_and_ends_the_same() -> None:
