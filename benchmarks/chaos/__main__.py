@@ -27,7 +27,7 @@ _PATIENCE_S = 420.0
 
 def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--quick", action="store_true", help="three minutes instead of fifteen")
+    asked.add_argument("--quick", action="store_true", help="three minutes instead of thirteen")
     asked.add_argument("--seed", type=int, default=1, help="what goes wrong and when, and what is sent")
     asked.add_argument("--schedule", action="store_true", help="only print what would go wrong")
     asked.add_argument("--keep", type=Path, help="leave logs and data in this new folder")
