@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
+import subprocess
 import sys
-import threading
-import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from typing import Final
 import yaml
 
 from benchmarks.end_to_end import PARTITIONS
+from benchmarks.machine import first_in_line
 from benchmarks.soak import rss_bytes
 from service.tansu import free_port
 from storage.client import open_store
@@ -24,7 +23,6 @@ from storage.store import Store
 from tests.integration.world import until
 from tests.storage.clickhouse_process import ClickHouseProcess
 
-PERIOD_S: Final = 0.1
 TOKEN: Final = "token-of-the-benchmark"
 _START_S: Final = 120.0
 _END_S: Final = 60.0
@@ -139,26 +137,15 @@ def held(pid: int, share: float) -> Iterator[None]:
     In its share it goes before everything else on the machine, where that is allowed: else a busy machine would hold it
     to less.
     """
-    over = threading.Event()
-
-    def hold() -> None:
-        _go_first([threading.get_native_id()], first=True)
-        while not over.wait(PERIOD_S * (1 - share)):
-            os.kill(pid, signal.SIGCONT)
-            time.sleep(PERIOD_S * share)
-            os.kill(pid, signal.SIGSTOP)
-
-    thread = threading.Thread(target=hold, name=f"hold {pid}", daemon=True)
-    os.kill(pid, signal.SIGSTOP)
     _go_first(_threads(pid), first=True)
-    thread.start()
+    given = ["--pid", str(pid), "--share", str(share)]
+    with first_in_line():
+        holding = subprocess.Popen([sys.executable, "-m", "benchmarks.burst_hold", *given], stdin=subprocess.PIPE)
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        holding.communicate()
         _go_first(_threads(pid), first=False)
-        os.kill(pid, signal.SIGCONT)
 
 
 def _threads(pid: int) -> list[int]:

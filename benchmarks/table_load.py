@@ -86,15 +86,16 @@ def _burst(piece: dict[str, Any]) -> list[str]:
         "| | into `usage.raw` | `POST /v1/events` |", "|---|---|---|",
     ]  # fmt: skip
     rows = [
-        ("held to, of a processor", f"{kafka['of_a_core']:.1%}", f"{http['of_a_core']:.1%}"),
+        ("took of a processor while held", f"{kafka['of_a_core']:.1%}", f"{http['of_a_core']:.1%}"),
         ("takes so held, events/s", f"{kafka['takes_per_s']:,}", f"{http['takes_per_s']:,}"),
         ("offered, events/s", f"{kafka['offered_per_s']:,}", f"{http['offered_per_s']:,}"),
         ("offered", f"{kafka['sent']:,} events", f"{http['requests']:,} requests of {per_request} events"),
+        ("… archived meanwhile", f"{kafka['archived_meanwhile']:,} events", ""),
         ("answered 202 / 429 / otherwise or cut off", "", _answered(answers, http["requests"])),
         ("archived, all of the run", f"{kafka['rows']:,} rows of {kafka['sent_in_all']:,} events",
          f"{http['rows'] - http['of_others']:,} rows of {http['accepted']:,} accepted events"),
         ("dead letters", f"{kafka['dead_letters']}", ""),
-        ("resident memory before → most, MB", _grew(kafka), _grew(http)),
+        ("resident memory before → at most, MB", _grew(kafka), _grew(http)),
         ("caught up, without the hold, after", f"{kafka['drained_s']:g} s", ""),
     ]  # fmt: skip
     return [*lines, *(f"| {' | '.join(row)} |" for row in rows)]

@@ -116,7 +116,7 @@ def state(pid: int) -> str:
 async def test_a_process_is_held_to_its_share_and_runs_on_when_it_is_let_go() -> None:
     spinning = await asyncio.create_subprocess_exec(sys.executable, "-c", "while True: pass")
     try:
-        with held(spinning.pid, 0.01):
+        with held(spinning.pid, 0.05):
             await until(lambda: state(spinning.pid) == "T", "it is stopped")
             await until(lambda: cpu_s(spinning.pid) > 0, "it runs now and then all the same")
         await until(lambda: state(spinning.pid) == "R", "it runs")

@@ -84,7 +84,7 @@ def test_the_page_tells_of_load_and_time() -> None:
             "kafka": {
                 "of_a_core": 0.021, "takes_per_s": 900, "offered_per_s": 18_000, "sent": 2_160_000, "rows": 2_260_000,
                 "sent_in_all": 2_260_000, "dead_letters": 0, "rss_before_mb": 700.0, "rss_most_mb": 720.5,
-                "drained_s": 40.0,
+                "drained_s": 40.0, "archived_meanwhile": 108_000,
             },
             "intake": {
                 "of_a_core": 0.05, "takes_per_s": 1_500, "offered_per_s": 30_000, "requests": 7_200,
