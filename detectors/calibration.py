@@ -33,11 +33,15 @@ def _exponential(chances_and_folds: tuple[tuple[float, float], ...]) -> Array:
     return falling
 
 
-def prior_survival() -> Array:
-    """[family, edge]: chance that a block maximum reaches each edge, before any data."""
-    survival = np.maximum(_exponential(_PRIOR), _exponential(_CHANGE))
+def _prior_survival() -> Array:
+    survival = np.maximum(_exponential(_PRIOR), _CHANGING)
     survival[:, 0] = 1.0
     return survival
+
+
+_CHANGING: Final = _exponential(_CHANGE)
+PRIOR_SURVIVAL: Final = _prior_survival()
+"""[family, edge]: chance that a block maximum reaches each edge, before any data."""
 
 
 def bins_of(raw: Array) -> Array:
@@ -55,7 +59,7 @@ def table(counts: Array, everyone: Array | None = None) -> Array:
     >>> bool((empty[:, 20] > busy[:, 20]).all()), bool((np.diff(busy) >= 0).all())
     (True, True)
     """
-    everywhere = prior_survival() if everyone is None else _survival(everyone, prior_survival())
+    everywhere = PRIOR_SURVIVAL if everyone is None else _survival(everyone, PRIOR_SURVIVAL)
     survival = _survival(counts, everywhere)
     # Never at edge 0, which every block reaches: most families are silent in nearly all of them.
     start = np.maximum((survival >= _TAIL_FROM).sum(axis=-1, keepdims=True) - 1, 1)
@@ -64,7 +68,7 @@ def table(counts: Array, everyone: Array | None = None) -> Array:
     fold = np.clip(BIN * (beyond / at_start + 0.5), *_E_FOLD_BOUNDS)
     tail = at_start * np.exp(-(_EDGES - start * BIN) / fold)
     fitted = np.where(np.arange(BINS + 1) > start, tail, survival)
-    scores: Array = -np.log10(np.maximum(fitted, _exponential(_CHANGE)))
+    scores: Array = -np.log10(np.maximum(fitted, _CHANGING))
     return np.maximum.accumulate(scores, axis=-1)
 
 

@@ -8,19 +8,20 @@ once; only what is certain is said before (`at_once.py`). Sums are of integers. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
 
-from detectors import current_use, intake, snapshots
+from detectors import current_use, intake, one_key, snapshots
 from detectors import rows as r
 from detectors.at_once import Arrived, AtOnce, in_order
 from detectors.breaches import Watch
 from detectors.fold import FIELDS, Folder
 from detectors.judge import Judge
 from detectors.keys import KeyBook, Names
+from detectors.placement import Placement
 from detectors.population import Population
 from detectors.retries import RetryFilter, drop_repeated
 from detectors.state import Array, KeyTable
@@ -216,6 +217,10 @@ class ScoreCore:
         """On a fresh core only. ValueError when the bytes are not of this version or of another shard."""
         snapshots.import_shard(self, shard, data)
 
+    def place_as(self, placement: Placement) -> None:
+        """On a fresh core only: in which shards its keys are, see `Placement`."""
+        self.book.place_as(placement)
+
     def export_cohorts(self) -> bytes:
         """What keys share. Must be stored before any shard exported after it."""
         return snapshots.export_cohorts(self)
@@ -223,6 +228,10 @@ class ScoreCore:
     def import_cohorts(self, data: bytes) -> None:
         """On a fresh core only, before or after the shards."""
         snapshots.import_cohorts(self, data)
+
+    def evidence(self, keys: Sequence[str]) -> list[tuple[bytes, bytes]]:
+        """Of each of these keys what was learned of it, and what its cohort shares. KeyError for an unknown one."""
+        return one_key.evidence(self, keys)
 
     def reconfigure(self, settings: DetectorsConfig) -> None:
         """New thresholds from now on; registry and policies are asked afresh."""

@@ -6,7 +6,7 @@ Rows of the second under way are not in it: nothing was learned of them yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,6 +27,19 @@ _GROUPS: Final[Mapping[str, Fields]] = {
 _COHORT: Final = ("counts", "typical", "typical_keys", "tables", "prior_log")
 """Of what a cohort has learned; its forest is not told apart from the others' and stays out."""
 _DIGITS: Final = 7  # as many as a 32-bit number has
+
+
+def evidence(core: ScoreCore, keys: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """Of each key the core knows, its state and what its cohort shares. KeyError for another."""
+    exported, cohorts = core.population.export(), dict[tuple[str, str], bytes]()
+    found = []
+    for key_id in keys:
+        facts = core.book.facts[core.book.slot_of[key_id]]
+        name = (facts.env, facts.provider)
+        if name not in cohorts:
+            cohorts[name] = pack_cohort(*exported, facts)
+        found.append((pack_key(core, key_id), cohorts[name]))
+    return found
 
 
 def pack_key(core: ScoreCore, key_id: str) -> bytes:

@@ -12,7 +12,7 @@ Array = NDArray[Any]
 State = dict[str, Array]
 Fields = Mapping[str, tuple[str, tuple[int, ...]]]
 
-_FIRST_CAPACITY: Final = 1024
+_FIRST_CAPACITY: Final = 64
 
 
 class KeyTable:

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from detectors.core import ScoreCore
-from detectors.one_key import pack_cohort, pack_key
 from schemas.evidence import STATE_EVERY_MS, KeyState
-from schemas.records import Finding, KeyFacts
+from schemas.records import Finding
 from streams.outbox import Outbox
 from streams.topics import Topic
 
@@ -36,17 +35,12 @@ class KeyStates:
             return
         if len(self._last_ms) + len(new) > _REMEMBERED:
             self._last_ms.clear()
-        exported, cohorts = core.population.export(), dict[tuple[str, str], bytes]()
-        records = []
-        for key_id, finding in new.items():
-            facts: KeyFacts = core.book.facts[core.book.slot_of[key_id]]
-            name = (facts.env, facts.provider)
-            if name not in cohorts:
-                cohorts[name] = pack_cohort(*exported, facts)
-            record = KeyState(
-                key_id=key_id, at_ms=finding.at_ms, finding_id=finding.finding_id, clock_s=core.clock_s,
-                state=pack_key(core, key_id), cohort=cohorts[name],
-            )  # fmt: skip
-            records.append((key_id, record))
+        records = [
+            (key_id, KeyState(
+                key_id=key_id, at_ms=finding.at_ms, finding_id=finding.finding_id, clock_s=core.clock_s, state=state,
+                cohort=cohort,
+            ))
+            for (key_id, finding), (state, cohort) in zip(new.items(), core.evidence(list(new)), strict=True)
+        ]  # fmt: skip
         await self._outbox.send(Topic.KEY_STATES, records)
         self._last_ms |= {key_id: finding.at_ms for key_id, finding in new.items()}

@@ -188,7 +188,7 @@ class ScoreStage:
         clock = self._store.get(_key(partition, "clock"))
         cohorts = self._store.get(_key(partition, "cohorts"))
         if cohorts is not None:  # and shards, perhaps, though no frame was acknowledged yet
-            core.book.place_as(placement_of(cohorts))
+            core.place_as(placement_of(cohorts))
         if clock is not None and cohorts is not None:
             core.import_cohorts(cohorts)
             for shard in range(self._settings.shards):
