@@ -67,10 +67,19 @@ class Consumer:
     async def getmany(
         self, *tps: TopicPartition, timeout_ms: int, max_records: int = 500
     ) -> dict[TopicPartition, list[Record]]:
-        found = await self._process.do("fetch", lambda: self._fetch(tps, max_records), reads=True)
-        if not found:
+        """Looking where there is nothing is no step: what befalls a worker then befalls it as well at its next one."""
+        if self._waits(tps):
+            found = await self._process.do("fetch", lambda: self._fetch(tps, max_records), reads=True)
+            if found:
+                return found
+        if timeout_ms:
             await asyncio.sleep(POLL_S)
-        return found
+        return {}
+
+    def _waits(self, tps: Sequence[TopicPartition]) -> bool:
+        """Whether there is anything to fetch."""
+        self._highs = {tp: self._broker.end(tp) for tp in self._positions}
+        return any(self._highs[tp] > position for tp, position in self._positions.items() if not tps or tp in tps)
 
     def _fetch(self, tps: Sequence[TopicPartition], most: int) -> dict[TopicPartition, list[Record]]:
         found: dict[TopicPartition, list[Record]] = {}

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.sim.broker import Record
+from benchmarks.sim.remembered import remembered
 from benchmarks.sim.roles import records_of
 from benchmarks.sim.settings import SHARDS, TOPICS
 from detectors import codec
@@ -33,24 +34,18 @@ class FramesSeen:
         self.coords: set[Coord] = set()
         self.frames: dict[int, list[pa.RecordBatch]] = defaultdict(list)
         self._rows: dict[int, list[list[tuple[Coord, int]]]] = defaultdict(list)  # with the shard of each
-        self._covered: dict[bytes, list[int]] = {}
+        self._values: dict[int, list[bytes]] = defaultdict(list)
 
     def add(self, record: Record) -> None:
-        frame = decode_frame(record.value)
-        coords = _coords(frame)
-        shards = [shard_of(key, SHARDS) for key in frame["key_id"].to_pylist()]
+        frame, rows = _decoded(record.value)
         self.frames[record.partition].append(frame)
-        self._rows[record.partition].append(list(zip(coords, shards, strict=True)))
-        self.coords.update(coords)
+        self._values[record.partition].append(record.value)
+        self._rows[record.partition].append(rows)
+        self.coords.update(coord for coord, _ in rows)
 
     def distinct(self, partition: int) -> pa.RecordBatch | None:
         """All rows of a partition, each once, in the order they first came, as one frame."""
-        if not self.frames[partition]:
-            return None
-        rows = pa.Table.from_batches(self.frames[partition], FRAME_SCHEMA)
-        known: set[Coord] = set()
-        new = [not (coord in known or known.add(coord)) for coord in _coords(rows)]  # type: ignore[func-returns-value]
-        return rows.filter(pa.array(new)).unify_dictionaries().combine_chunks().to_batches()[0]
+        return _distinct(tuple(self._values[partition]))
 
     def check_ingest(self, tp: TopicPartition, offset: int) -> None:
         """Every event of the raw records before it is in the frame log."""
@@ -82,9 +77,7 @@ class FramesSeen:
         for shard in range(SHARDS):
             data = values.get(f"{partition}:{shard}".encode())
             if data is not None:
-                if data not in self._covered:
-                    self._covered[data] = np.asarray(codec.decode(data)[1]["covered"]).tolist()
-                found[shard] = dict(enumerate(self._covered[data]))
+                found[shard] = _covered(data)
         return found
 
     def _wrong(self, words: str) -> None:
@@ -94,3 +87,27 @@ class FramesSeen:
 def _coords(rows: pa.RecordBatch | pa.Table) -> list[Coord]:
     places = (rows[name].to_pylist() for name in ("raw_partition", "raw_offset", "raw_index"))
     return [(partition, offset << INDEX_BITS | index) for partition, offset, index in zip(*places, strict=True)]
+
+
+@remembered
+def _decoded(value: bytes) -> tuple[pa.RecordBatch, list[tuple[Coord, int]]]:
+    """A frame, and of each row its place and its shard."""
+    frame = decode_frame(value)
+    shards = [shard_of(key, SHARDS) for key in frame["key_id"].to_pylist()]
+    return frame, list(zip(_coords(frame), shards, strict=True))
+
+
+@remembered
+def _distinct(values: tuple[bytes, ...]) -> pa.RecordBatch | None:
+    if not values:
+        return None
+    rows = pa.Table.from_batches([_decoded(value)[0] for value in values], FRAME_SCHEMA)
+    known: set[Coord] = set()
+    new = [not (coord in known or known.add(coord)) for coord in _coords(rows)]  # type: ignore[func-returns-value]
+    return rows.filter(pa.array(new)).unify_dictionaries().combine_chunks().to_batches()[0]
+
+
+@remembered
+def _covered(shard: bytes) -> dict[int, int]:
+    """By raw partition, up to where the state of a shard goes."""
+    return dict(enumerate(np.asarray(codec.decode(shard)[1]["covered"]).tolist()))

@@ -22,6 +22,7 @@ _MENUS: Final[dict[str, dict[Fate, float]]] = {
     },
 }  # fmt: skip
 MENUS: Final = tuple(_MENUS)
+_FEW_STEPS: Final = 4
 
 
 @dataclass
@@ -32,6 +33,8 @@ class Luck:
     menu: str
     left: int
     mean_steps: float
+    aim: str = ""
+    """Only steps with this in their name count, and are met by anything."""
     happened: Counter[str] = field(default_factory=Counter)
     told: list[str] = field(default_factory=list)
     _until: int = 0
@@ -45,13 +48,18 @@ class Luck:
         luck._until = luck._pause()
         return luck
 
+    def take_aim(self, aim: str) -> None:
+        """At steps that are few, and matter."""
+        self.aim, self.mean_steps = aim, _FEW_STEPS
+        self._until = self._pause()
+
     def calm(self) -> None:
         """Nothing goes wrong from now on."""
         self.left = 0
 
     def fate(self, step: str, at_s: float) -> Fate:
         """What befalls this step."""
-        if self.left <= 0:
+        if self.left <= 0 or self.aim not in step:
             return ""
         self._until -= 1
         if self._until > 0:

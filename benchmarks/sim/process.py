@@ -79,7 +79,7 @@ class Process:
         elif fate == "waits":
             await asyncio.sleep(self._luck.rng.uniform(0.0, 4.0))
         elif fate == "sleeps":
-            self._sleep(self._luck.rng.choice([1.0, 3.0, 8.0]))
+            self._sleep(self._luck.rng.choice([1.0, 3.0, 3.0, 8.0]))
         else:
             await asyncio.sleep(0)
 
@@ -100,11 +100,11 @@ class Process:
         return await arrived
 
     def _sleep(self, for_s: float) -> None:
-        """All of it stands still, as a machine does that is moved; its group goes on without it."""
+        """All of it stands still, as a machine does that is moved. Its group goes on, and it learns that later."""
         self._asleep_until_s = self._loop.time() + for_s
         if for_s > SESSION_S:
             self._loop.call_later(SESSION_S, self.expelled)
-            self._loop.call_later(for_s + 0.2, self.rejoin)
+            self._loop.call_later(for_s + self._luck.rng.choice([0.2, 1.5]), self.rejoin)
 
     async def _nothing_more(self) -> None:
         await asyncio.Event().wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
@@ -18,7 +18,8 @@ from benchmarks.sim.clickhouse import ClickHouse, Connection
 from benchmarks.sim.clients import POLL_S, Consumer, Producer
 from benchmarks.sim.luck import Luck
 from benchmarks.sim.process import Process
-from benchmarks.sim.settings import LIMITS, PARSER, TOPICS, new_core
+from benchmarks.sim.remembered import RememberedParser
+from benchmarks.sim.settings import LIMITS, PARSER, TOPICS, remembered_core
 from storage.errors import Unreachable
 from streams.acks import Arrived
 from streams.archive import ArchiveDeps, UsageArchive
@@ -70,9 +71,10 @@ def joined(process: Process, group: Group, member: Any) -> None:  # noqa: ANN401
 def ingest(world: World, process: Process) -> None:
     consumer = Consumer(process, world.broker, world.groups["ingest"])
     joined(process, world.groups["ingest"], consumer)
+    parser = RememberedParser(PARSER)
     loop = IngestLoop(
-        cast("Any", consumer), cast("Any", Producer(process, world.broker)), PARSER, TOPICS, metrics=METRICS,
-        progress=StageProgress("ingest", 0), now_ms=now_ms, now_s=now_s, stop_ratio=1,
+        cast("Any", consumer), cast("Any", Producer(process, world.broker)), cast("Any", parser), TOPICS,
+        metrics=METRICS, progress=StageProgress("ingest", 0), now_ms=now_ms, now_s=now_s, stop_ratio=1,
     )  # fmt: skip
     process.spawn(kept_running(loop.run))
 
@@ -147,7 +149,7 @@ class Score:
         producer = Producer(process, world.broker)
         state = State(process, world.broker, producer)
         self._stage = ScoreStage(
-            new_core=new_core, store=state, outbox=Outbox(cast("Any", producer), TOPICS), topics=TOPICS,
+            new_core=remembered_core, store=state, outbox=Outbox(cast("Any", producer), TOPICS), topics=TOPICS,
             metrics=METRICS, progress=StageProgress("score", 0), settings=world.state,
         )  # fmt: skip
         self._app = StageApp(
@@ -224,22 +226,28 @@ class Score:
     def noack(self) -> Score:
         return self
 
-    async def events(self) -> AsyncIterator[SimpleNamespace]:
+    def events(self) -> Score:
+        return self
+
+    def __aiter__(self) -> Score:
+        return self
+
+    async def __anext__(self) -> SimpleNamespace:
         """One record after another, from the partitions that are mine now."""
-        while True:
-            ready = [tp for tp, position in self._positions.items() if position < self._world.broker.end(tp)]
-            if not ready:
-                await asyncio.sleep(POLL_S)
-                continue
-            tp = self._world.luck.rng.choice(sorted(ready))
-            record = self._world.broker.logs[tp][self._positions[tp]]
-            self._positions[tp] += 1
-            message = SimpleNamespace(
-                tp=TP(*tp), offset=record.offset, partition=tp.partition, value=record.value, key=None,
-                generation_id=self._generation,
-            )  # fmt: skip
-            yield SimpleNamespace(message=message)
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        while not (ready := self._ready()):  # noqa: ASYNC110 - a consumer polls
+            await asyncio.sleep(POLL_S)
+        tp = self._world.luck.rng.choice(sorted(ready))
+        record = self._world.broker.logs[tp][self._positions[tp]]
+        self._positions[tp] += 1
+        message = SimpleNamespace(
+            tp=TP(*tp), offset=record.offset, partition=tp.partition, value=record.value, key=None,
+            generation_id=self._generation,
+        )  # fmt: skip
+        return SimpleNamespace(message=message)
+
+    def _ready(self) -> list[TopicPartition]:
+        return [tp for tp, position in self._positions.items() if position < self._world.broker.end(tp)]
 
     def done(self, tp: TP, next_offset: int) -> None:
         self._done[tp] = max(next_offset, self._done.get(tp, 0))

@@ -7,6 +7,7 @@ python -m benchmarks.sim.run --seed N            # one history again, what befel
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -15,10 +16,10 @@ from functools import partial
 from typing import Final
 
 from benchmarks.sim.verdicts import wrong_in
-from benchmarks.sim.world import World
+from benchmarks.sim.world import HISTORIES_EACH, World
 
 MOST_RECORDS: Final = 8
-_EACH: Final = 100  # histories of one job
+_TOLD_EVERY: Final = 1000
 
 
 @dataclass
@@ -45,9 +46,9 @@ def one(seed: int, *, records: int = MOST_RECORDS, faults: int | None = None) ->
     return world, wrong_in(world)
 
 
-def some(first: int, count: int) -> Sum:
+def some(first: int, count: int, step: int = 1) -> Sum:
     total = Sum()
-    for seed in range(first, first + count):
+    for seed in range(first, first + count * step, step):
         world, found = one(seed)
         total.add(Sum(1, len(world.sent.events), world.lives, world.luck.happened, {seed: found} if found else {}))
     return total
@@ -84,13 +85,15 @@ def _again(seed: int) -> int:
 
 def _all(first: int, histories: int, processes: int) -> int:
     began_s, total = time.monotonic(), Sum()
-    starts = range(first, first + histories, _EACH)
-    counts = [min(_EACH, first + histories - start) for start in starts]
+    starts = range(first, first + histories, HISTORIES_EACH)
+    counts = [min(HISTORIES_EACH, first + histories - start) for start in starts]
     with ProcessPoolExecutor(processes) as pool:
         for part in pool.map(partial(some), starts, counts):
             total.add(part)
             for seed, found in part.wrong.items():
                 print(f"WRONG {found[0]}; see `python -m benchmarks.sim.run --seed {seed}`", flush=True)
+            if total.histories % _TOLD_EVERY == 0:
+                print(f"{total.histories:,} histories, wrong: {len(total.wrong)}", file=sys.stderr, flush=True)
     for what, count in (
         ("histories", total.histories),
         ("events sent", total.events),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from pydantic import SecretStr
 
+from benchmarks.sim.remembered import RememberedCore
 from detectors.core import ScoreCore
 from schemas.config import DetectorsConfig
 from schemas.fingerprint import Fingerprinter
@@ -35,3 +36,8 @@ SETTINGS: Final = DetectorsConfig.model_validate(
 
 def new_core(partition: int) -> ScoreCore:
     return ScoreCore(SETTINGS, partition=partition, shards=SHARDS)
+
+
+def remembered_core(partition: int) -> ScoreCore:
+    """The same, as one that answers from memory."""
+    return cast("ScoreCore", RememberedCore(partition, new_core))

@@ -48,11 +48,12 @@ class Traffic:
         return {event.event_id: event for _, _, events in self.records for event in events}
 
 
-def traffic(rng: random.Random, records: int) -> Traffic:
+def traffic(rng: random.Random, most: int) -> Traffic:
+    """Of 2 to `most` raw records."""
     sent: list[tuple[int, bytes, list[Event]]] = []
     earlier: list[Event] = []
     clock_ms = FIRST_MS
-    for _ in range(records):
+    for _ in range(rng.randrange(2, most + 1)):
         clock_ms += rng.choice([0, 1, 1, 2]) * _STEP_MS
         if rng.random() < 0.03:
             sent.append((rng.randrange(RAW_PARTITIONS), b'{"broken":', []))

@@ -8,7 +8,7 @@ from typing import Any, cast
 from aiokafka import TopicPartition
 
 from benchmarks.sim.roles import METRICS, records_of
-from benchmarks.sim.settings import KEYS, TOPICS, new_core
+from benchmarks.sim.settings import KEYS, TOPICS, remembered_core
 from benchmarks.sim.world import World
 from detectors.core import ScoreCore
 from schemas.frame import INDEX_BITS
@@ -56,7 +56,7 @@ def _scores(world: World) -> list[str]:
     expected: set[str] = set()
     counted: Counter[tuple[str, str]] = Counter()
     for tp in world.frames:
-        plain, kept = new_core(tp.partition), restored(world, tp.partition)
+        plain, kept = remembered_core(tp.partition), restored(world, tp.partition)
         frame = world.seen.distinct(tp.partition)
         if frame is not None:
             expected |= {finding.finding_id for finding in plain.process(frame)}
@@ -96,7 +96,7 @@ def restored(world: World, partition: int) -> ScoreCore:
         get = staticmethod(values.get)
 
     stage = ScoreStage(
-        new_core=new_core, store=cast("Any", Stored()), outbox=cast("Any", None), topics=TOPICS, metrics=METRICS,
+        new_core=remembered_core, store=cast("Any", Stored()), outbox=cast("Any", None), topics=TOPICS, metrics=METRICS,
         progress=StageProgress("score", 0), settings=world.state,
     )  # fmt: skip
     core = stage._restore(partition, 0.0).core

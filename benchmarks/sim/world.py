@@ -17,11 +17,13 @@ from benchmarks.sim.frames_seen import FramesSeen
 from benchmarks.sim.loop import HistoryLoop
 from benchmarks.sim.luck import Luck
 from benchmarks.sim.process import Process
+from benchmarks.sim.remembered import MEMORY
 from benchmarks.sim.settings import RAW_PARTITIONS, SHARDS, TOPICS
 from benchmarks.sim.traffic import Traffic, traffic
 from schemas.config.wiring import StateConfig
 from streams.topics import Topic
 
+HISTORIES_EACH: Final = 100  # of the same traffic, in turn: what is pure in them is worked out once
 _TROUBLE_S: Final = 20.0  # nothing goes wrong later than this
 _PATIENCE_S: Final = 200.0
 _ROLES: Final[dict[str, Callable[[World, Process], object]]] = {
@@ -36,7 +38,9 @@ class World:
         self.seed = seed
         self.luck = Luck.of(seed, faults)
         self.rng = random.Random(seed + 1)
-        self.sent: Traffic = traffic(self.rng, self.rng.randrange(2, records + 1))
+        number = seed // HISTORIES_EACH
+        MEMORY.begin((number, records))
+        self.sent: Traffic = traffic(random.Random(number), records)
         self.broker, self.tables = Broker(), ClickHouse()
         self.raw = [TopicPartition(TOPICS.name(Topic.RAW), number) for number in range(RAW_PARTITIONS)]
         self.frames = [TopicPartition(TOPICS.name(Topic.FRAMES), number) for number in range(TOPICS.partitions)]
@@ -51,6 +55,8 @@ class World:
         self.roles = self.rng.choice(
             [("ingest", "archive", "score"), *(2 * [("ingest", "archive"), ("ingest", "score")])]
         )
+        if self.luck.menu == "zombies" and "score" in self.roles and self.rng.random() < 0.5:
+            self.luck.take_aim("state")  # a sleeper does harm between reading state, claiming it and writing it
         self.state = StateConfig(shards=SHARDS, rotation_s=self.rng.choice([0.2, 1.0, 2.0]), idle_s=3600)
         self.gaps_s = self.rng.choice([(0.0, 0.0, 0.3, 1.5), (0.3, 1.5, 4.0)])
         self.stuck = False
@@ -73,7 +79,8 @@ class World:
         return self
 
     async def _live(self) -> None:
-        slots = [(role, number) for role in self.roles for number in range(self.rng.choice([1, 1, 2]))]
+        rivals = [2] if self.luck.menu == "zombies" else [1, 1, 2]  # a zombie alone harms nobody
+        slots = [(role, number) for role in self.roles for number in range(self.rng.choice(rivals))]
         keepers = [asyncio.create_task(self._keep(role, number)) for role, number in slots]
         for partition, value, _ in self.sent.records:
             self.broker.append(self.raw[partition], value)

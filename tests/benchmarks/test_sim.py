@@ -1,13 +1,13 @@
 """Simulated histories of ingest, score and archive keep every promise, and find whoever breaks one.
 
-KEYFUSE_HISTORIES=100000 plays as many; `make sim` does it on all cores.
+KEYFUSE_HISTORIES=3000 plays as many, thirty of each traffic; `make sim` plays 100,000 on two cores.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,14 +17,16 @@ import pytest
 
 import storage.archive
 from benchmarks.sim.luck import MENUS
+from benchmarks.sim.remembered import MEMORY
 from benchmarks.sim.run import one, smallest, some
-from benchmarks.sim.world import World
+from benchmarks.sim.world import HISTORIES_EACH, World
 from detectors import intake
 from detectors.retries import RetryFilter
 from sources.alignment import Alignment
 from storage.archive import Batch, PartitionArchive
 from storage.checkpoint import Checkpoint as Archived
 from storage.seen import SeenEvents
+from streams.changelog import Changelog
 from streams.checkpoint import Checkpoint
 from streams.ingest import InFlight, IngestLoop
 
@@ -32,9 +34,17 @@ HISTORIES = int(os.environ.get("KEYFUSE_HISTORIES", "120"))
 _EACH = 30
 
 
-@pytest.mark.parametrize("first", range(0, HISTORIES, _EACH))
-def test_every_promise_is_kept(first: int) -> None:
-    found = some(first, min(_EACH, HISTORIES - first)).wrong
+@pytest.fixture(autouse=True)
+def nothing_is_remembered() -> Iterator[None]:
+    """Of what the code said before a test changed it, nor after."""
+    MEMORY.forget()
+    yield
+    MEMORY.forget()
+
+
+@pytest.mark.parametrize("traffic", range(HISTORIES // _EACH))
+def test_every_promise_is_kept(traffic: int) -> None:
+    found = some(traffic * HISTORIES_EACH, _EACH).wrong
     assert not found, "see `python -m benchmarks.sim.run --seed N` for each N of these"
 
 
@@ -48,7 +58,7 @@ def test_the_same_seed_is_the_same_history() -> None:
 
 def test_histories_are_hard_enough_to_matter() -> None:
     """Every menu, every fault, more than one life and both sinks, within the first few."""
-    total = some(1000, 70)
+    total = some(1000, 70, step=HISTORIES_EACH)
     assert {World(seed).luck.menu for seed in range(1000, 1070)} == set(MENUS)
     assert {
         "dies before",
@@ -62,6 +72,17 @@ def test_histories_are_hard_enough_to_matter() -> None:
     } <= (total.faults.keys())
     assert total.lives > 3 * total.histories
     assert total.events > 4 * total.histories
+
+
+def test_what_is_remembered_is_what_would_be_worked_out() -> None:
+    """A history among the hundred of its traffic, and the same by itself."""
+    some(300, 25)
+    among, found = one(325)
+    MEMORY.forget()
+    alone, found_alone = one(325)
+    assert (among.luck.told, among.broker.logs, among.tables.rows, found) == (
+        alone.luck.told, alone.broker.logs, alone.tables.rows, found_alone
+    )  # fmt: skip
 
 
 Break = Callable[[pytest.MonkeyPatch], None]
@@ -121,6 +142,12 @@ def archive_without_coordinates(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SeenEvents, "near", lambda _, hashes, __: np.zeros(len(hashes), np.bool_))
 
 
+def leave_state_unclaimed(patch: pytest.MonkeyPatch) -> None:
+    async def claim(_: Changelog, __: int) -> None: ...
+
+    patch.setattr(Changelog, "claim", claim)
+
+
 @pytest.mark.parametrize(
     ("breaks", "role", "menu"),
     [
@@ -131,6 +158,7 @@ def archive_without_coordinates(patch: pytest.MonkeyPatch) -> None:
         (insert_under_a_new_token_each_time, "archive", "crashes"),
         (forget_the_edges_of_a_batch, "archive", "crashes"),
         (archive_without_coordinates, "archive", "everything"),
+        (leave_state_unclaimed, "score", "zombies"),
     ],
 )
 def test_who_breaks_a_promise_is_found(monkeypatch: pytest.MonkeyPatch, breaks: Break, role: str, menu: str) -> None:
