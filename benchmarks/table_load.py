@@ -82,7 +82,7 @@ def _burst(piece: dict[str, Any]) -> list[str]:
     lines = [
         f"Burst (`python -m benchmarks.run --only burst`): {sizes['times']:g} times what a worker takes that is held "
         f"to a small part of a processor, for {sizes['seconds']:g} seconds. Each process may grow by at most "
-        f"{piece['rss_bound_mb']:g} MB.", "",
+        f"{piece['rss_bound_mb']:g} MB.{piece.get('note', '')}", "",
         "| | into `usage.raw` | `POST /v1/events` |", "|---|---|---|",
     ]  # fmt: skip
     rows = [
