@@ -14,12 +14,12 @@ from aiokafka.errors import KafkaError
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.standstill import Place, Standstill, places_of
+from streams.standstill import Place, Standstill, Stuck, places_of
 from streams.stuck_words import stuck_page
 from streams.topics import Topic
 
 EXIT_STUCK: Final = 4
-"""Exit code of a worker whose stage stands still after it was begun anew twice."""
+"""Exit code of a worker one of whose partitions stands still after its stage was begun anew twice."""
 _IN_VAIN: Final = 2
 _TELL_S: Final = 5.0
 log = structlog.get_logger()
@@ -55,8 +55,9 @@ def people_told(outbox: Outbox, *, ends: bool, now_ms: Callable[[], int]) -> Tel
 
 
 class Watchdog:
-    """Of one worker. `give_up` is told why; without one, stages are begun anew for ever. Where that was in vain, people
-    are told by `tell`, once until the stage moves; after `tell_within_s`, told or not, what is to be done is done.
+    """Of one worker. `give_up` is told why; without one, stages are begun anew for ever. Where that was in vain for a
+    partition, whatever the others do, people are told by `tell`, once until it moves; after `tell_within_s`, told or
+    not, what is to be done is done.
     """
 
     def __init__(
@@ -85,17 +86,19 @@ class Watchdog:
         except (KafkaError, OSError):
             still.forget()  # the broker is away: nobody commits
             return
-        why = still.why(places, stage.assigned(), now_s=now_s())
-        if not why:
+        stuck = still.look(places, stage.assigned(), now_s=now_s())
+        if not stuck:
             return
+        worst = max(stuck, key=lambda one: one.in_vain)
         self._metrics.inc("keyfuse_stage_stuck_total", stage=stage.name)
-        log.error("stage stuck", stage=stage.name, why=why, begun_anew=still.in_vain)
-        if still.in_vain == _IN_VAIN + 1:
-            await self._tell_in_time(stage.name, still.where, why)
-        if still.in_vain > _IN_VAIN and self._give_up is not None:
-            self._give_up(f"{stage.name}: {why}")
+        log.error("stage stuck", stage=stage.name, why=_all(worst, stuck), begun_anew=worst.in_vain)
+        news = [one for one in stuck if one.in_vain == _IN_VAIN + 1]
+        if news:
+            await self._tell_in_time(stage.name, news[0].where, _all(news[0], news))
+        if worst.in_vain > _IN_VAIN and self._give_up is not None:
+            self._give_up(f"{stage.name}: {_all(worst, stuck)}")
         else:
-            stage.restart(f"stuck: {why}")
+            stage.restart(f"stuck: {_all(worst, stuck)}")
 
     async def _tell_in_time(self, *told: str) -> None:
         """What does not answer, or takes nothing, must not keep the worker from ending. The log has it in any case."""
@@ -105,3 +108,9 @@ class Watchdog:
         error = telling.exception() if done else TimeoutError(f"not within {self._tell_within_s:g} s")
         if error is not None:
             log.warning("people could not be told of a stuck stage", stage=told[0], why=repr(error))
+
+
+def _all(one: Stuck, stuck: Sequence[Stuck]) -> str:
+    """What is said of several partitions at once: a stage with forty of them must not send forty pages."""
+    others = len(stuck) - 1
+    return f"{one.why}; other partitions that stand still: {others}" if others else one.why

@@ -64,7 +64,9 @@ from streams.topics import StateTopic, Topic
 ROLES: Final = ("ingest", "archive", "score", "budget", "decide", "notify", "contain", "identity", "http")
 _STORE_ROLES: Final = frozenset({"archive", "http"})
 _CLOSE_S: Final = 10.0
-_WATCHED: Final = frozenset({"score", "uses", "decide"})  # the others hold records back for as long as they need
+# Of the others some hold records back for as long as they need; some read one partition, for which all workers but one
+# wait: each of those would take itself for the one that never came back, and end.
+_WATCHED: Final = frozenset({"score", "uses", "decide", "identity-outcomes"})
 log = structlog.get_logger()
 
 

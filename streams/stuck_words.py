@@ -14,6 +14,7 @@ _MEANS: Final[Mapping[str, str]] = {
     "score": "thefts are not found",
     "uses": "budgets do not count what is spent",
     "decide": "findings come to nothing: no incident, no cut",
+    "identity-outcomes": "an old key does not end when its cut is confirmed",
     "archive": "use is not stored; it waits in usage.frames for as long as that is kept",
 }
 

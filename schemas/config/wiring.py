@@ -159,8 +159,9 @@ class WatchdogConfig(Config):
     """Stages that live but no longer commit."""
 
     stuck_after_s: Annotated[float, Field(ge=0)] = 300
-    """A stage with records waiting whose commit stands still for so long, while the broker answers, begins anew; the
-    third time in a row the worker ends with exit code 4. 0: never."""
+    """Of `ingest`, `score`, `uses`, `decide`, `identity-outcomes` and the archive of usage, one with records waiting in
+    a partition whose commit stands still for so long, while the broker answers, begins anew; the third time without a
+    commit there the worker ends with exit code 4. 0: never."""
 
 
 class StateConfig(Config):

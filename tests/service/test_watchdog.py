@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import pytest
 from aiokafka import TopicPartition
@@ -36,15 +36,49 @@ Seen = dict[TopicPartition, Place]
 )
 def test_standing_still(looks: list[Seen], mine: Collection[TopicPartition], stuck: bool) -> None:
     still = Standstill(after_s=60)
-    said = [still.why(seen, mine, now_s=30.0 * at) for at, seen in enumerate(looks)]
-    assert [bool(why) for why in said] == [False] * (len(looks) - 1) + [stuck]
+    said = [still.look(seen, mine, now_s=30.0 * at) for at, seen in enumerate(looks)]
+    assert [bool(found) for found in said] == [False] * (len(looks) - 1) + [stuck]
 
 
 def test_time_in_which_nothing_could_be_known_does_not_count() -> None:
     still = Standstill(after_s=60)
-    assert still.why({A: Place(5, 9)}, {A}, now_s=0) == ""
+    assert still.look({A: Place(5, 9)}, {A}, now_s=0) == []
     still.forget()
-    assert still.why({A: Place(5, 9)}, {A}, now_s=100) == ""
+    assert still.look({A: Place(5, 9)}, {A}, now_s=100) == []
+
+
+STANDS, IDLE, MOVES = Place(5, 9), Place(9, 9), None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "in_vain"),
+    [
+        pytest.param(STANDS, MOVES, [{A: 1}, {A: 2}, {A: 3}], id="one stands and the other moves"),
+        pytest.param(MOVES, STANDS, [{B: 1}, {B: 2}, {B: 3}], id="... whichever it is"),
+        pytest.param(STANDS, IDLE, [{A: 1}, {A: 2}, {A: 3}], id="one stands and the other has nothing to read"),
+        pytest.param(STANDS, STANDS, [{A: 1, B: 1}, {A: 2, B: 2}, {A: 3, B: 3}], id="both stand: both count"),
+        pytest.param(MOVES, MOVES, [], id="both move"),
+    ],
+)
+def test_each_partition_counts_by_itself(
+    first: Place | None, second: Place | None, in_vain: list[dict[TopicPartition, int]]
+) -> None:
+    """Looked at every 30 s for 270 s: a stage that stands is begun anew every 90 s."""
+    still, counted = Standstill(after_s=60), []
+    for at in range(9):
+        moving = Place(at, 900)
+        found = still.look({A: first or moving, B: second or moving}, {A, B}, now_s=30.0 * at)
+        counted.append({TopicPartition(A.topic, int(one.where.split()[0][-1])): one.in_vain for one in found})
+    assert [count for count in counted if count] == in_vain
+
+
+def test_one_that_moves_again_counts_from_the_beginning_and_the_other_goes_on() -> None:
+    still = Standstill(after_s=60)
+    places = [{A: STANDS, B: STANDS}] * 3 + [{A: STANDS, B: Place(6, 9)}] * 3
+    found = [one for at, seen in enumerate(places) for one in still.look(seen, {A, B}, now_s=30.0 * at)]
+    assert [(one.where[13:], one.in_vain) for one in found] == [
+        ("0 stands at 5", 1), ("1 stands at 5", 1), ("0 stands at 5", 2), ("1 stands at 6", 1)
+    ]  # fmt: skip
 
 
 class World:
@@ -55,9 +89,11 @@ class World:
         self.told: list[tuple[str, ...]] = []
         self.gave_up: list[str] = []
         self.place: Place | None = Place(5, 9)
+        self.others: Callable[[float], Seen] = lambda _now_s: {}
+        """The further partitions of the stage, by the time."""
         self.now_s = 0.0
         self.progress, self.metrics = StageProgress("score", 0), Metrics()
-        stage = Watched("score", "g", [A], lambda: {A}, self.restarts.append, self.progress)
+        stage = Watched("score", "g", [A, B], lambda: {A, B}, self.restarts.append, self.progress)
         give_up = None if embedded else self.gave_up.append
         self._dog = Watchdog(
             "b", [stage], after_s=60, metrics=self.metrics, give_up=give_up, look=self._look,
@@ -68,10 +104,10 @@ class World:
         assert not self.gave_up, "people are told before the worker ends"
         self.told.append(said)
 
-    async def _look(self, _bootstrap: str, _group: str, tps: Collection[TopicPartition]) -> Seen:
+    async def _look(self, _bootstrap: str, _group: str, _tps: Collection[TopicPartition]) -> Seen:
         if self.place is None:
             raise KafkaConnectionError
-        return dict.fromkeys(tps, self.place)
+        return {A: self.place} | self.others(self.now_s)
 
     async def after(self, seconds: float) -> World:
         """It looks every 15 s."""
@@ -92,6 +128,31 @@ async def test_it_is_begun_anew_twice_and_then_the_worker_ends() -> None:
     assert world.told == [
         ("score", "usage.frames-0 stands at 5", "usage.frames-0 stands at 5 for 60 s, 4 records behind")
     ]
+
+
+async def test_a_partition_that_stands_while_another_commits_ends_the_worker_too() -> None:
+    world = World()
+    world.others = lambda now_s: {B: Place(round(now_s), 9000)}
+    await world.after(230)
+    assert (len(world.restarts), len(world.gave_up)) == (2, 1)
+    assert [where for _, where, _ in world.told] == ["usage.frames-0 stands at 5"]
+
+
+async def test_of_partitions_that_stand_together_people_are_told_once() -> None:
+    world = World()
+    world.others = lambda _now_s: {B: Place(7, 9)}
+    await world.after(230)
+    assert world.told == [(
+        "score", "usage.frames-0 stands at 5",
+        "usage.frames-0 stands at 5 for 60 s, 4 records behind; other partitions that stand still: 1",
+    )]  # fmt: skip
+
+
+async def test_one_that_stands_still_later_is_told_of_too() -> None:
+    world = World(embedded=True)
+    world.others = lambda now_s: {B: Place(min(round(now_s), 300), 9000)}
+    await world.after(1200)
+    assert [where for _, where, _ in world.told] == ["usage.frames-0 stands at 5", "usage.frames-1 stands at 300"]
 
 
 async def _hangs(*_: str) -> None:
