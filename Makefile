@@ -7,22 +7,23 @@ BIN := .venv/bin
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
+# Compiling all of what is installed takes longer than what is used of it when it is first imported.
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 # Real gateways for the tests of the gate's adapters; their pins clash with ours.
-.venv/gateways/ready: requirements-gateways.lock | .venv/ready
+.venv/gateways/ready: requirements-gateways.lock
 	$(PYTHON) -m venv .venv/gateways
-	.venv/gateways/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-gateways.lock
+	.venv/gateways/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-gateways.lock
 	touch $@
 
 # Quix Streams, which the benchmark runs the same job in; its pins clash with ours, too.
 .venv/quix/ready: requirements-quix.lock | .venv/ready
 	$(PYTHON) -m venv .venv/quix
-	.venv/quix/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-quix.lock
+	.venv/quix/bin/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-quix.lock
 	touch $@
 
 setup: .venv/ready .venv/gateways/ready  ## .venv with hash-locked dependencies and keyfuse itself
