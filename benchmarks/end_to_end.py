@@ -81,18 +81,21 @@ def measure(broker: RunningBroker, sizes: Sizes) -> dict[str, Any]:
     singles = asyncio.run(full_topic(broker, "bench.single", sizes.events, per_record=1))
     packs = asyncio.run(full_topic(broker, "bench.packed", sizes.events, per_record=PER_RECORD))
     keyed = asyncio.run(full_topic(broker, "bench.keyed", sizes.events, per_record=1, keyed=True))
-    bare, keyfuse, naive, quix, quix_keyed, way = *(_Samples() for _ in range(5)), ""
+    bare, keyfuse, naive, quix, quix_keyed, ingest, mark, way = *(_Samples() for _ in range(7)), ""
     for number in range(sizes.repetitions):
         measured = _child(broker, "bare_limit", singles, sizes.events, ["--group", f"bare-{number}"])
         bare.add(measured)
         way = measured["way"]
         keyfuse.add(worker(broker, singles, f"single-{number}."))
+        ingest.add(_ingest(broker, singles, f"ingest-{number}."))
+        mark.add(_child(broker, "bare_columns", singles, sizes.events, ["--group", f"columns-{number}"]))
         naive.add(_child(broker, "naive_agent", singles, sizes.naive_events, ["--group", f"naive-{number}"]))
         quix.add(_child(broker, "quix_job", singles, sizes.quix_events, ["--group", f"quix-{number}"]))
         given = ["--group", f"quix-keyed-{number}", "--keyed"]
         quix_keyed.add(_child(broker, "quix_job", keyed, sizes.quix_events, given))
-    packed = _Samples()
+    packed, packed_ingest = _Samples(), _Samples()
     packed.add(worker(broker, packs, "packed."))
+    packed_ingest.add(_ingest(broker, packs, "packed-ingest."))
     archiving = _Samples()
     archived = worker(broker, singles, "archive.", roles="ingest,score,archive")
     archiving.add(archived)
@@ -102,6 +105,9 @@ def measure(broker: RunningBroker, sizes: Sizes) -> dict[str, Any]:
         "ratio_bare": figure(_ratios(keyfuse, bare)),
         "ratio_quix": figure(_ratios(keyfuse, quix)),
         "ratio_quix_keyed": figure(_ratios(keyfuse, quix_keyed)),
+        "ratio_columns": figure(_ratios(ingest, mark)),
+        "columns": mark.figures(),
+        "ingest": {**ingest.figures(), "packed": packed_ingest.figures()},
         "naive": {**naive.figures(), "events": sizes.naive_events, "model": "river GaussianScorer per key"},
         "bare": {**bare.figures(), "way": way},
         "quix": {**quix.figures(), "events": sizes.quix_events, "version": _quix_version()},
@@ -147,6 +153,26 @@ def worker(
     assert measured["dead"] == 0, measured
     assert measured["breaches_told"] >= THIEVES, measured
     return measured
+
+
+def _ingest(broker: RunningBroker, full: Preloaded, prefix: str) -> dict[str, Any]:
+    """The ingest stage alone: raw records in, frames out."""
+    measured = _child(broker, "worker_process", full, full.events, ["--prefix", prefix, "--roles", "ingest"])
+    assert measured["dead"] == 0, measured
+    assert measured["frames"], measured
+    return measured
+
+
+def on_tansu(sizes: Sizes) -> dict[str, Any]:
+    """One run on the embedded broker, which installs of one command have."""
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
+        with first_in_line():
+            tansu = running.enter_context(running_tansu(Path(directory)))
+        broker = RunningBroker(tansu.bootstrap, "Tansu", "embedded", "")
+        singles = asyncio.run(full_topic(broker, "bench.single", sizes.events, per_record=1))
+        keyfuse = _Samples()
+        keyfuse.add(worker(broker, singles, "single."))
+        return keyfuse.figures()
 
 
 def _child(broker: RunningBroker, module: str, full: Preloaded, n_events: int, more: list[str]) -> dict[str, Any]:

@@ -59,7 +59,9 @@ def measure_end_to_end() -> dict[str, Any]:
         raise SystemExit("Quix Streams is not installed: `make .venv/quix/ready`")
     with end_to_end.running_broker() as broker:
         say(f"end to end, on {broker.name} {broker.version} {broker.note}")
-        return {**end_to_end.measure(broker, end_to_end.Sizes()), "machine": machine()}
+        measured = end_to_end.measure(broker, end_to_end.Sizes())
+    say("end to end, on Tansu")
+    return {**measured, "tansu": end_to_end.on_tansu(end_to_end.Sizes()), "machine": machine()}
 
 
 def say(what: str) -> None:

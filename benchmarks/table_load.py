@@ -39,16 +39,17 @@ def _three(at: Mapping[str, float]) -> str:
 def _recovery(piece: dict[str, Any]) -> list[str]:
     lines = [
         "Recovery: from the start of a process until it scores again in every partition, in seconds "
-        "(`python -m benchmarks.run --only recovery`). Goal: 100,000 keys restored in ≤ 10 s.", "",
-        "| keys | state, MB | after a kill | … of that starting Python | … joining | … restoring | without its disk |",
-        "|---|---|---|---|---|---|---|",
+        "(`python -m benchmarks.run --only recovery`). Goals: 100,000 keys restored in ≤ 10 s, 1,000,000 in "
+        "≤ 6,000 MB.", "",
+        "| keys | state, MB | lost | ready | … of that starting Python | … joining | … restoring | resident, MB |",
+        "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for one in piece["fills"]:
-        kill, bare = one["after_kill"], one["without_disk"]
-        lines.append(
-            f"| {one['keys']:,} | {one['state_mb']:,} | {kill['ready_s']:g} | {kill['python_s']:g} "
-            f"| {kill['joined_s']:g} | {kill['restored_s']:g} | {bare['ready_s']:g} |"
-        )
+        for lost, start in (("process", one["after_kill"]), ("process and disk", one["without_disk"])):
+            lines.append(
+                f"| {one['keys']:,} | {one['state_mb']:,} | {lost} | {start['ready_s']:g} | {start['python_s']:g} "
+                f"| {start['joined_s']:g} | {start['restored_s']:g} | {start['rss_mb']:,} |"
+            )
     return lines
 
 

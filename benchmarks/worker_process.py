@@ -1,4 +1,5 @@
 """One Keyfuse worker in its own process: scores `--events` events of a topic that is full, prints how long it took.
+With the role `ingest` alone it makes frames of them, and scores none.
 
     python -m benchmarks.worker_process --bootstrap HOST:PORT --raw TOPIC --prefix P. --events N --roles ingest,score
 
@@ -30,6 +31,7 @@ from service.worker import Worker
 from streams.topics import Topic, Topics
 
 _LOOK_EVERY_S: Final = 0.005
+_INGESTED: Final = "keyfuse_events_ingested_total"
 _PEPPER: Final = {"KEYFUSE_PEPPER": "benchmark pepper, not secret"}
 
 
@@ -88,10 +90,10 @@ async def measure(worker: Worker, n_events: int, roles: list[str], clock: StageC
     """Start, wait for the first batch and for the last event, stop."""
     await worker.start()
     try:
-        before = await reaches(1, lambda: counted(worker, "keyfuse_events_ingested_total"))
+        before = await reaches(1, lambda: counted(worker, _INGESTED))
         started, cpu_started = time.perf_counter(), time.process_time()
         stages_before = Counter(clock.ns) if clock is not None else Counter()
-        await reaches(n_events, lambda: worker.score.scored)
+        await reaches(n_events, lambda: worker.score.scored if "score" in roles else counted(worker, _INGESTED))
         seconds, cpu_s = time.perf_counter() - started, time.process_time() - cpu_started
         stage_ns = clock.ns - stages_before if clock is not None else Counter()
         archived_s = 0.0
@@ -104,7 +106,7 @@ async def measure(worker: Worker, n_events: int, roles: list[str], clock: StageC
             "cpu_s": cpu_s,
             "stage_ns": dict(stage_ns),
             "archived_s": archived_s,
-            "scored": worker.score.scored,
+            "scored": worker.score.scored if "score" in roles else 0,
             "frames": counted(worker, "keyfuse_frames_total"),
             "dead": counted(worker, "keyfuse_dead_letters_total"),
             "breaches_told": counted(worker, "keyfuse_findings_total", family="policy"),

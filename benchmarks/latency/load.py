@@ -115,9 +115,10 @@ async def send(asked: argparse.Namespace) -> dict[str, Any]:
         load = Load(producer, asked.topic, asked.partitions, keys=asked.keys, seed=asked.seed)
         began = wall_s()
         sent = await load.run(asked.per_s, asked.seconds, asked.thieves_per_s, asked.first_thief)
+        lasted_s = wall_s() - began
         late = np.percentile(load.late_ms, [50, 99, 100])
         return {
-            "sent": sent, "began_s": began, "per_s": sent / asked.seconds, "thefts": load.thefts,
+            "sent": sent, "began_s": began, "per_s": sent / lasted_s, "thefts": load.thefts,
             "late_ms": {"p50": round(late[0], 1), "p99": round(late[1], 1), "max": round(late[2], 1)},
         }  # fmt: skip
     finally:

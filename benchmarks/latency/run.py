@@ -74,7 +74,7 @@ class Provider:
 
 
 class Findings:
-    """When the finding of a limit could be read, by key."""
+    """When the finding of a limit was written, by key: the time that its producer gave the record, epoch seconds."""
 
     def __init__(self, bootstrap: str, topic: str, partitions: int) -> None:
         self._bootstrap, self._topic, self._partitions = bootstrap, topic, partitions
@@ -90,11 +90,10 @@ class Findings:
             consumer.assign([TopicPartition(self._topic, number) for number in range(self._partitions)])
             while True:
                 for records in (await consumer.getmany(timeout_ms=500)).values():
-                    now = wall_s()
                     for record in records:
                         finding = Finding.model_validate_json(record.value)
                         if finding.family == "policy":
-                            self.told.setdefault(finding.key_id, now)
+                            self.told.setdefault(finding.key_id, record.timestamp / 1000)
         finally:
             await consumer.stop()
 

@@ -63,7 +63,7 @@ def test_every_piece_has_a_way_to_be_measured_and_a_place_on_the_page() -> None:
 def test_the_page_tells_of_load_and_time() -> None:
     at = {"p50": 40.0, "p99": 180.5, "p999": 220.0, "max": 221.0}
     figure = {"median": 100_000.0, "spread": 0.1, "samples": [100_000.0]}
-    start = {"ready_s": 4.5, "python_s": 1.0, "joined_s": 2.0, "restored_s": 1.5}
+    start = {"ready_s": 4.5, "python_s": 1.0, "joined_s": 2.0, "restored_s": 1.5, "rss_mb": 900}
     rates = {"events_per_s": figure, "events_per_cpu_s": figure}
     half = {
         "load": 0.5, "per_s": 50_000.0, "event_to_finding_ms": at, "finding_to_call_ms": at, "thefts": 60,
@@ -95,7 +95,7 @@ def test_the_page_tells_of_load_and_time() -> None:
     })  # fmt: skip
     assert "| 50% | 50,000 | 40 / 180.5 / 220 | 40 / 180.5 / 220 | 60 | 3 ms |" in page
     assert "| 50%, all in one process | 50,000 |" in page
-    assert "| 100,000 | 40.5 | 4.5 | 1 | 2 | 1.5 | 4.5 |" in page
+    assert "| 100,000 | 40.5 | process and disk | 4.5 | 1 | 2 | 1.5 | 900 |" in page
     assert "| 1,000 | 100,000 | 4,500 |" in page
     assert "| 2 | 100,000 | 100,000 |" in page
     assert "-1 MB over the second" in page
