@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -10,7 +11,11 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from benchmarks.chaos.ends import End, Outage
+from benchmarks.chaos.rebalances import rebalances
+from benchmarks.chaos.schedule import CHANNELS
 from benchmarks.chaos.services import Effect
+from benchmarks.chaos.told import Reasons, server_of
 from benchmarks.chaos.traffic import KEYS, Total
 from benchmarks.chaos.world import World
 from schemas.audit_chain import Problem, problems
@@ -59,7 +64,10 @@ class Collected:
     board: Board
     audit_rows: int
     audit_problems: Sequence[Problem]
-    exits: Sequence[int] = ()
+    ends: Sequence[End]  # of every process
+    outages: Sequence[Outage]
+    reasons: Reasons
+    rebalances: Counter[int]  # by how many workers then shared the partitions
 
 
 async def lag(world: World) -> dict[Place, int]:
@@ -87,7 +95,7 @@ async def lag(world: World) -> dict[Place, int]:
     return found
 
 
-async def collect(world: World, left: Mapping[Place, int], exits: Sequence[int], clock_s: int) -> Collected:
+async def collect(world: World, left: Mapping[Place, int], clock_s: int) -> Collected:
     """After the workers are gone; `left` was asked while they were still there."""
     store = await asyncio.to_thread(open_store, world.true_dsn)
     raw = {
@@ -118,8 +126,19 @@ async def collect(world: World, left: Mapping[Place, int], exits: Sequence[int],
         dead_stored=store.dead_letters(100_000), incidents=incidents,
         commands={(command.command_id, command.at_ms): command for command in commands}, outcomes=outcomes,
         effects=world.services.provider.effects, board=world.services.board, audit_rows=len(chain),
-        audit_problems=[*problems(chain, heads=heads(store)), *beside_the_chain(store)], exits=exits,
+        audit_problems=[*problems(chain, heads=heads(store)), *beside_the_chain(store)],
+        ends=tuple(world.workers.ends), outages=tuple(world.outages), reasons=_reasons(world),
+        rebalances=rebalances(
+            world.broker.log_path.read_text(errors="replace"), f"{world.one.topics.prefix}keyfuse-score"
+        ),
     )  # fmt: skip
+
+
+def _reasons(world: World) -> Reasons:
+    board = world.services.board
+    lost = {name: server_of(board, name).lost_s for name in CHANNELS}
+    broker = [at_s for gone in world.outages if gone.what.startswith("broker") for at_s in (gone.began_s, gone.ended_s)]
+    return Reasons(lost, [*world.workers.moments_s, *broker])
 
 
 def _counted(store: Store) -> tuple[int, int]:

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.chaos.announced import announced
 from benchmarks.chaos.collected import Collected
+from benchmarks.chaos.harm import broken, ended
+from benchmarks.chaos.schedule import Size
 from benchmarks.chaos.traffic import Total, Traffic
+from benchmarks.chaos.verdict import Verdict, verdict
 from schemas.records import Outcome, StepState
 from tests.integration.uses import Event, windows_of
 
-MOST_TOLD: Final = 5
-"""Of one kind of mistake; the rest is counted."""
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """One invariant: its figures, and what is wrong; nothing when it holds."""
-
-    what: str
-    figures: str
-    wrong: tuple[str, ...]
-
-
-def verdicts(sent: Traffic, left: Collected) -> list[Verdict]:
-    """All of them."""
-    return [judge(sent, left) for judge in INVARIANTS]
+def verdicts(sent: Traffic, left: Collected, size: Size) -> list[Verdict]:
+    """All of them, and whether it was broken enough for them to mean something."""
+    return [*(judge(sent, left) for judge in INVARIANTS), ended(left), broken(left, size)]
 
 
 def archived(sent: Traffic, left: Collected) -> Verdict:
@@ -40,7 +31,7 @@ def archived(sent: Traffic, left: Collected) -> Verdict:
         for name, got in (("minute", minutes), ("hour", hours))
         if got.events != accepted
     ]
-    return _verdict(
+    return verdict(
         "archived rows = accepted events", f"{accepted:,} events; {rows:,} rows, {minutes.events:,} by minute, "
         f"{hours.events:,} by hour", wrong,
     )  # fmt: skip
@@ -55,7 +46,7 @@ def minutes(sent: Traffic, left: Collected) -> Verdict:
         if left.minutes.get((key, minute)) != expected.get((key, minute))
     ]
     total = _sum(expected.values())
-    return _verdict(
+    return verdict(
         "sums by key and minute = the generator's", f"{len(expected):,} of events, tokens, USD; "
         f"{total.tokens:,} tokens, ${total.nano_usd / 1e9:,.2f}", wrong,
     )  # fmt: skip
@@ -69,7 +60,7 @@ def windows(sent: Traffic, left: Collected) -> Verdict:
             got = left.windows.get(key, {}).get(name)
             if got is None or abs(got - value) > 1e-6 * max(1.0, value):
                 wrong.append(f"{name} of {key} is {got}, not {value}")
-    return _verdict("windows of the score stage", f"{count:,} of 10 s to 1 h", wrong)
+    return verdict("windows of the score stage", f"{count:,} of 10 s to 1 h", wrong)
 
 
 def spend(sent: Traffic, left: Collected) -> Verdict:
@@ -81,7 +72,7 @@ def spend(sent: Traffic, left: Collected) -> Verdict:
         )
         if left.spend.get(key) != expected:
             wrong.append(f"{key}: {left.spend.get(key)} tokens and nano-USD, not {expected}")
-    return _verdict(
+    return verdict(
         "budgets' sums", f"{len(left.spend)} budgets, ${sum(s[1] for s in left.spend.values()) / 1e9:,.2f}", wrong
     )
 
@@ -100,29 +91,7 @@ def dead_letters(sent: Traffic, left: Collected) -> Verdict:
         wrong.append(f"{len(stored)} in the store, not {len(expected)}")
     reasons = Counter(reason for *_, reason in expected)
     figures = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
-    return _verdict("dead letters = bad records", f"{len(expected)} ({figures})", wrong)
-
-
-def announced(_: Traffic, left: Collected) -> Verdict:
-    board, wrong, copies = left.board, [], Counter[str]()
-    for one, incident in left.incidents.items():
-        posts, pages, hooks = board.slack_posts(one), board.pages(one), board.hooks(one)
-        told = {"Slack": len(posts), "PagerDuty": pages.count("trigger"), "the webhook": len(hooks)}
-        wrong += [f"{name} was never told of {one} of {incident.key_id}" for name, count in told.items() if not count]
-        copies["Slack"] += max(0, len(posts) - 1)
-        copies["the webhook"] += len(hooks) - len({hook["seq"] for hook in hooks})
-        shown = {"Slack": board.slack_shows(one), "the webhook": max((hook["seq"] for hook in hooks), default=0)}
-        wrong += [
-            f"{name} shows version {seq} of {one}, not {incident.seq}"
-            for name, seq in shown.items()
-            if seq != incident.seq
-        ]
-    per_key = Counter(incident.key_id for incident in left.incidents.values())
-    wrong += [f"{count} incidents of {key}" for key, count in per_key.items() if count > 1]
-    return _verdict(
-        "each incident told on each channel, under one identity", f"{len(left.incidents)} incidents on 3 channels; told"
-        f" again after a lost answer or a kill: Slack {copies['Slack']}, webhook {copies['the webhook']}", wrong,
-    )  # fmt: skip
+    return verdict("dead letters = bad records", f"{len(expected)} ({figures})", wrong)
 
 
 def thefts(sent: Traffic, left: Collected) -> Verdict:
@@ -130,7 +99,7 @@ def thefts(sent: Traffic, left: Collected) -> Verdict:
     cut = {effect.key_id for effect in left.effects if effect.status == "disabled"}
     wrong = [f"no incident of {key}" for key in sent.stolen if key not in found]
     wrong += [f"{key} was never cut" for key in sent.stolen if key not in cut]
-    return _verdict("each theft found and cut", f"{len(sent.stolen)}", wrong)
+    return verdict("each theft found and cut", f"{len(sent.stolen)}", wrong)
 
 
 def effects(__: Traffic, left: Collected) -> Verdict:
@@ -156,7 +125,7 @@ def effects(__: Traffic, left: Collected) -> Verdict:
         if happened[key, status] != wanted[key, status]
     ]
     figures = ", ".join(f"{end} {count}" for end, count in sorted(ends.items()))
-    return _verdict("each command with effect exactly once", f"{orders.total()} orders ({figures})", wrong)
+    return verdict("each command with effect exactly once", f"{orders.total()} orders ({figures})", wrong)
 
 
 def _asks_again(outcome: Outcome, left: Collected) -> bool:
@@ -176,27 +145,17 @@ def offsets(_: Traffic, left: Collected) -> Verdict:
     wrong = [
         f"{group} lacks {count} of {topic}:{partition}" for (group, topic, partition), count in sorted(left.lag.items())
     ]
-    return _verdict("committed offsets at the end of every topic", f"{sum(left.lag.values())} records left", wrong)
+    return verdict("committed offsets at the end of every topic", f"{sum(left.lag.values())} records left", wrong)
 
 
 def audit(_: Traffic, left: Collected) -> Verdict:
     wrong = [f"{problem}" for problem in left.audit_problems]
-    return _verdict("the audit is a whole chain", f"{left.audit_rows:,} rows", wrong)
-
-
-def ended(_: Traffic, left: Collected) -> Verdict:
-    wrong = [f"a worker ended with {status}" for status in left.exits if status != 0]
-    return _verdict("workers end in order on SIGTERM", f"{len(left.exits)} workers", wrong)
+    return verdict("the audit is a whole chain", f"{left.audit_rows:,} rows", wrong)
 
 
 INVARIANTS: Final[tuple[Callable[[Traffic, Collected], Verdict], ...]] = (
-    archived, minutes, windows, spend, dead_letters, announced, thefts, effects, offsets, audit, ended,
+    archived, minutes, windows, spend, dead_letters, announced, thefts, effects, offsets, audit,
 )  # fmt: skip
-
-
-def _verdict(what: str, figures: str, wrong: list[str]) -> Verdict:
-    more = [f"... and {len(wrong) - MOST_TOLD} more"] if len(wrong) > MOST_TOLD else []
-    return Verdict(what, figures, (*wrong[:MOST_TOLD], *more))
 
 
 def _sum(totals: Iterable[Total]) -> Total:

@@ -12,8 +12,9 @@ from typing import Final
 
 from benchmarks.chaos.collected import Collected, collect, lag
 from benchmarks.chaos.feeder import Feeder
+from benchmarks.chaos.harm import rows
 from benchmarks.chaos.people import People
-from benchmarks.chaos.schedule import Fault, Size
+from benchmarks.chaos.schedule import CHANNELS, Fault, Size
 from benchmarks.chaos.traffic import Traffic
 from benchmarks.chaos.world import World, world
 from service.demo_watch import Watch
@@ -57,14 +58,15 @@ async def run(
             say("the faults are over; it comes to rest")
             one.workers.scale(2)
             left = await _rest(one, [feeding, asking], patience_s, say)
-            exits = await one.workers.stop()
+            await one.workers.stop()
         finally:
             feeding.cancel()
             asking.cancel()
             await asyncio.gather(feeding, asking, return_exceptions=True)
             await watch.stop()
         clock_s = T0_MS // 1000 + round(traffic.end_s) + 10
-        return Run(await collect(one, left, exits, clock_s), _happened(one, feeder, people))
+        collected = await collect(one, left, clock_s)
+        return Run(collected, _happened(one, collected, feeder, people, traffic))
 
 
 async def _break(one: World, faults: Sequence[Fault], seconds: float, say: Callable[[str], None]) -> None:
@@ -96,16 +98,21 @@ async def _rest(
     return left
 
 
-def _happened(one: World, feeder: Feeder, people: People) -> dict[str, object]:
-    workers, board = one.workers.counts, one.services
+def _happened(one: World, left: Collected, feeder: Feeder, people: People, traffic: Traffic) -> dict[str, object]:
+    """What was done to it, in figures that are counted while it is done."""
     weather: Counter[str] = Counter()
-    for name in ("slack", "pagerduty", "webhook"):
-        weather += board.weather(name).faults
+    for name in CHANNELS:
+        weather += one.services.weather(name).faults
+    done = Counter({what: count for what, count in one.done.items() if what not in ("SIGKILL", "SIGTERM", "workers")})
     return {
-        **{f"faults: {what}": count for what, count in sorted(one.done.items())},
-        **{f"workers: {what}": count for what, count in sorted(workers.items())},
+        "events, records": f"{len(traffic.events):,} events in {len(traffic.records):,} records",
+        **rows(left),
+        "workers told to join or leave": one.workers.counts["asked to join or leave"],
+        "SIGSTOP": done.pop("SIGSTOP", 0),
+        "clocks set wrong or right": done.pop("clock", 0),
+        "broker and store": _counts(Counter({what: n for what, n in done.items() if "fails" not in what})),
         "channels, calls that failed": _counts(weather),
-        "provider, calls that failed": _counts(board.provider.weather.faults),
+        "provider, calls that failed": _counts(one.services.provider.weather.faults),
         "producers' tries": _counts(feeder.counts),
         "people asked": sum(len(asked) for asked in people.asked.values()),
     }

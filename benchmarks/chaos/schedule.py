@@ -33,15 +33,25 @@ class Size:
     providers: int
     thefts: int
     store_away_s: float  # the longest that the store is not reached
+    least: Least  # what must have come of it
+
+
+@dataclass(frozen=True)
+class Least:
+    """So that a run that was not broken enough does not pass for one that was."""
+
+    ended: int  # processes that a fault ended
+    rebalances: int
+    members: frozenset[int]  # of the group, after some rebalance
 
 
 FULL: Final = Size(
-    seconds=660, kills=112, pauses=16, scalings=24, clocks=14, brokers=11, stores=6, channels=14, providers=6,
-    thefts=12, store_away_s=150,
+    seconds=660, kills=120, pauses=16, scalings=24, clocks=14, brokers=11, stores=6, channels=14, providers=6,
+    thefts=12, store_away_s=150, least=Least(ended=100, rebalances=30, members=frozenset({1, 2, 3})),
 )  # fmt: skip
 QUICK: Final = Size(
     seconds=80, kills=8, pauses=3, scalings=5, clocks=4, brokers=2, stores=3, channels=5, providers=2, thefts=4,
-    store_away_s=15,
+    store_away_s=15, least=Least(ended=6, rebalances=3, members=frozenset()),
 )  # fmt: skip
 
 
@@ -120,14 +130,18 @@ def _brokers(rng: random.Random, size: Size) -> Iterator[Fault]:
 
 
 def _stores(rng: random.Random, size: Size) -> Iterator[Fault]:
-    kinds: list[What] = ["store is unreachable", "store is killed", "store loses answers", "store hangs"]
-    for number, (begin_s, most_s) in enumerate(_apart(rng, size.stores, size.seconds)):
-        what = kinds[number % len(kinds)]
+    """One time it is away for as long as can be, between shorter ones."""
+    kinds: list[What] = ["store is killed", "store loses answers", "store hangs", "store is unreachable"]
+    long_s, before = size.store_away_s * 1.1, rng.randrange(size.stores)  # the tenth is for coming back
+    shorter = [*_apart(rng, size.stores - 1, size.seconds - long_s)]
+    began_s = (size.seconds - long_s) / max(1, len(shorter)) * before
+    yield Fault(began_s + 0.05 * long_s, "store is unreachable", for_s=size.store_away_s)
+    for number, (begin_s, most_s) in enumerate(shorter):
+        what, later_s = kinds[number % len(kinds)], long_s if number >= before else 0.0
         if what == "store loses answers":
-            yield Fault(begin_s, what, value=rng.randint(1, 4))
+            yield Fault(begin_s + later_s, what, value=rng.randint(1, 4))
         else:
-            longest_s = size.store_away_s if what == "store is unreachable" else size.store_away_s / 4
-            yield Fault(begin_s, what, for_s=min(longest_s, most_s))
+            yield Fault(begin_s + later_s, what, for_s=min(size.store_away_s / 4, most_s))
 
 
 def _services(rng: random.Random, size: Size) -> Iterator[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -25,7 +26,7 @@ Way = Literal["500", "503", "429", "timeout", "connection dropped"]
 _WAYS: Final[tuple[Way, ...]] = ("500", "503", "429", "timeout", "connection dropped")
 _FAILING_SHARE: Final = 0.8
 _AFTER_SHARE: Final = 0.3  # of the failures: it was done all the same
-_HANG_S: Final = 5.0  # longer than Keyfuse waits
+_HANG_S: Final = 8.0  # longer than Keyfuse waits
 _LONGER_S: Final = 60.0
 _LONGEST_S: Final = 3600.0
 
@@ -67,12 +68,18 @@ class Weather:
 
 
 class FailingServer(Server):
-    """`arrived` is what took effect, whether or not its sender knows."""
+    """`arrived` is what took effect, and `at_s` when, whether or not its sender knows; `lost_s` is when it does not."""
 
     def __init__(self, kind: str, rng: random.Random) -> None:
         super().__init__(NETWORKED[kind].well)
         self.weather = Weather(rng)
+        self.at_s: list[float] = []
+        self.lost_s: list[float] = []
         self._numbers = 0
+
+    def takes(self, arrived: Arrived, at_s: float) -> None:
+        self.arrived.append(arrived)
+        self.at_s.append(at_s)
 
     async def handle(self, request: web.Request) -> web.Response:
         data = await request.read()
@@ -81,8 +88,10 @@ class FailingServer(Server):
         self._numbers += 1
         body = ""
         if failure is None or failure.after:
-            self.arrived.append(arrived)
+            self.takes(arrived, time.monotonic())
             body = self.well(arrived, self._numbers)
+            if failure is not None:
+                self.lost_s.append(self.at_s[-1])
         if failure is None:
             return web.Response(text=body, content_type="application/json")
         if failure.way == "connection dropped" and request.transport is not None:

@@ -1,86 +1,44 @@
-"""`keyfuse worker` as processes: started, killed, stopped for a while, started again as a supervisor would.
-
-Most are forked from a process that has imported everything, and run the command's own `main` from there on: a kill is
-followed by a start within a second. Each fifth is the installed command itself.
-"""
+"""A supervisor of worker processes: as many as wanted run, whatever ends them, and how each ended is kept."""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import runpy
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing.process import BaseProcess
-from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-from benchmarks.chaos.clock_shift import VARIABLE, install, set_clock
+from benchmarks.chaos.clock_shift import set_clock
+from benchmarks.chaos.ends import CANNOT_START, End
+from benchmarks.chaos.processes import Process, Slot, spawn
 from tests.integration.world import until
 
-KEYFUSE: Final = Path(sys.executable).parent / "keyfuse"
-ROOT: Final = Path(__file__).parents[2]
 _INSTALLED_EVERY: Final = 5
 _AGAIN_AFTER_S: Final = 0.3
+_AGAIN_AT_MOST_S: Final = 5.0
+_MOST_WAITING: Final = 4
+"""Faults that wait for a worker at work: up to three come together. With more, who is still starting is hit."""
 _PATIENCE_S: Final = 3600.0
-_UP: Final = b"keyfuse is up"
-
-
-@dataclass(frozen=True)
-class Slot:
-    """Where one worker runs: its configuration folder, its clock, its intake."""
-
-    config: Path
-    clock: Path
-    log: Path
-    port: int
-
-    def command(self, roles: str) -> list[str]:
-        return ["keyfuse", "worker", "--role", roles, "--config", str(self.config)]
-
-
-class Process:
-    """One process of one of the two kinds."""
-
-    def __init__(self, running: BaseProcess | subprocess.Popen[bytes], log: Path) -> None:
-        assert running.pid is not None
-        self.pid, self._running, self._log = running.pid, running, log
-        self._log_begins = log.stat().st_size
-
-    def exit_status(self) -> int | None:
-        """None while it runs; negative when a signal ended it."""
-        return self._running.poll() if isinstance(self._running, subprocess.Popen) else self._running.exitcode
-
-    def is_up(self) -> bool:
-        """Whether it has said so."""
-        with self._log.open("rb") as file:
-            file.seek(self._log_begins)
-            return _UP in file.read()
-
-    def signal(self, sign: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, sign)
+_END_S: Final = 120.0
 
 
 @dataclass
 class Workers:
-    """A supervisor: as many as wanted run, whatever ends them."""
+    """`ends` are of all processes that have ended; `moments_s` when one came, went, stood still or went on."""
 
     slots: Sequence[Slot]
     roles: str
     environ: Mapping[str, str]
     wanted: int = 0
     counts: Counter[str] = field(default_factory=Counter)
+    ends: list[End] = field(default_factory=list)
+    moments_s: list[float] = field(default_factory=list)
     _running: dict[int, Process] = field(default_factory=dict)
     _loops: list[asyncio.Task[None]] = field(default_factory=list)
     _hitting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _waiting: int = 0
 
     def start(self, wanted: int) -> None:
         self.wanted = wanted
@@ -92,50 +50,63 @@ class Workers:
         self.wanted = wanted
         for number in range(wanted, len(self.slots)):
             if number in self._running:
-                self._running[number].signal(signal.SIGTERM)
+                self._running[number].tell("its supervisor", "SIGTERM")
 
     def up(self) -> list[Process]:
         """Those that have said that they are up."""
         return [process for process in self._running.values() if process.is_up()]
 
-    async def hit(self, rank: int, sign: signal.Signals, until_s: float) -> None:
-        """One that is up; by `until_s` of the loop's clock any that runs."""
-        async with self._hitting:
-            now_s = asyncio.get_running_loop().time
-            await _until(lambda: bool(self._running) and (bool(self.up()) or now_s() > until_s))
-            up = self.up()
-            chosen = up or list(self._running.values())
-            self.counts[f"{sign.name}, {'at work' if up else 'while starting'}"] += 1
-            process = chosen[rank % len(chosen)]
-            process.signal(sign)
-            if sign is signal.SIGKILL:
-                await _until(partial(_has_ended, process))
+    async def hit(self, rank: int, name: Literal["SIGKILL", "SIGTERM"], until_s: float) -> None:
+        """One that no fault has hit yet, at work if it can be waited for; by `until_s` of the loop's clock any."""
+        self._waiting += 1
+        try:
+            async with self._hitting:
+                await _until(lambda: bool(self._targets(name, until_s)))
+                targets = self._targets(name, until_s)
+                process = targets[rank % len(targets)]
+                process.tell("a fault", name)
+                if name == "SIGKILL":
+                    await _until(partial(_has_ended, process))
+        finally:
+            self._waiting -= 1
+
+    def _targets(self, name: str, until_s: float) -> list[Process]:
+        """A second signal to the same process would count a fault that changed nothing; but who was told to leave may
+        be killed on the way.
+        """
+        fresh = [
+            process
+            for process in self._running.values()
+            if not _has_ended(process) and not any(told.by == "a fault" or told.name == name for told in process.told)
+        ]
+        hurried = self._waiting > _MOST_WAITING or asyncio.get_running_loop().time() > until_s
+        return [process for process in fresh if process.is_up()] or (fresh if hurried else [])
 
     async def pause(self, rank: int, for_s: float) -> None:
         """Standing still, and then going on as if nothing had been."""
         await _until(lambda: bool(self._running))
         process = list(self._running.values())[rank % len(self._running)]
         process.signal(signal.SIGSTOP)
+        self._happens()
         self.counts["SIGSTOP"] += 1
         try:
             await asyncio.sleep(for_s)
         finally:
             process.signal(signal.SIGCONT)
+            self._happens()
 
     def set_clock(self, number: int, off_s: float) -> None:
         set_clock(self.slots[number].clock, off_s)
 
-    async def stop(self) -> list[int]:
-        """SIGTERM to all; how they ended."""
+    async def stop(self) -> None:
+        """SIGTERM to all; returns when they have ended, or it has been waited for long enough."""
         self.wanted = 0
-        running = list(self._running.values())
-        for process in running:
+        for process in self._running.values():
             process.signal(signal.SIGCONT)
-            process.signal(signal.SIGTERM)
-        await asyncio.wait(self._loops, timeout=60)
-        statuses = [process.exit_status() for process in running]
+            process.tell("its supervisor", "SIGTERM")
+        await asyncio.wait(self._loops, timeout=_END_S)
+        self.ends += [process.end() for process in self._running.values()]
         self.kill()
-        return [status if status is not None else 999 for status in statuses]
 
     def kill(self) -> None:
         """Whatever is left."""
@@ -145,31 +116,33 @@ class Workers:
             process.signal(signal.SIGKILL)
 
     async def _supervise(self, number: int) -> None:
+        in_vain = 0
         while True:
             await _until(lambda: number < self.wanted or not self.wanted)
             if not self.wanted:
                 return
-            process = self._running[number] = self._spawn(self.slots[number])
-            await _until(partial(_has_ended, process))
+            self.counts["processes"] += 1
+            installed = self.counts["processes"] % _INSTALLED_EVERY == 0
+            process = self._running[number] = spawn(self.slots[number], self.roles, self.environ, installed=installed)
+            self._happens()
+            await self._end_of(process)
             del self._running[number]
-            self.counts[f"ended with {process.exit_status()}"] += 1
-            await asyncio.sleep(_AGAIN_AFTER_S)
+            self._happens()
+            self.ends.append(process.end())
+            in_vain = in_vain + 1 if process.exit_status() == CANNOT_START else 0
+            await asyncio.sleep(min(_AGAIN_AFTER_S * 2**in_vain, _AGAIN_AT_MOST_S))
 
-    def _spawn(self, slot: Slot) -> Process:
-        self.counts["processes"] += 1
-        environ = {**os.environ, **self.environ, VARIABLE: str(slot.clock)}
-        argv = slot.command(self.roles)
-        if self.counts["processes"] % _INSTALLED_EVERY == 0:
-            environ["PYTHONPATH"] = f"{ROOT / 'benchmarks' / 'chaos' / 'shifted'}:{ROOT}"
-            with slot.log.open("ab") as log:
-                return Process(
-                    subprocess.Popen([str(KEYFUSE), *argv[1:]], env=environ, stdout=log, stderr=log), slot.log
-                )
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["service.up", "service.worker", __name__])
-        forked = context.Process(target=_program, args=(argv, environ, slot.log), daemon=True)
-        forked.start()
-        return Process(forked, slot.log)
+    async def _end_of(self, process: Process) -> None:
+        """One that does not end is killed, as any supervisor would, and that is seen from how it ended."""
+        await _until(lambda: _has_ended(process) or bool(process.told))
+        try:
+            await until(partial(_has_ended, process), "it ends", patience_s=_END_S)
+        except AssertionError:
+            process.signal(signal.SIGKILL)
+            await _until(partial(_has_ended, process))
+
+    def _happens(self) -> None:
+        self.moments_s.append(asyncio.get_running_loop().time())
 
 
 def _has_ended(process: Process) -> bool:
@@ -178,15 +151,3 @@ def _has_ended(process: Process) -> bool:
 
 async def _until(condition: Callable[[], bool]) -> None:
     await until(condition, "the run is over long ago", patience_s=_PATIENCE_S)
-
-
-def _program(argv: list[str], environ: dict[str, str], log: Path) -> None:
-    """The installed command in a process that has imported everything already."""
-    os.environ.update(environ)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    install(environ[VARIABLE])
-    signal.set_wakeup_fd(-1)
-    sys.argv = argv
-    runpy.run_path(str(KEYFUSE), run_name="__main__")

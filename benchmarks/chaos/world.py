@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import secrets
 import signal
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.chaos.clock_shift import set_clock
+from benchmarks.chaos.ends import Outage
+from benchmarks.chaos.processes import Slot
 from benchmarks.chaos.schedule import HOUR_S, WORKERS, Fault
 from benchmarks.chaos.services import Services, services
 from benchmarks.chaos.traffic import KEYS
-from benchmarks.chaos.workers import Slot, Workers
+from benchmarks.chaos.workers import Workers
 from schemas.config.responses import CapsConfig, RetryConfig
 from schemas.config.wiring import CommandsConfig, EvidenceConfig, KafkaConfig
 from service.config_tree import Folder
@@ -33,7 +36,9 @@ from tests.storage.clickhouse_process import ClickHouseProcess
 
 PARTITIONS: Final = 4
 _SESSION_S: Final = 3.0
+_CHANNEL_TIMEOUT_S: Final = 6.0
 _SIGNING_KEY: Final = "commands.pem"
+_PREFIX: Final = f"chaos{secrets.token_hex(2)}."
 
 
 @dataclass
@@ -48,6 +53,7 @@ class World:
     workers: Workers
     directory: Path
     done: Counter[str] = field(default_factory=Counter)
+    outages: list[Outage] = field(default_factory=list)  # of broker and store, as they were
     _broker_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _store_turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -58,8 +64,8 @@ class World:
 
     async def suffer(self, fault: Fault, until_s: float) -> None:
         """One fault, to its end. `until_s` is when the faults are over, by the loop's clock."""
-        if fault.what in ("SIGKILL", "SIGTERM"):
-            await self.workers.hit(int(fault.value), signal.Signals[fault.what], until_s)
+        if fault.what == "SIGKILL" or fault.what == "SIGTERM":
+            await self.workers.hit(int(fault.value), fault.what, until_s)
         elif fault.what == "SIGSTOP":
             await self.workers.pause(int(fault.value), fault.for_s)
         elif fault.what == "workers":
@@ -83,22 +89,32 @@ class World:
     async def _without_broker(self, fault: Fault) -> None:
         node = self.broker.node
         assert node is not None, "only Apache Kafka can be stopped and started"
-        await asyncio.to_thread(node.kill if fault.what == "broker is killed" else node.stop)
-        try:
-            await asyncio.sleep(fault.for_s)
-        finally:
-            await node.start()
+        with self._noted(fault):
+            await asyncio.to_thread(node.kill if fault.what == "broker is killed" else node.stop)
+            try:
+                await asyncio.sleep(fault.for_s)
+            finally:
+                await node.start()
 
     async def _without_store(self, fault: Fault) -> None:
         if fault.what == "store loses answers":
             await self.store.lose_answers(int(fault.value))
             return
         begin, end = self._away(fault)
-        await begin()
+        with self._noted(fault):
+            await begin()
+            try:
+                await asyncio.sleep(fault.for_s)
+            finally:
+                await end()
+
+    @contextmanager
+    def _noted(self, fault: Fault) -> Iterator[None]:
+        began_s = time.monotonic()
         try:
-            await asyncio.sleep(fault.for_s)
+            yield
         finally:
-            await end()
+            self.outages.append(Outage(fault.what, began_s, time.monotonic()))
 
     def _away(self, fault: Fault) -> tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]:
         """How it goes, and how it comes back."""
@@ -169,8 +185,10 @@ def _install(broker: Broker, slot: Slot, outside: Services, dsn: str) -> Install
             ),
             "evidence": EvidenceConfig(head_every_s=20),
         }
+        # A busy machine may answer after some seconds: that is no lost answer of a channel.
+        channel_changes = {"pictures": False, "timeout_s": _CHANNEL_TIMEOUT_S}
         channels = {
-            name: channel.model_copy(update={"pictures": False}) for name, channel in folder.routes.channels.items()
+            name: channel.model_copy(update=channel_changes) for name, channel in folder.routes.channels.items()
         }
         return replace(
             folder,
@@ -185,6 +203,3 @@ def _install(broker: Broker, slot: Slot, outside: Services, dsn: str) -> Install
         keys=KEYS, dsn=dsn, idle_s=3600, change=change, retry=retry,
         caps=CapsConfig(per_10min_keys=1000, per_day_share=1, freeze_share=1, freeze_min_keys=1000, cooldown_s=1),
     )  # fmt: skip
-
-
-_PREFIX: Final = f"chaos{secrets.token_hex(2)}."

@@ -44,6 +44,6 @@ def test_whatever_fails_and_when_nothing_is_lost_made_up_or_done_twice(
         own_kafka, tmp_path, SEED, size=QUICK, faults=faults, traffic=traffic, patience_s=PATIENCE_S,
         say=log.warning,
     ))  # fmt: skip
-    found = verdicts(traffic, one.left)
+    found = verdicts(traffic, one.left, QUICK)
     log.warning(table(one.happened, found))
     assert mistakes(found, SEED, f"python -m benchmarks.chaos --quick --seed {SEED}") == []
