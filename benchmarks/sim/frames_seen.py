@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from benchmarks.sim.broker import Record
 from benchmarks.sim.remembered import remembered
-from benchmarks.sim.roles import records_of
+from benchmarks.sim.score import records_of
 from benchmarks.sim.settings import SHARDS, TOPICS
 from detectors import codec
 from detectors.placement import shard_of

@@ -53,8 +53,8 @@ class Process:
         """One step, with what befalls it. A slow one that is under way comes to pass also when its process has died."""
         fate = self._luck.fate(f"{self.name}: {step}", self._loop.time())
         await self._pause("waits" if reads and fate == "is slow" else fate)
-        while self._loop.time() < self._asleep_until_s:  # noqa: ASYNC110 - it may fall asleep again meanwhile
-            await asyncio.sleep(self._asleep_until_s - self._loop.time())
+        while asleep_s := self.asleep_s():  # noqa: ASYNC110 - it may fall asleep again meanwhile
+            await asyncio.sleep(asleep_s)
         if not self.alive:
             await self._nothing_more()
         if fate == "dies before":
@@ -79,7 +79,7 @@ class Process:
         elif fate == "waits":
             await asyncio.sleep(self._luck.rng.uniform(0.0, 4.0))
         elif fate == "sleeps":
-            self._sleep(self._luck.rng.choice([1.0, 3.0, 3.0, 8.0]))
+            self.sleep()
         else:
             await asyncio.sleep(0)
 
@@ -99,8 +99,13 @@ class Process:
         self._loop.call_later(self._luck.rng.uniform(0.0, 4.0), arrive)
         return await arrived
 
-    def _sleep(self, for_s: float) -> None:
+    def asleep_s(self) -> float:
+        """For how long it stands still yet."""
+        return max(0.0, self._asleep_until_s - self._loop.time())
+
+    def sleep(self) -> None:
         """All of it stands still, as a machine does that is moved. Its group goes on, and it learns that later."""
+        for_s = self._luck.rng.choice([1.0, 3.0, 3.0, 8.0])
         self._asleep_until_s = self._loop.time() + for_s
         if for_s > SESSION_S:
             self._loop.call_later(SESSION_S, self.expelled)

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from aiokafka import TopicPartition
 
-from benchmarks.sim.roles import METRICS, records_of
+from benchmarks.sim.roles import METRICS
+from benchmarks.sim.score import records_of
 from benchmarks.sim.settings import KEYS, TOPICS, remembered_core
 from benchmarks.sim.world import World
 from detectors.core import ScoreCore

@@ -18,6 +18,7 @@ from benchmarks.sim.loop import HistoryLoop
 from benchmarks.sim.luck import Luck
 from benchmarks.sim.process import Process
 from benchmarks.sim.remembered import MEMORY
+from benchmarks.sim.score import Score
 from benchmarks.sim.settings import RAW_PARTITIONS, SHARDS, TOPICS
 from benchmarks.sim.traffic import Traffic, traffic
 from schemas.config.wiring import StateConfig
@@ -27,7 +28,7 @@ HISTORIES_EACH: Final = 100  # of the same traffic, in turn: what is pure in the
 _TROUBLE_S: Final = 20.0  # nothing goes wrong later than this
 _PATIENCE_S: Final = 200.0
 _ROLES: Final[dict[str, Callable[[World, Process], object]]] = {
-    "ingest": roles.ingest, "archive": roles.archive, "score": roles.Score,
+    "ingest": roles.ingest, "archive": roles.archive, "score": Score,
 }  # fmt: skip
 
 
