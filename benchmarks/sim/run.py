@@ -41,9 +41,12 @@ class Sum:
 
 
 def one(seed: int, *, records: int = MOST_RECORDS, faults: int | None = None) -> tuple[World, list[str]]:
-    """A history and what is wrong in it."""
-    world = World(seed, records=records, faults=faults).play()
-    return world, wrong_in(world)
+    """A history and what is wrong in it. One that breaks off is a wrong one, and the others are played all the same."""
+    world = World(seed, records=records, faults=faults)
+    try:
+        return world, wrong_in(world.play())
+    except Exception as error:  # whatever it was, it is told
+        return world, [*world.wrong, f"it broke off: {error!r}"]
 
 
 def some(first: int, count: int, step: int = 1) -> Sum:
@@ -91,7 +94,7 @@ def _all(first: int, histories: int, processes: int) -> int:
         for part in pool.map(partial(some), starts, counts):
             total.add(part)
             for seed, found in part.wrong.items():
-                print(f"WRONG {found[0]}; see `python -m benchmarks.sim.run --seed {seed}`", flush=True)
+                print(f"WRONG seed {seed}: {found[0]}; see `python -m benchmarks.sim.run --seed {seed}`", flush=True)
             if total.histories % _TOLD_EVERY == 0:
                 print(f"{total.histories:,} histories, wrong: {len(total.wrong)}", file=sys.stderr, flush=True)
     for what, count in (

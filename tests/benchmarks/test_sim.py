@@ -5,6 +5,7 @@ KEYFUSE_HISTORIES=3000 plays as many, thirty of each traffic; `make sim` plays 1
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -180,3 +181,23 @@ def test_a_history_that_fails_is_made_small(monkeypatch: pytest.MonkeyPatch) -> 
     world, found = smallest(seed)
     assert found
     assert len(world.sent.records) <= len(World(seed).sent.records)
+
+
+@pytest.mark.parametrize("broken", ["breaks off", "a callback fails"])
+def test_a_history_that_breaks_off_is_a_wrong_one_and_the_others_are_played(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    done = World._done
+
+    def breaks(world: World) -> bool:
+        if world.seed == 11 and broken == "breaks off":
+            raise ZeroDivisionError
+        if world.seed == 11:
+            asyncio.get_running_loop().call_soon(lambda: 1 / 0)
+        return done(world)
+
+    monkeypatch.setattr(World, "_done", breaks)
+    total = some(10, 3)
+    assert total.histories == 3
+    assert list(total.wrong) == [11]
+    assert "ZeroDivisionError" in total.wrong[11][0]
