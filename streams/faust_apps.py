@@ -128,11 +128,14 @@ class _Reader:
         """A record that was skipped on its way here must not be passed: it would be committed with what follows."""
         position = (message.tp, message.generation_id)
         if position not in self._expected:
+            restored = self._restored
             consumer = self._app.guarded_consumer
             earliest = (await consumer.earliest_offsets(message.tp))[message.tp]
             resumed = consumer.resumed_at(message.tp)
             if resumed is None:
                 resumed, _ = await committed(self._bootstrap, self._stage.name, message.tp)
+            if restored is not self._restored:  # else the stage would be given a record of what it may have lost
+                raise Overtaken("the partition was given up meanwhile: the record comes again")
             self._expected[position] = max(resumed, earliest)
         if message.offset > self._expected[position]:
             raise Hole(f"{message.tp}: {message.offset} came where {self._expected[position]} was expected")
