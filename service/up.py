@@ -14,6 +14,7 @@ import structlog
 
 from service.errors import UserError
 from service.install import Install, Running
+from service.leave import run_and_leave
 from service.logs import configure_logging
 from service.tansu import Tansu
 from service.warm_up_file import begin_warm
@@ -32,8 +33,8 @@ def main(config: Path, *, roles: Sequence[str] = ROLES) -> None:
     if Running.find(install.data_dir) is not None and tuple(roles) == ROLES:
         raise UserError(f"something runs in {install.data_dir} already; stop it first")
     _check_roles(install, roles)
-    if asyncio.run(_run(install, roles)):
-        raise SystemExit(EXIT_STUCK)
+    if code := run_and_leave(_run(install, roles)):
+        raise SystemExit(code)
 
 
 def _check_roles(install: Install, roles: Sequence[str]) -> None:
@@ -49,8 +50,8 @@ def _check_roles(install: Install, roles: Sequence[str]) -> None:
         install.order_signer(make=False)
 
 
-async def _run(install: Install, roles: Sequence[str]) -> bool:
-    """Whether it ends because a stage stands still."""
+async def _run(install: Install, roles: Sequence[str]) -> int:
+    """The exit code: `EXIT_STUCK` where it ends because a stage stands still."""
     stop, running = asyncio.Event(), None
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
@@ -74,7 +75,7 @@ async def _run(install: Install, roles: Sequence[str]) -> bool:
                 log.info("stopping", stuck=worker.stuck.is_set())
             finally:
                 await worker.stop()
-            return worker.stuck.is_set()
+            return EXIT_STUCK if worker.stuck.is_set() else 0
     finally:
         if running is not None:  # another process's note is not ours to remove
             Running.path(install.data_dir).unlink(missing_ok=True)
