@@ -203,7 +203,7 @@ def budget(edges: Edges) -> tuple[StageApp, BudgetStage]:
 
     app = StageApp(
         edges.group("budget"), [install.topics.name(Topic.SPEND)], handle, stage.drop, changelog=changelog,
-        restored=stage.restored, tick=tick
+        claims=True, restored=stage.restored, tick=tick
     )  # fmt: skip
     return app, stage
 

@@ -8,10 +8,9 @@ from controls.budget_desk import BudgetDesk
 from controls.budgets import Budgets
 from schemas.config.budgets import BudgetConfig, BudgetsConfig
 from service.install import Install
+from streams.changelog import Changelog
 from streams.snapshot import Snapshot
 from streams.topics import StateTopic
-from tests.integration.faust_engine import read_all
-from tests.streams.world import MemoryShards
 
 Spend = dict[str, tuple[int, int]]
 """key_id → tokens and nano-USD."""
@@ -27,9 +26,9 @@ def budgets_of(keys: Sequence[str]) -> BudgetsConfig:
 async def spend_of(one: Install, at_ms: int) -> Spend:
     """By key, within the month of `at_ms`; empty while nothing is stored."""
     bootstrap, name = one.folder.wiring.kafka.bootstrap, one.topics.state_name(StateTopic.BUDGET)
-    store = MemoryShards()
-    store.values = {key or b"": value or b"" for key, value in await read_all(bootstrap, name, 0)}
-    snapshot = Snapshot(store)
+    changelog = Changelog(bootstrap, name, producer=None)
+    await changelog.load(0)
+    snapshot = Snapshot(changelog)
     if snapshot.head is None:
         return {}
     desk = BudgetDesk(Budgets(one.folder.budgets), one.facts_of)

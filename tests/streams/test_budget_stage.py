@@ -11,12 +11,15 @@ from schemas.records import DeadLetter, Finding
 from schemas.spend import BudgetStatus, SpendSums
 from streams.acks import Arrived
 from streams.budget_stage import BudgetStage
+from streams.changelog import StateRecord
+from streams.checkpoint import ShardStore
 from streams.errors import Overtaken
 from streams.health import StageProgress
 from streams.metrics import Metrics
 from streams.topics import Topic, Topics
 from tests.alerting.world import found
 from tests.controls.test_budget_desk import sums
+from tests.streams.owners import Owner
 from tests.streams.world import T0, MemoryOutbox, MemoryShards
 
 CONFIG = BudgetsConfig(budgets=(BudgetConfig(name="all", usd=100, period="day", projected=False, burn_rate=False),))
@@ -27,7 +30,7 @@ LOG = [sums((number // 5, number // 5, "k", 1 + number % 5, 4.0 * (1 + number % 
 class Worker:
     """One process's life: its memory goes when it is killed, the store and the acknowledged offset stay."""
 
-    def __init__(self, store: MemoryShards, outbox: MemoryOutbox, config: BudgetsConfig = CONFIG) -> None:
+    def __init__(self, store: ShardStore, outbox: MemoryOutbox, config: BudgetsConfig = CONFIG) -> None:
         self.acked, self.config, self.metrics = -1, config, Metrics()
         self.stage = BudgetStage(
             settings=lambda: (Budgets(self.config), lambda _: None), store=store, outbox=outbox, topics=Topics(),
@@ -156,4 +159,23 @@ async def test_a_rebalance_while_statuses_are_told_leaves_the_state_to_its_new_o
         await first.take(11, LOG[11].to_bytes())
     second = Worker(store, outbox)
     await second.live(LOG, start=acked + 1, until=25)
+    assert newest(outbox).spent_nano_usd == 100 * 10**9
+
+
+async def test_an_owner_that_slept_through_a_rebalance_takes_no_spend_back() -> None:
+    log, outbox = list[StateRecord](), MemoryOutbox()
+
+    async def owner() -> Worker:
+        changelog = Owner(log)
+        await changelog.begin()
+        return Worker(changelog, outbox)
+
+    sleeper = await owner()
+    await sleeper.live(LOG, until=10)
+    second = await owner()
+    await second.live(LOG, start=sleeper.acked + 1, until=20)
+    with pytest.raises(Overtaken):
+        await sleeper.live(LOG, start=10, until=14)
+    third = await owner()
+    await third.live(LOG, start=second.acked + 1, until=25)
     assert newest(outbox).spent_nano_usd == 100 * 10**9

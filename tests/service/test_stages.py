@@ -1,0 +1,31 @@
+"""What the stages of a worker are told to do with their state."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from service import stages
+from service.config_tree import Folder
+from service.install import Install
+from streams.health import Health
+from streams.kafka import EMBEDDED
+from streams.metrics import Metrics
+from tests.streams.world import MemoryOutbox
+
+
+def test_stages_whose_state_follows_from_what_they_read_claim_it() -> None:
+    nobody: Any = None  # no stage is started
+    edges = stages.Edges(
+        Install(Folder(), Path("nowhere"), environ={}),
+        "nobody:1",
+        nobody,
+        MemoryOutbox(),
+        Metrics(),
+        Health(),
+        EMBEDDED,
+    )
+    apps = [stages.score(edges)[0], stages.uses(edges)[0], stages.budget(edges)[0], stages.identity(edges)[0]]
+    assert {app.name: app.claims for app in apps} == {
+        "keyfuse-score": True, "keyfuse-uses": True, "keyfuse-budget": True, "keyfuse-identity": False,
+    }  # fmt: skip
