@@ -390,9 +390,11 @@ class Worker:
 
 
 async def _in_time(closer: Callable[[], Awaitable[Any]]) -> None:
-    """What does not close in time ends with the process."""
+    """What does not close, or not in time, ends with the process; the others are closed all the same."""
     try:
         async with asyncio.timeout(_CLOSE_S):
             await closer()
     except TimeoutError:
         log.warning("something did not close in time", seconds=_CLOSE_S)
+    except Exception as error:  # of whatever library: without its broker, a producer's for one
+        log.warning("something did not close", why=f"{type(error).__name__}: {error}")

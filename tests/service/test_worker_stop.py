@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from service import worker as worker_module
 from service.config_tree import Folder
@@ -56,3 +57,14 @@ async def test_what_never_closes_keeps_nothing_from_ending(tmp_path: Path, monke
     async with asyncio.timeout(10):
         await stopping.worker.stop()
     assert stopping.closed[-1] == "sender"
+
+
+async def test_what_fails_to_close_keeps_the_others_from_nothing(tmp_path: Path) -> None:
+    stopping = Stopping(tmp_path)
+
+    async def fail() -> None:
+        raise KafkaConnectionError("no broker")
+
+    stopping.worker._closers.append(fail)
+    await stopping.worker.stop()
+    assert stopping.closed == ["notify", "apps", "contain", "provider", "sender"]
