@@ -83,13 +83,18 @@ async def archived(store: Store, group: Group) -> int:
     loop = asyncio.get_running_loop()
     [(before,)] = store.connection.rows("SELECT count() FROM usage_events")
 
-    def reached() -> Store:  # in the thread that writes
-        asyncio.run_coroutine_threadsafe(group.interrupt("writing"), loop).result()
-        return store
+    class Interrupted:
+        """The store, whose insert is where a rebalance may come; in the thread that writes."""
+
+        connection = store.connection
+
+        def insert_usage(self, table: Any, token: str) -> None:
+            asyncio.run_coroutine_threadsafe(group.interrupt("writing"), loop).result()
+            store.insert_usage(table, token)
 
     clock = iter(range(0, 1_000_000, 10))
     deps = ArchiveDeps(
-        bootstrap="", group="", store=reached, outbox=None, metrics=Metrics(), sleep=asyncio.sleep,  # type: ignore[arg-type]  # nothing is said here
+        bootstrap="", group="", store=Interrupted, outbox=None, metrics=Metrics(), sleep=asyncio.sleep,  # type: ignore[arg-type]  # nothing is said here
         progress=StageProgress("archive", 0), now_s=lambda: 0 if group.batches else next(clock), now_ms=lambda: 1,
         committed=group.committed,
     )  # fmt: skip
