@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import traceback
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
 
-from service.errors import UserError
+from service.errors import for_people
 
 LEAVE_S: Final = 10.0
 UNFINISHED: Final = 2
@@ -33,11 +34,12 @@ def run_and_leave(work: Coroutine[Any, Any, int], *, within_s: float = LEAVE_S) 
 
 
 async def _watched(work: Coroutine[Any, Any, int], left: threading.Event, within_s: float) -> int:
-    code, words = 1, ""
+    code, words = 1, "it was cancelled"
     try:
-        code = await work
-    except UserError as error:
-        code, words = UNFINISHED, str(error)
+        code, words = await work, "asked to"
+    except Exception as error:
+        told = for_people(error)
+        code, words = (UNFINISHED, told) if told else (1, "".join(traceback.format_exception(error)))
         raise
     finally:
         threading.Thread(target=_end_anyway, args=(left, within_s, code, words), daemon=True).start()

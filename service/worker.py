@@ -396,5 +396,10 @@ async def _in_time(closer: Callable[[], Awaitable[Any]]) -> None:
             await closer()
     except TimeoutError:
         log.warning("something did not close in time", seconds=_CLOSE_S)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        log.warning("something did not close", why="what it waited for was cancelled")
     except Exception as error:  # of whatever library: without its broker, a producer's for one
         log.warning("something did not close", why=f"{type(error).__name__}: {error}")

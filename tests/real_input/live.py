@@ -47,7 +47,9 @@ async def until(true: Callable[[], bool], what: str, *, patience_s: float = PATI
 async def until_scored(worker: Worker, events: int) -> None:
     """Every event is scored, and time has gone on so far that the last second is judged too."""
     await until(lambda: worker.score.scored >= events, f"{events} events scored", patience_s=_SCORED_S)
-    await until(lambda: not any(core.pending for core in worker.score.cores()), "the last second judged")
+    await until(
+        lambda: not any(core.pending for core in worker.score.cores()), "the last second judged", patience_s=_SCORED_S
+    )
 
 
 async def until_decided(bootstrap: str, topics: Topics) -> None:

@@ -33,6 +33,10 @@ async def sentence_left():
     await task_left()
     raise UserError("no broker at 127.0.0.1:1")
 
+async def mistake_left():
+    await task_left()
+    raise ZeroDivisionError("a mistake of ours")
+
 async def nothing_left():
     return 3
 
@@ -46,6 +50,7 @@ raise SystemExit(run_and_leave({name}(), within_s={within_s}))
         ("task_left", 0, "ended by force"),
         ("thread_left", 4, "ended by force"),
         ("sentence_left", 2, "no broker at 127.0.0.1:1"),
+        ("mistake_left", 1, "ZeroDivisionError: a mistake of ours"),
     ],
 )
 def test_what_does_not_end_is_ended_and_told(name: str, code: int, words: str) -> None:

@@ -59,12 +59,34 @@ async def test_what_never_closes_keeps_nothing_from_ending(tmp_path: Path, monke
     assert stopping.closed[-1] == "sender"
 
 
-async def test_what_fails_to_close_keeps_the_others_from_nothing(tmp_path: Path) -> None:
+async def _failing() -> None:
+    raise KafkaConnectionError("no broker")
+
+
+async def _waiting_for_what_was_cancelled() -> None:
+    waited_for = asyncio.ensure_future(asyncio.sleep(3600))
+    waited_for.cancel()
+    await waited_for
+
+
+@pytest.mark.parametrize("fails", [_failing, _waiting_for_what_was_cancelled])
+async def test_what_fails_to_close_keeps_the_others_from_nothing(fails: Closer, tmp_path: Path) -> None:
     stopping = Stopping(tmp_path)
-
-    async def fail() -> None:
-        raise KafkaConnectionError("no broker")
-
-    stopping.worker._closers.append(fail)
+    stopping.worker._closers.append(fails)
     await stopping.worker.stop()
     assert stopping.closed == ["notify", "apps", "contain", "provider", "sender"]
+
+
+async def test_whoever_cancels_the_end_itself_is_heard(tmp_path: Path) -> None:
+    stopping, begun = Stopping(tmp_path), asyncio.Event()
+
+    async def hang() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    stopping.worker._closers.append(hang)
+    ending = asyncio.create_task(stopping.worker.stop())
+    await begun.wait()
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending

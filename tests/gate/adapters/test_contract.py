@@ -25,7 +25,7 @@ NOT_ADAPTERS: Final = {
     "asking": "asks", "outbox": "tells", "payload": "reads LiteLLM", "question": "reads calls", "settings": "settings",
     "usage": "reads answers", "watch": "follows one call", "wire": "the words between gate and adapter",
 }  # fmt: skip
-NO_GATE: Final = {"kafka": "a broker"}  # folders of deploy that are no proxies
+NO_GATE: Final = {"kafka": "a broker", "prometheus": "alert rules"}  # folders of deploy that are no proxies
 
 THROTTLE: Final = {"state": "throttle", "rule": "policy p", "reason": "the ceiling is reached", "retry_after_s": 2.5}
 DEGRADE: Final = {"state": "degrade", "rule": "budget b", "reason": "95 % are spent", "model": "cheap"}
