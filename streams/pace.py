@@ -7,7 +7,7 @@ from typing import Final
 
 GATHER_S: Final = 0.05
 MUCH: Final = 8_192
-"""Records in one turn: from here on there is a backlog, and nothing to wait for."""
+"""Records or rows in one turn: from here on there is a backlog, and nothing to wait for."""
 
 
 class Pace:
@@ -18,26 +18,26 @@ class Pace:
     >>> pace.wait_s(10.0)  # the first one waits for nothing
     0.0
     >>> pace.began(10.0)
-    >>> pace.read(100)
+    >>> pace.read(records=100, rows=98)
     >>> round(pace.wait_s(10.02), 3)
     0.03
-    >>> pace.read(MUCH)
+    >>> pace.read(records=100, rows=MUCH)
     >>> pace.wait_s(10.02)
     0.0
     """
 
     def __init__(self) -> None:
         self._began_s = -math.inf
-        self._records = 0
+        self._found = 0
 
     def wait_s(self, now_s: float) -> float:
         """From now until the next turn may begin."""
-        return 0.0 if self._records >= MUCH else max(0.0, self._began_s + GATHER_S - now_s)
+        return 0.0 if self._found >= MUCH else max(0.0, self._began_s + GATHER_S - now_s)
 
     def began(self, now_s: float) -> None:
         """A turn begins; what it reads is not known yet."""
-        self._began_s, self._records = now_s, 0
+        self._began_s, self._found = now_s, 0
 
-    def read(self, records: int) -> None:
-        """So many records it found."""
-        self._records = records
+    def read(self, records: int, rows: int) -> None:
+        """What it found; a record may hold many rows, or none that is valid."""
+        self._found = max(records, rows)

@@ -71,12 +71,15 @@ def test_a_lost_row_is_seen_and_so_is_a_request_that_was_not_accepted() -> None:
 def found(**changed: Any) -> dict[str, Any]:
     """Of a run in which all holds, but for what is changed: `kafka__rows=9`."""
     run: dict[str, Any] = {
-        "kafka": {"sent_in_all": 10, "rows": 10, "distinct": 10, "dead_letters": 0, "rss_growth_mb": 50.0},
+        "kafka": {
+            "sent_in_all": 10, "rows": 10, "distinct": 10, "dead_letters": 0, "rss_growth_mb": 50.0, "begun_anew": 0,
+            "takes_per_s": 10, "offered_per_s": 191,
+        },
         "intake": {
             "statuses": {"202": 5, "429": 95}, "broken": {}, "incomplete": 0, "rows": 15, "distinct": 15,
-            "rss_growth_mb": 20.0, "after": {"statuses": {"202": 3}},
+            "rss_growth_mb": 20.0, "after": {"statuses": {"202": 3}}, "of_others": 0,
         },
-        "rss_bound_mb": 100.0,
+        "rss_bound_mb": 100.0, "sizes": {"times": 20},
     }  # fmt: skip
     for name, value in changed.items():
         half, _, field = name.partition("__")
@@ -95,6 +98,9 @@ def test_a_run_in_which_all_holds_is_not_broken() -> None:
         {"kafka__rows": 11},
         {"kafka__distinct": 9},
         {"kafka__dead_letters": 1},
+        {"kafka__begun_anew": 1},
+        {"kafka__offered_per_s": 189},
+        {"intake__of_others": 5},
         {"kafka__rss_growth_mb": 100.1},
         {"intake__rss_growth_mb": 100.1},
         {"intake__statuses": {"202": 5, "429": 90, "503": 5}},
