@@ -129,9 +129,9 @@ class Run:
         self._loads += 1
         with first_in_line():
             sent = await generate(
-            self._place.bootstrap, self._topics.name(Topic.RAW), per_s=events / seconds, seconds=seconds,
-            first=self._loads, thieves_per_s=0,
-        )  # fmt: skip
+                self._place.bootstrap, self._topics.name(Topic.RAW), per_s=events / seconds, seconds=seconds,
+                first=self._loads, thieves_per_s=0,
+            )  # fmt: skip
         self._sent += sent["sent"]
         return sent
 
@@ -183,10 +183,10 @@ class Run:
         """One run of the senders, in their own process."""
         with first_in_line():
             process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "benchmarks.burst_senders", "--url", self._place.intake, "--token", TOKEN,
-            "--events", str(self._sizes.events_in_request), "--first", str(self._requests), "--seconds", str(seconds),
-            *given, stdout=asyncio.subprocess.PIPE, env=os.environ,
-        )  # fmt: skip
+                sys.executable, "-m", "benchmarks.burst_senders", "--url", self._place.intake, "--token", TOKEN,
+                "--events", str(self._sizes.events_in_request), "--first", str(self._requests),
+                "--seconds", str(seconds), *given, stdout=asyncio.subprocess.PIPE, env=os.environ,
+            )  # fmt: skip
         told, _ = await process.communicate()
         if process.returncode:
             raise RuntimeError("the senders failed: their error stands above")

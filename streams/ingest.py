@@ -135,8 +135,9 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
             await rewind(self._consumer)
             return None
         self._heard(fetched)
-        self._pace.read(sum(map(len, fetched.values())), parsed.frame.num_rows)
-        self._count(parsed, sum(map(len, fetched.values())))
+        records = sum(map(len, fetched.values()))
+        self._pace.read(records, parsed.frame.num_rows)
+        self._count(parsed, records)
         return self._ready(self._alignment.add(parsed.frame, behind=behind), parsed.dead)
 
     async def _parse(self, records: RawRecords) -> ParsedBatch:
