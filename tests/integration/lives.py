@@ -163,17 +163,16 @@ class Life:
         return process.exitcode
 
     async def _until_through(self, stream: Stream) -> None:
-        """The archive holds everything and the state covers every frame."""
+        """The archive holds everything, the bad records too, and the state covers every frame."""
         bootstrap, topics = self.one.folder.wiring.kafka.bootstrap, self.one.topics
 
         async def archived() -> bool:
             self._must_live()
             totals = await asyncio.to_thread(self._store.rollup_vs_raw)
-            return totals.raw_events == len(stream.events)
+            return totals.raw_events == len(stream.events) and self._dead() >= stream.bad
 
-        await until(
-            archived, lambda: f"{len(stream.events)} events in the archive: {self.log()}", patience_s=PATIENCE_S
-        )
+        wanted = f"{len(stream.events)} events and {stream.bad} bad records in the archive"
+        await until(archived, lambda: f"{wanted}: {self.log()}", patience_s=PATIENCE_S)
         frames, group = topics.name(Topic.FRAMES), f"{topics.prefix}keyfuse-score"
         ends = {p: len(await read_all(bootstrap, frames, p)) for p in range(topics.partitions)}
 
@@ -209,12 +208,17 @@ class Life:
                 "SELECT key_id, at, sum(events), sum(requests), sum(input_tokens), sum(cost_nano_usd)"
                 " FROM usage_minute GROUP BY key_id, at ORDER BY key_id, at"
             ),
-            dead=rows("SELECT count() FROM dead_letters FINAL")[0][0],
+            dead=self._dead(),
             difference=self._store.rollup_vs_raw().difference,
             spend=await spend_of(self.one, T0_MS),
             scored=self.scored,
             processes=self.processes,
         )
+
+    def _dead(self) -> int:
+        """Bad records in the archive."""
+        found: int = self._store.connection.rows("SELECT count() FROM dead_letters FINAL")[0][0]
+        return found
 
     async def _all(self, topic: Topic, kind: type[Any]) -> list[Any]:
         """Every record of a topic, partition by partition."""
