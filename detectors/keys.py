@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from detectors.breaches import WATCHED, Watch
-from detectors.limits import caps_of
+from detectors.limits import caps_of, named_for
 from detectors.placement import NEW, Placement, shard_of
 from detectors.population import Population
 from detectors.room import units_of
@@ -83,6 +83,7 @@ class KeyBook:
         self.watches: list[Watch | None] = [None]
         """The rules of keys that have others than of models, each once."""
         self._watch_places: dict[Watch, int] = {}
+        self._limits: dict[tuple[str, str | None], tuple[Array, Array]] = {}
         self.slot_of: dict[str, int] = {}
         self.ids: list[str] = []
         self.row_facts: list[KeyFacts] = []
@@ -133,6 +134,7 @@ class KeyBook:
     def reconfigure(self, settings: DetectorsConfig) -> None:
         """New limits, and every answer of registry and policies asked afresh."""
         self._settings = settings
+        self._limits.clear()
         self.columns["verdict"][:] = 0
         self.watches[1:], self._watch_places = [], {}
         for slot in range(len(self.ids)):
@@ -162,10 +164,18 @@ class KeyBook:
         self.columns["registered"][slot] = known is not None
         facts = self.facts[slot] = known or self.row_facts[slot]
         self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
-        caps = caps_of(self._settings, env=facts.env, key_id=key_id, formerly=facts.formerly)
-        self.columns["caps"][slot], self.columns["units"][slot] = caps, units_of(caps, self._settings)
+        self.columns["caps"][slot], self.columns["units"][slot] = self._limits_of(key_id, facts)
         self.columns["room"][slot] = 0
         self.columns["watch"][slot] = self._watch_place(key_id, facts)
+
+    def _limits_of(self, key_id: str, facts: KeyFacts) -> tuple[Array, Array]:
+        """Its `caps` and `units`: worked out once for all keys of an environment that no setting names."""
+        kind = (facts.env, named_for(self._settings, key_id, facts.formerly))
+        known = self._limits.get(kind)
+        if known is None:
+            caps = caps_of(self._settings, env=facts.env, key_id=key_id, formerly=facts.formerly)
+            known = self._limits[kind] = (np.array(caps, "f4"), np.array(units_of(caps, self._settings), "f4"))
+        return known
 
     def _watch_place(self, key_id: str, facts: KeyFacts) -> int:
         watch = self._watch_of(key_id, facts)

@@ -79,10 +79,15 @@ def caps_of(
     A limit that an override names as null is off; one that it does not name stays as it is. The order is that of
     `Close.caps`: limits, then the budgets of a day and a month.
     """
-    named = next((each for each in (key_id, *reversed(formerly)) if each in settings.keys), key_id)
-    scopes = (settings.keys.get(named), settings.environments.get(env))
+    named = named_for(settings, key_id, formerly)
+    scopes = (None if named is None else settings.keys[named], settings.environments.get(env))
     limits = tuple(_cap(name, scopes, getattr(settings.limits, name)) for name in _NAMES)
     return limits + tuple(_cap(name, scopes, getattr(settings.budget, name)) for name in _BUDGETS)
+
+
+def named_for(settings: DetectorsConfig, key_id: str, formerly: Sequence[str]) -> str | None:
+    """The key whose own limits hold for this one: itself, or the newest that it took over from; None: no setting's."""
+    return next((each for each in (key_id, *reversed(formerly)) if each in settings.keys), None)
 
 
 def _cap(name: str, scopes: tuple[LimitsOverride | None, ...], general: float | None) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -13,6 +13,8 @@ from detectors.state import Array
 CAP: Final = 16_384  # hashes of a generation; at higher rates a generation is shorter than its time
 HASH_BITS: Final = 48  # two of 32,768 remembered hashes meet a new one by chance once in 10**10 events
 _MASK: Final = np.uint64(2**HASH_BITS - 1)
+_NONE: Final = np.zeros(0, np.int64)
+_MERGE: Final = 2_048  # hashes in a set; more go into an array, where one takes 8 bytes and not 100
 
 
 class RetryFilter:
@@ -31,15 +33,16 @@ class RetryFilter:
     def __init__(self, dedup_s: int, cap: int = CAP) -> None:
         self.dedup_s, self._cap = dedup_s, cap
         self._generation, self._second = 0, 0
-        self._now: set[int] = set()
-        self._before: set[int] = set()
+        self._new: set[int] = set()  # of this generation, the newest
+        self._now = _NONE  # of this generation, the others, sorted
+        self._before = _NONE  # of the one before, sorted
 
     def repeated(self, hashes: Array, seconds: Array) -> list[int]:
         """Positions of the events seen before; the others are remembered. Seconds never fall."""
-        values = (hashes & _MASK).tolist()
+        values = (hashes & _MASK).astype(np.int64)
         last = int(seconds[-1])
         within_one_second = last == self._second
-        roomy = within_one_second or len(self._now) + len(values) < self._cap
+        roomy = within_one_second or self._held() + len(values) < self._cap
         if roomy and last // self.dedup_s == self._generation:
             self._second = last
             return self._look(values, 0)
@@ -50,35 +53,64 @@ class RetryFilter:
             found += self._look(values[start:end], start)
         return found
 
-    def _look(self, values: list[int], offset: int) -> list[int]:
-        distinct = set(values)
-        if len(distinct) == len(values) and self._now.isdisjoint(distinct) and self._before.isdisjoint(distinct):
-            self._now |= distinct
-            return []
-        found = []
-        for at, value in enumerate(values):
-            if value in self._now or value in self._before:
-                found.append(offset + at)
-            else:
-                self._now.add(value)
+    def _held(self) -> int:
+        return len(self._now) + len(self._new)
+
+    def _look(self, values: Array, offset: int) -> list[int]:
+        """Remember what is new in one step when all of it is, as nearly always; else value by value."""
+        ordered = np.sort(values)  # sought in their order: half the time
+        some = ordered.tolist()
+        old = (ordered[1:] == ordered[:-1]).any() or any(_among(ordered, each).any() for each in self._sorted())
+        if not old and self._new.isdisjoint(some):
+            self._new.update(some)
+            found = []
+        else:
+            found = [offset + at for at in self._repeated(values)]
+        if len(self._new) >= _MERGE:
+            self._now, self._new = self._whole(), set()
         return found
+
+    def _sorted(self) -> Iterator[Array]:
+        return (each for each in (self._now, self._before) if len(each))
+
+    def _repeated(self, values: Array) -> Iterator[int]:
+        old = np.zeros(len(values), bool)
+        for each in self._sorted():
+            old |= _among(values, each)
+        for at, (value, known) in enumerate(zip(values.tolist(), old.tolist(), strict=True)):
+            if known or value in self._new:
+                yield at
+            else:
+                self._new.add(value)
+
+    def _whole(self) -> Array:
+        """The generation as one sorted array."""
+        new = np.fromiter(self._new, np.int64, len(self._new))
+        return np.sort(np.concatenate((self._now, new)))
 
     def _turn(self, second: int) -> None:
         generation = second // self.dedup_s
         if generation != self._generation:
-            self._before = self._now if generation == self._generation + 1 else set()
-            self._now, self._generation = set(), generation
-        elif second > self._second and len(self._now) >= self._cap:
-            self._before, self._now = self._now, set()
+            self._before = self._whole() if generation == self._generation + 1 else _NONE
+            self._now, self._new, self._generation = _NONE, set(), generation
+        elif second > self._second and self._held() >= self._cap:
+            self._before, self._now, self._new = self._whole(), _NONE, set()
         self._second = second
 
     def export(self) -> tuple[list[int], Array, Array]:
-        """Generation and second, and both sets, sorted and as differences: small numbers compress."""
-        return [self._generation, self._second], _differences(self._now), _differences(self._before)
+        """Generation and second, and both generations, sorted and as differences: small numbers compress."""
+        now, before = (np.diff(each, prepend=0) for each in (self._whole(), self._before))
+        return [self._generation, self._second], now, before
 
     def restore(self, marks: list[int], now: Array, before: Array) -> None:
         self._generation, self._second = marks
-        self._now, self._before = set(np.cumsum(now).tolist()), set(np.cumsum(before).tolist())
+        self._now, self._before, self._new = np.cumsum(now), np.cumsum(before), set()
+
+
+def _among(values: Array, known: Array) -> Array:
+    """Which values are among the known ones, which are sorted and not none."""
+    among: Array = known.take(known.searchsorted(values), mode="clip") == values
+    return among
 
 
 def drop_repeated(filters: Sequence[RetryFilter], hashes: Array, kept: Array, shard: Array, seconds: Array) -> int:
@@ -94,7 +126,3 @@ def drop_repeated(filters: Sequence[RetryFilter], hashes: Array, kept: Array, sh
         kept[part[repeated]] = False
         dropped += len(repeated)
     return dropped
-
-
-def _differences(hashes: set[int]) -> Array:
-    return np.diff(np.sort(np.fromiter(hashes, np.int64, len(hashes))), prepend=0)

@@ -51,6 +51,15 @@ def test_a_full_generation_ends_with_its_second() -> None:
     assert ask(retries, [1], [9002]) == []
 
 
+def test_many_of_one_second_are_remembered() -> None:
+    retries = RetryFilter(900)
+    for start in range(0, 30_000, 700):
+        assert ask(retries, range(start, start + 700), [9000] * 700) == []
+
+    again = [*range(29_000, 29_700), 99_999, *range(700), 99_999]
+    assert ask(retries, again, [9000] * 1402) == [*range(700), *range(701, 1402)]
+
+
 @given(events=EVENTS)
 def test_state_survives(events: list[tuple[int, int]]) -> None:
     hashes = [value for value, _ in events]
