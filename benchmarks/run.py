@@ -110,7 +110,7 @@ def measure_growth() -> dict[str, Any]:
 
 def measure_soak() -> dict[str, Any]:
     say(f"soak, {SOAK_MINUTES} minutes")
-    with end_to_end.running_broker() as broker:
+    with end_to_end.running_broker() as broker, first_in_line():
         return asyncio.run(soak.measure(broker.bootstrap, minutes=SOAK_MINUTES, per_s=SOAK_PER_S))
 
 
