@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -26,7 +26,7 @@ from service.cli_planes import planes
 from service.cli_policy import policy
 from service.cli_questions import asking
 from service.cli_tuning import tuning
-from service.errors import UserError, for_people
+from service.errors import EXIT_USER_ERROR, UserError, for_people
 from service.lazy import lazy
 
 app = typer.Typer(
@@ -38,7 +38,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-USER_ERROR: Final = 2
 app.add_typer(tuning)
 app.add_typer(containing)
 app.add_typer(evidence)
@@ -334,11 +333,11 @@ def _usage(error: Any) -> int:  # noqa: ANN401 - Typer does not export its usage
     """A wrong option or argument. Typer's own form is a box of seven lines."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
-        return USER_ERROR
+        return EXIT_USER_ERROR
     message = " ".join(error.format_message().split()).rstrip(".")
     command = error.ctx.command_path if getattr(error, "ctx", None) else "keyfuse"
     err.print(f"keyfuse: {message}; see `{command} --help`", markup=False)
-    return USER_ERROR
+    return EXIT_USER_ERROR
 
 
 def _explained(error: Exception) -> int:
@@ -346,7 +345,7 @@ def _explained(error: Exception) -> int:
     words = for_people(error)
     if words is not None:
         err.print(f"keyfuse: {redact(words)}", markup=False)
-        return USER_ERROR
+        return EXIT_USER_ERROR
     err.print(redact("".join(traceback.format_exception(error))), markup=False)
     err.print("keyfuse: this is a mistake in Keyfuse; please report the lines above", markup=False)
     return 1

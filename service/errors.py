@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+EXIT_USER_ERROR: Final = 2
+"""Exit code where it ends with what a person can mend."""
+
 
 class UserError(Exception):
-    """One sentence in the user's words with the fix; the command ends with exit code 2."""
+    """One sentence in the user's words with the fix; the command ends with `EXIT_USER_ERROR`."""
 
 
 # By name, because the classes live in modules that `keyfuse --help` has no time to import. An error of a class that

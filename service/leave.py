@@ -11,11 +11,9 @@ from typing import Any, Final
 
 import structlog
 
-from service.errors import for_people
+from service.errors import EXIT_USER_ERROR, for_people
 
 LEAVE_S: Final = 10.0
-UNFINISHED: Final = 2
-"""Of a process that ends with what a person can mend; see `service.cli.main`."""
 log = structlog.get_logger()
 
 
@@ -39,7 +37,7 @@ async def _watched(work: Coroutine[Any, Any, int], left: threading.Event, within
         code, words = await work, "asked to"
     except Exception as error:
         told = for_people(error)
-        code, words = (UNFINISHED, told) if told else (1, "".join(traceback.format_exception(error)))
+        code, words = (EXIT_USER_ERROR, told) if told else (1, "".join(traceback.format_exception(error)))
         raise
     finally:
         threading.Thread(target=_end_anyway, args=(left, within_s, code, words), daemon=True).start()
