@@ -12,11 +12,11 @@ from fastapi import APIRouter
 from alerting.answers.desk import Desk
 from alerting.answers.errors import Unavailable
 from schemas.records import Incident, Request, Step
+from service.edges import Edges
 from service.install import Install
 from service.pagerduty_webhook import pagerduty_routes
 from service.question_desk import Desks, open_questions, send
 from service.slack_answers import slack_routes, slack_sockets
-from service.stages import Edges
 from storage.errors import StoreError
 from storage.store import Store
 from streams.decide_core import offers

@@ -17,10 +17,10 @@ from pydantic import SecretStr
 from controls.issuing_desk import waits
 from schemas.key_ask import Problem
 from schemas.key_record import KeyRecord
+from service.edges import Edges
 from service.install import Install, wall_ms
 from service.key_asking import Asker, Prepared, prepare, standing_words
 from service.minted import find_minted
-from service.stages import Edges
 from sources.http_answers import authorised, not_published, unauthorised
 from sources.http_body import BodyRefused, read_body
 from streams.publish import RecordPublisher

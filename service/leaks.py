@@ -10,9 +10,9 @@ import structlog
 from fastapi import APIRouter
 
 from schemas.records import KeyFacts, Record
+from service.edges import Edges
 from service.install import Install, wall_ms
 from service.secrets import resolve
-from service.stages import Edges
 from sources.github_keys import GithubKeys, from_address, from_file
 from sources.leak_http import LeakIntake, create_leaks
 from sources.leaks import LeakDesk, Taken, Used, Via

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from controls.budgets import Budgets
 from schemas.spend import BudgetStatus
 from service.clocks import steady_ms
-from service.stages import Edges
+from service.edges import Edges
 from streams.acks import Arrived
 from streams.faust_apps import StageApp
 from streams.follow import follow

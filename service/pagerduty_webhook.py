@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 from pydantic import SecretStr
 
 from alerting.answers.pagerduty import PagerDutyWebhook
+from service.edges import Edges
 from service.install import Install, wall_ms
 from service.question_desk import Desks
 from service.secrets import resolve
-from service.stages import Edges
 from sources.http_body import BodyRefused, read_body
 
 PATH: Final = "/v1/pagerduty"

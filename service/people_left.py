@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from fastapi import APIRouter
 
 from schemas.life import PersonLeft
+from service.edges import Edges
 from service.errors import UserError
 from service.install import wall_ms
 from service.secrets import resolve
-from service.stages import Edges
 from sources.people_left import Hook, create_people_left
 from streams.publish import RecordPublisher
 from streams.topics import Topic

@@ -14,8 +14,8 @@ from alerting.answers.questions import QuestionDesk
 from controls.questions import answer_row
 from schemas.question import Answer, Question
 from schemas.records import Record
+from service.edges import Edges
 from service.install import wall_ms
-from service.stages import Edges
 from streams.newest_records import NewestRecords, follow_newest
 from streams.topics import Topic
 

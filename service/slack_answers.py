@@ -23,11 +23,11 @@ from alerting.answers.slack_socket import SlackSocket
 from alerting.answers.slack_work import SlackWork
 from alerting.channels.slack_client import SlackApi
 from schemas.config.routes import ChannelConfig
+from service.edges import Edges
 from service.install import Install, wall_ms
 from service.question_desk import Desks
 from service.secrets import resolve
 from service.slack_knowledge import knowledge
-from service.stages import Edges
 from sources.http_body import BodyRefused, read_body
 
 Listen = Callable[[], Awaitable[None]]

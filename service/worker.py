@@ -16,7 +16,7 @@ from containment.providers.base import Provider
 from containment.providers.gate import GateProvider
 from schemas.key_record import KeyRecord
 from schemas.records import Record
-from service import adapters, lending, stages
+from service import adapters, identity_stages, incident_stages, lending, usage_stages
 from service.answers import ways_back
 from service.app_keeper import AppKeeper
 from service.begin_budgets import begin_budgets
@@ -24,6 +24,7 @@ from service.begin_keys import LOST, begin_keys, begin_newest
 from service.channels import channels_of
 from service.config_kept import ConfigNews, ConfigTeller
 from service.config_tree import Folder
+from service.edges import Edges
 from service.errors import UserError
 from service.exception_news import ExceptionNews
 from service.gate_port import BrokerPort
@@ -108,7 +109,7 @@ class Worker:
         await sender.start()
         self._closers.append(sender.stop)
         await read_keys(self.bootstrap, *self._topic(Topic.KEYS), take=install.registry.take)
-        edges = stages.Edges(
+        edges = Edges(
             install,
             self.bootstrap,
             sender,
@@ -191,34 +192,34 @@ class Worker:
             if told is not None:
                 told.changed()
 
-    async def _start_apps(self, edges: stages.Edges) -> None:
+    async def _start_apps(self, edges: Edges) -> None:
         install, chosen, listeners = self.install, list[tuple[str, StageApp]](), list[Any]()
         if "score" in self.roles:
-            app, self.score = stages.score(edges)
+            app, self.score = usage_stages.score(edges)
             self.score.allow(await read_marks(self.bootstrap, *self._topic(Topic.MARKS)))
             chosen.append(("score", app))
         if {"score", "budget"} & set(self.roles):
             await self._follow_exceptions()
         if "budget" in self.roles:
-            chosen += [("uses", stages.uses(edges)[0]), ("budget", self._budget_app(edges))]
+            chosen += [("uses", usage_stages.uses(edges)[0]), ("budget", self._budget_app(edges))]
             app, self.lender = lending.lender(edges)
             chosen.append(("lender", app))
         own = {"decide", "contain"} <= set(self.roles)
         signer = install.order_signer(make=own) if "decide" in self.roles else None
         if signer is not None:
-            app, decide = stages.decide(edges, install.offered(), signer)
+            app, decide = incident_stages.decide(edges, install.offered(), signer)
             chosen.append(("decide", app))
             listeners.append(decide.on_stats)
         if "identity" in self.roles:
             orders = signer or (install.order_signer_if_any() if install.minting() else None)
-            app, _ = stages.identity(edges, orders)
-            chosen += [("identity", app), ("identity-outcomes", stages.outcomes_of_keys(edges))]
+            app, _ = identity_stages.identity(edges, orders)
+            chosen += [("identity", app), ("identity-outcomes", identity_stages.outcomes_of_keys(edges))]
         if "notify" in self.roles:
             channels = channels_of(install)
-            app, notify = stages.notify(edges, channels)
+            app, notify = incident_stages.notify(edges, channels)
             chosen.append(("notify", app))
             notify.start()
-            app, asking = stages.questions(edges, channels)
+            app, asking = incident_stages.questions(edges, channels)
             chosen.append(("questions", app))
             self._closers += [notify.stop, asking.stop]
             self._last += [channel.close for channel in channels.values()]
@@ -236,7 +237,9 @@ class Worker:
                 stopping=self._ending,
             ))  # fmt: skip
             await self._connect_gates(providers, edges.outbox, gates)
-            app, contain = stages.contain(edges, providers, switches, stages.Around(incidents, gates), trust)
+            app, contain = incident_stages.contain(
+                edges, providers, switches, incident_stages.Around(incidents, gates), trust
+            )
             chosen.append(("contain", app))
             listeners.append(contain.on_stats)
             self._last += [contain.stop]
@@ -249,7 +252,7 @@ class Worker:
         await asyncio.gather(*(app.start() for app in self._apps))
         self._follow(edges, listeners)
 
-    def _follow(self, edges: stages.Edges, listeners: list[Any]) -> None:
+    def _follow(self, edges: Edges, listeners: list[Any]) -> None:
         """What the stages are told besides what they read."""
         if self.score is not None:
             self._run("marks", lambda: follow_marks(
@@ -284,8 +287,8 @@ class Worker:
         await read(lambda: True)
         self._run(topic.value, lambda: read(self._ending))
 
-    def _budget_app(self, edges: stages.Edges) -> StageApp:
-        app, self.budget = stages.budget(edges)
+    def _budget_app(self, edges: Edges) -> StageApp:
+        app, self.budget = usage_stages.budget(edges)
         return app
 
     async def _follow_exceptions(self) -> None:
@@ -305,15 +308,15 @@ class Worker:
         progress = self.health.stage(name, time.monotonic())
         return AppKeeper(app, self.bootstrap, timing=self.install.timing, progress=progress, now_s=time.monotonic)
 
-    async def _start_loops(self, edges: stages.Edges) -> None:
+    async def _start_loops(self, edges: Edges) -> None:
         if "ingest" in self.roles:
-            loop = await self._start_loop("ingest", lambda: stages.ingest(edges))
+            loop = await self._start_loop("ingest", lambda: usage_stages.ingest(edges))
             self._watch_over("ingest", edges.group("ingest"), [self.install.topics.name(Topic.RAW)], loop)
         if "archive" in self.roles and self.store is not None:
             store = self.store
-            loop = await self._start_loop("archive", lambda: stages.usage_archive(edges, store))
+            loop = await self._start_loop("archive", lambda: usage_stages.usage_archive(edges, store))
             self._watch_over("archive", edges.group("archive"), [self.install.topics.name(Topic.FRAMES)], loop)
-            await self._start_loop("archive", lambda: stages.record_archive(edges, store))
+            await self._start_loop("archive", lambda: usage_stages.record_archive(edges, store))
 
     async def _start_loop(self, name: str, make: Callable[[], Awaitable[Loop]]) -> Renewed:
         loop = Renewed(await make(), make)

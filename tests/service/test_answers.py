@@ -16,10 +16,10 @@ from schemas.config.routes import ChannelConfig, PagerDutyConfig
 from schemas.records import Incident, Step
 from service.answers import for_good, older, ways_back
 from service.config_tree import Folder
+from service.edges import Edges
 from service.install import Install
 from service.pagerduty_webhook import webhook_secrets
 from service.secrets import SecretMissing
-from service.stages import Edges
 from storage.errors import Unreachable
 from storage.store import Store
 from streams.incident_view import IncidentView

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from service import stages
 from service.config_tree import Folder
+from service.edges import Edges
+from service.identity_stages import identity
 from service.install import Install
+from service.usage_stages import budget, score, uses
 from streams.health import Health
 from streams.kafka import EMBEDDED
 from streams.metrics import Metrics
@@ -16,7 +18,7 @@ from tests.streams.world import MemoryOutbox
 
 def test_stages_whose_state_follows_from_what_they_read_claim_it() -> None:
     nobody: Any = None  # no stage is started
-    edges = stages.Edges(
+    edges = Edges(
         Install(Folder(), Path("nowhere"), environ={}),
         "nobody:1",
         nobody,
@@ -25,7 +27,7 @@ def test_stages_whose_state_follows_from_what_they_read_claim_it() -> None:
         Health(),
         EMBEDDED,
     )
-    apps = [stages.score(edges)[0], stages.uses(edges)[0], stages.budget(edges)[0], stages.identity(edges)[0]]
+    apps = [score(edges)[0], uses(edges)[0], budget(edges)[0], identity(edges)[0]]
     assert {app.name: app.claims for app in apps} == {
         "keyfuse-score": True, "keyfuse-uses": True, "keyfuse-budget": True, "keyfuse-identity": False,
     }  # fmt: skip
