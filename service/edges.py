@@ -14,7 +14,7 @@ from streams.health import Health
 from streams.kafka import Timing
 from streams.metrics import Metrics
 from streams.outbox import Outbox
-from streams.topics import StateTopic
+from streams.topics import StateTopic, Topic
 
 
 @dataclass
@@ -34,6 +34,10 @@ class Edges:
 
     def group(self, stage: str) -> str:
         return f"{self.install.topics.prefix}keyfuse-{stage}"
+
+    def topic(self, topic: Topic) -> tuple[str, int]:
+        """Its name, and how many partitions it has."""
+        return self.install.topics.name(topic), self.install.topics.count(topic)
 
     def changelog(self, topic: StateTopic) -> Changelog:
         return Changelog(self.bootstrap, self.install.topics.state_name(topic), self.producer)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from service import worker as worker_module
+from service import closing
 from service.config_tree import Folder
 from service.install import Install
 from service.worker import Worker
@@ -47,7 +47,7 @@ async def test_providers_are_closed_behind_the_stages_and_before_what_they_are_t
 
 
 async def test_what_never_closes_keeps_nothing_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker_module, "_CLOSE_S", 0.01)
+    monkeypatch.setattr(closing, "_CLOSE_S", 0.01)
     stopping = Stopping(tmp_path)
 
     async def hang() -> None:
