@@ -37,8 +37,7 @@ from benchmarks import end_to_end
 from benchmarks.burst_senders import request_id
 from benchmarks.burst_verdicts import broken, compared
 from benchmarks.burst_world import TOKEN, Archive, Memory, Place, cpu_s, held, place
-from benchmarks.latency.load import wall_s
-from benchmarks.latency.run import generate
+from benchmarks.latency.load import generate, wall_s
 from benchmarks.machine import first_in_line, machine
 from benchmarks.soak import rss_bytes
 from streams.kafka import create_topics

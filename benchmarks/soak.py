@@ -22,13 +22,14 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks import end_to_end
-from benchmarks.latency import run as latency
-from benchmarks.latency.load import wall_s
+from benchmarks.latency.load import generate, wall_s
+from benchmarks.latency.worker import worker, write_folder
 from benchmarks.machine import machine
 from streams.kafka import create_topics
 from streams.topics import Topic, Topics
 
 _EVERY_S: Final = 5.0
+_ROLES: Final = "ingest,score,decide,contain"
 
 
 async def measure(bootstrap: str, *, minutes: float, per_s: float) -> dict[str, Any]:
@@ -37,9 +38,9 @@ async def measure(bootstrap: str, *, minutes: float, per_s: float) -> dict[str, 
     await create_topics(bootstrap, topics.specs())
     with tempfile.TemporaryDirectory(prefix="keyfuse-soak-") as name:
         folder = Path(name)
-        latency.write_folder(folder, bootstrap=bootstrap, prefix=topics.prefix, hook="http://127.0.0.1:9", thieves=0)
-        async with latency.worker(folder) as pid:
-            sending = asyncio.create_task(latency.generate(
+        write_folder(folder, bootstrap=bootstrap, prefix=topics.prefix, hook="http://127.0.0.1:9", thieves=0)
+        async with worker(folder, _ROLES) as pid:
+            sending = asyncio.create_task(generate(
                 bootstrap, topics.name(Topic.RAW), per_s=per_s, seconds=minutes * 60, first=0, thieves_per_s=0
             ))  # fmt: skip
             samples, began = list[tuple[float, int]](), time.monotonic()

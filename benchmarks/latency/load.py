@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -123,6 +125,22 @@ async def send(asked: argparse.Namespace) -> dict[str, Any]:
         }  # fmt: skip
     finally:
         await producer.stop()
+
+
+async def generate(
+    bootstrap: str, topic: str, *, per_s: float, seconds: float, first: int, thieves_per_s: float
+) -> dict[str, Any]:
+    """One run of the generator, in its own process."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.latency.load", "--bootstrap", bootstrap, "--topic", topic,
+        "--per-s", str(per_s), "--seconds", str(seconds), "--thieves-per-s", str(thieves_per_s),
+        "--first-thief", str(first), "--seed", str(first), stdout=subprocess.PIPE,
+    )  # fmt: skip
+    told, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError("the generator failed: its error stands above")
+    found: dict[str, Any] = json.loads(told)
+    return found
 
 
 def main() -> None:

@@ -11,22 +11,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
 import json
-import os
-import secrets
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import orjson
-import yaml
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -34,11 +28,10 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from benchmarks import end_to_end
-from benchmarks.latency.load import thief, wall_s
+from benchmarks.latency.load import generate, wall_s
+from benchmarks.latency.worker import worker, write_folder
 from schemas.records import Finding
-from schemas.signing import Signer, private_key_from
 from service.local_server import LocalServer
-from service.secrets import COMMANDS_KEY
 from streams.kafka import create_topics
 from streams.topics import Topic, Topics
 
@@ -51,10 +44,6 @@ WARM_S: Final = 5.0
 """The beginning of each load that does not count."""
 _FIRST: Final = 0.05  # a load that only shows that all is there
 _PATIENCE_S: Final = 60.0
-_BROAD: Final = {
-    "per_10min_keys": 1_000_000, "per_10min_share": 1, "per_day_share": 1, "freeze_share": 1,
-    "freeze_min_keys": 1_000_000, "cooldown_s": 0,
-}  # fmt: skip
 
 
 class Provider:
@@ -98,69 +87,6 @@ class Findings:
             await consumer.stop()
 
 
-def write_folder(folder: Path, *, bootstrap: str, prefix: str, hook: str, thieves: int) -> None:
-    """A configuration in which each planted key may be cut at once."""
-    signing_key = private_key_from(secrets.token_bytes(32))
-    wiring = {
-        "commands": {"public_keys": [Signer(signing_key).public_key]},
-        "data_dir": str(folder / "data"), "pepper_file": str(folder / "pepper"),
-        "kafka": {"bootstrap": bootstrap, "topic_prefix": prefix, "partitions": end_to_end.PARTITIONS},
-        "store": {"dsn": f"chdb://{folder}/store"},
-        "providers": {"own": {
-            "kind": "webhook", "base_url": hook, "secret_env": "BENCH_HOOK",
-            "steps": {"disable": {"reversible": True, "typical_s": 1}},
-        }},
-    }  # fmt: skip
-    keys = [
-        {
-            "key_id": thief(n), "provider": "own", "provider_ref": thief(n),
-            "team": "search", "app": "shop", "env": "prod",
-        }
-        for n in range(thieves)
-    ]  # fmt: skip
-    responses = {"mode": "auto", "caps": _BROAD, "retry": {"verify_s": 5}}
-    for name, what in (("keyfuse", wiring), ("keys", {"keys": keys}), ("responses", responses)):
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(what))
-    (folder / "data").mkdir()
-    (folder / "data" / COMMANDS_KEY).write_text(signing_key.get_secret_value())
-    (folder / "data" / COMMANDS_KEY).chmod(0o600)
-    (folder / "pepper").write_text("benchmark pepper, not secret")
-    (folder / "pepper").chmod(0o600)
-
-
-@asynccontextmanager
-async def worker(folder: Path, roles: str = TOGETHER[0]) -> AsyncIterator[int]:
-    """`keyfuse worker`, as installed; gives its process id."""
-    secret = "whsec_" + base64.b64encode(b"secret of the benchmark").decode()
-    keyfuse = Path(sys.executable).parent / "keyfuse"
-    process = await asyncio.create_subprocess_exec(
-        str(keyfuse), "worker", "--role", roles, "--config", str(folder),
-        env=os.environ | {"BENCH_HOOK": secret}, stdout=subprocess.DEVNULL, stderr=(folder / f"{roles}.log").open("wb"),
-    )  # fmt: skip
-    try:
-        yield process.pid
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-async def generate(
-    bootstrap: str, topic: str, *, per_s: float, seconds: float, first: int, thieves_per_s: float = THIEVES_PER_S
-) -> dict[str, Any]:
-    """One run of the generator, in its own process."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.latency.load", "--bootstrap", bootstrap, "--topic", topic,
-        "--per-s", str(per_s), "--seconds", str(seconds), "--thieves-per-s", str(thieves_per_s),
-        "--first-thief", str(first), "--seed", str(first), stdout=subprocess.PIPE,
-    )  # fmt: skip
-    told, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError("the generator failed: its error stands above")
-    found: dict[str, Any] = json.loads(told)
-    return found
-
-
 async def measure(
     bootstrap: str,
     capacity_per_s: float,
@@ -188,8 +114,9 @@ async def measure(
                 for number, share in enumerate((_FIRST, *loads)):
                     per_s, lasting_s = share * capacity_per_s, seconds + WARM_S
                     sent = await generate(
-                        bootstrap, topics.name(Topic.RAW), per_s=per_s, seconds=lasting_s, first=number * thieves
-                    )
+                        bootstrap, topics.name(Topic.RAW), per_s=per_s, seconds=lasting_s, first=number * thieves,
+                        thieves_per_s=THIEVES_PER_S,
+                    )  # fmt: skip
                     thefts: dict[str, float] = sent.pop("thefts")
                     await _until_called(provider, thefts, folder)
                     counted = {k: at_s for k, at_s in thefts.items() if at_s > sent["began_s"] + WARM_S}
