@@ -20,6 +20,7 @@ from schemas.frame import FRAME_SCHEMA, INDEX_BITS
 
 _AT: Final = {name: FRAME_SCHEMA.get_field_index(name) for name in FRAME_SCHEMA.names}
 _TOKENS: Final = ("input_tokens", "output_tokens")  # cached and reasoning tokens are part of these
+_FACTS: Final = ("provider", "team", "app", "env")
 _VERSION: Final = re.compile(r"[ /]?\d[\d.]*")
 _TEXTS: Final = (
     ("endpoint", r.ENDPOINT), ("network", r.NETWORK), ("country", r.COUNTRY), ("user_agent", r.AGENT),
@@ -117,10 +118,12 @@ class Intake:
             return
         places, first = np.unique(at[strange], return_index=True)
         rows = np.flatnonzero(strange)[first]
-        for row, place in sorted(zip(rows.tolist(), places.tolist(), strict=True)):
-            provider, team, app, env = (frame.column(_AT[n])[row].as_py() for n in ("provider", "team", "app", "env"))
-            slots[place] = self._book.add(ids[place], self._book.facts_from_row(provider, team, app, env))
-            self._book.columns["room"][slots[place]] = UNUSED
+        order = np.argsort(rows)
+        rows, places = rows[order], places[order]
+        said = zip(*(frame.column(_AT[name]).take(pa.array(rows)).to_pylist() for name in _FACTS), strict=True)
+        facts = [self._book.facts_from_row(*row) for row in said]
+        slots[places] = self._book.add([ids[place] for place in places.tolist()], facts)
+        self._book.columns["room"][slots[places]] = UNUSED
 
     def rows(self, frame: pa.RecordBatch, slots: Array, seconds: Array) -> Array:
         """The integer matrix of `detectors.rows`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -70,6 +70,10 @@ class Names:
         self._hash[text], self._text[value] = value, text
 
 
+def _salt_of(key_id: str) -> int:
+    return int.from_bytes(blake2b(key_id.encode(), digest_size=8).digest(), "little")
+
+
 class KeyBook:
     """One slot per key seen. Slots are private to this process; what leaves it goes by key_id."""
 
@@ -111,17 +115,19 @@ class KeyBook:
             raise ValueError("a state whose keys are placed in two ways: parts of it are of another version")
         self.placement = placement
 
-    def add(self, key_id: str, row_facts: KeyFacts) -> int:
-        """A slot for a new key; `row_facts` is what its first row says, used where the registry is silent."""
-        slot = self.slot_of[key_id] = len(self.ids)
-        self._table.grow_to(slot + 1)
-        self.ids.append(key_id)
-        self.row_facts.append(row_facts)
-        self.facts.append(row_facts)
-        self.columns["shard"][slot] = self.shard_of(key_id)
-        self.columns["salt"][slot] = int.from_bytes(blake2b(key_id.encode(), digest_size=8).digest(), "little")
-        self._settle(slot)
-        return slot
+    def add(self, key_ids: Sequence[str], row_facts: Sequence[KeyFacts]) -> Array:
+        """Slots for new keys; `row_facts` is what the first row of each says, used where the registry is silent."""
+        first, added = len(self.ids), len(key_ids)
+        self._table.grow_to(first + added)
+        slots = range(first, first + added)
+        self.slot_of.update(zip(key_ids, slots, strict=True))
+        self.ids += key_ids
+        self.row_facts += row_facts
+        self.facts += row_facts
+        self.columns["shard"][first : first + added] = [self.shard_of(key_id) for key_id in key_ids]
+        self.columns["salt"][first : first + added] = np.array([_salt_of(key_id) for key_id in key_ids], "u8")
+        self._settle(slots)
+        return np.arange(first, first + added)
 
     def facts_from_row(self, provider: str, team: str | None, app: str | None, env: str | None) -> KeyFacts:
         """Facts as an event states them; equal ones are one object, for there may be a million keys."""
@@ -137,36 +143,42 @@ class KeyBook:
         self._limits.clear()
         self.columns["verdict"][:] = 0
         self.watches[1:], self._watch_places = [], {}
-        for slot in range(len(self.ids)):
-            self._settle(slot)
+        self._settle(range(len(self.ids)))
 
     def settle(self, key_id: str) -> None:
         """The registry says something else of one key from now on."""
         slot = self.slot_of.get(key_id)
         if slot is not None:
             self.columns["verdict"][slot] = 0
-            self._settle(slot)
+            self._settle([slot])
 
     def settle_where(self, concerns: Callable[[str, KeyFacts], bool]) -> None:
         """Policies say something else of these keys from now on."""
-        for slot, key_id in enumerate(self.ids):
-            if concerns(key_id, self.facts[slot]):
-                self._settle(slot)
+        self._settle([slot for slot, key_id in enumerate(self.ids) if concerns(key_id, self.facts[slot])])
 
     def reassign(self) -> None:
         """Look every key's cohort up again, after the cohorts were replaced."""
         for slot, facts in enumerate(self.facts):
             self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
 
-    def _settle(self, slot: int) -> None:
-        key_id = self.ids[slot]
-        known = self._facts_of(key_id)
-        self.columns["registered"][slot] = known is not None
-        facts = self.facts[slot] = known or self.row_facts[slot]
-        self.columns["cohort"][slot] = self._population.cohort_of(facts.env, facts.provider)
-        self.columns["caps"][slot], self.columns["units"][slot] = self._limits_of(key_id, facts)
-        self.columns["room"][slot] = 0
-        self.columns["watch"][slot] = self._watch_place(key_id, facts)
+    def _settle(self, slots: Sequence[int]) -> None:
+        """Ask registry, settings and policies about these keys."""
+        if not len(slots):
+            return
+        columns, at = self.columns, np.asarray(slots)
+        registered, cohorts, limits, watches = list[bool](), list[int](), list[tuple[Array, Array]](), list[int]()
+        for slot in slots:
+            key_id = self.ids[slot]
+            known = self._facts_of(key_id)
+            facts = self.facts[slot] = known or self.row_facts[slot]
+            registered.append(known is not None)
+            cohorts.append(self._population.cohort_of(facts.env, facts.provider))
+            limits.append(self._limits_of(key_id, facts))
+            watches.append(self._watch_place(key_id, facts))
+        columns["registered"][at], columns["cohort"][at], columns["watch"][at] = registered, cohorts, watches
+        columns["caps"][at] = np.array([caps for caps, _ in limits])
+        columns["units"][at] = np.array([units for _, units in limits])
+        columns["room"][at] = 0
 
     def _limits_of(self, key_id: str, facts: KeyFacts) -> tuple[Array, Array]:
         """Its `caps` and `units`: worked out once for all keys of an environment that no setting names."""

@@ -50,10 +50,9 @@ def import_shard(core: ScoreCore, shard: int, data: bytes) -> None:
         for value, text in texts:
             names.learn(value, text)
     known = [KeyFacts.model_validate(facts) for facts in meta["facts"]["kinds"]]
-    slots = [core.book.add(key_id, known[kind]) for key_id, kind in zip(meta["keys"], meta["facts"]["of"], strict=True)]
+    at = core.book.add(meta["keys"], [known[kind] for kind in meta["facts"]["of"]])
     core.table.grow_to(core.known_keys)
     state = {name[4:]: values for name, values in arrays.items() if name.startswith("key.")}
-    at = np.array(slots, np.int64)
     core.table.put(at, {name: values for name, values in state.items() if name in core.table.fields})
     _restore_rows(core, shard, at, arrays)
     core.retries[shard].restore(meta["retries"], arrays["now"], arrays["before"])

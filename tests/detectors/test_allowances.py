@@ -288,11 +288,11 @@ def test_a_key_that_comes_later_and_one_whose_owner_changes_find_their_window() 
     owner = {"team": "search"}
     config = DetectorsConfig.model_validate({"announced": [window(keys=[], teams=["batch"])]})
     core = ScoreCore(config, partition=0, facts_of=lambda key_id: KeyFacts(provider="openai", **owner))
-    core.book.add("k1", KeyFacts(provider="openai"))
+    core.book.add(["k1"], [KeyFacts(provider="openai")])
     slots, seconds = np.array([0, 1]), np.full(2, NOW_S)
     assert core.judge.allowances.at(slots[:1], seconds[:1]) is None
     owner["team"] = "batch"
-    core.book.add("k2", KeyFacts(provider="openai"))
+    core.book.add(["k2"], [KeyFacts(provider="openai")])
     allowed = core.judge.allowances.at(slots, seconds)
     assert allowed is not None
     assert (allowed.widened("velocity") > 0).tolist() == [False, True]
@@ -352,7 +352,7 @@ def test_only_a_false_alarm_of_one_key_can_be_for_good(given: dict[str, Any]) ->
 
 def test_nothing_is_looked_up_outside_of_the_time() -> None:
     core = ScoreCore(DetectorsConfig.model_validate({"announced": [window()]}), partition=0)
-    core.book.add("k", KeyFacts(provider="openai"))
+    core.book.add(["k"], [KeyFacts(provider="openai")])
     at = core.judge.allowances.at
     midnight = NOW_S - 10 * 3600
     times = [midnight - 1, midnight, midnight + 86_399, midnight + 86_400]
