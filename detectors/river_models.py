@@ -10,12 +10,20 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from river.anomaly import HalfSpaceTrees
 
 from detectors.state import Array
 
 MIN_INSTANCES: Final = 30
 _ALPHA: Final = 1 - 0.0001
+
+
+def load_river() -> Any:  # noqa: ANN401 - River ships no types
+    """River's Half-Space Trees. With them come scipy.stats and pandas, which takes seconds: so not when this file is
+    imported, but when the first core is made, or beside other work before.
+    """
+    from river.anomaly import HalfSpaceTrees  # noqa: PLC0415 - see above
+
+    return HalfSpaceTrees
 
 
 def page_hinkley(state: Array, values: Array, *, delta: float, threshold: float) -> tuple[Array, Array]:
@@ -117,7 +125,7 @@ class Forest:
         self._ready[cohort] = True
 
     def _blank(self) -> Any:  # noqa: ANN401 - River ships no types
-        model: Any = HalfSpaceTrees(n_trees=self._n_trees, height=self._height, window_size=self._window, seed=1)
+        model = load_river()(n_trees=self._n_trees, height=self._height, window_size=self._window, seed=1)
         model.learn_one(dict.fromkeys(self._names, 0.0))  # River builds its trees with the first sample
         for tree in model.trees:
             for node in _heap_order(tree, self._height):

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from detectors.river_models import load_river
 from schemas.key_record import KeyRecord
 from schemas.records import Record
 from service import lending, role_apps, usage_stages
@@ -79,6 +80,8 @@ class Worker:
 
     async def start(self) -> None:
         """Returns when every stage reads."""
+        # Seconds of imports, while the broker and the groups are waited for.
+        models = asyncio.create_task(asyncio.to_thread(load_river)) if "score" in self.roles else None
         edges = await self._connect()
         if self.store is not None:
             await self._begin(edges, self.store)
@@ -89,6 +92,8 @@ class Worker:
         dog = watchdog(edges, self._watched, stuck=self.stuck)
         if dog is not None:
             self._loops.run("watchdog", partial(dog.run, time.monotonic))
+        if models is not None:
+            await models
         settle_memory(100_000, 50, 100)  # a fifth of the hot path was garbage collection
         self.health.ready = True
 

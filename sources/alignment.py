@@ -18,7 +18,6 @@ from sources.routing import compact
 
 MAX_HELD_ROWS: Final = 400_000  # beyond it order gives way to memory
 _NEVER: Final = int(np.iinfo(np.int64).max)
-_NO_ROWS: Final = pa.RecordBatch.from_pylist([], schema=FRAME_SCHEMA)
 Ints = npt.NDArray[np.int64]
 
 
@@ -41,7 +40,7 @@ class Alignment:
 
     def __init__(self, max_held_rows: int = MAX_HELD_ROWS) -> None:
         self._max_held_rows = max_held_rows
-        self._held = _NO_ROWS
+        self._held = pa.RecordBatch.from_pylist([], schema=FRAME_SCHEMA)  # pyarrow loads pandas for it: not at import
         self._times: Ints = np.zeros(0, np.int64)  # of the held rows
         self._newest: dict[int, int] = {}  # by raw partition, of all rows that came
 
