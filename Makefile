@@ -7,7 +7,10 @@ BIN := .venv/bin
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-# Compiling all of what is installed takes longer than what is used of it when it is first imported.
+# What is imported is compiled once and kept, whatever the environment says of it: a process that compiles takes seconds
+# longer to start, and tests start many. Compiling all that is installed would take longer than what is used of it.
+export PYTHONDONTWRITEBYTECODE :=
+
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
