@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from detectors import codec, intake
 from detectors import rows as r
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAGIC: Final = dict(zip(Placement, codec.MAGICS, strict=True))
 """Two versions: a build that knows the first placement alone would look for keys in other shards than they are in."""
+_KINDS: Final = TypeAdapter(list[KeyFacts])
 _RINGS: Final = (("fine", 1), ("minute", 60))
 
 
@@ -49,7 +51,7 @@ def import_shard(core: ScoreCore, shard: int, data: bytes) -> None:
     for names, texts in ((core.models, meta["models"]), (core.places, meta["places"])):
         for value, text in texts:
             names.learn(value, text)
-    known = [KeyFacts.model_validate(facts) for facts in meta["facts"]["kinds"]]
+    known = _KINDS.validate_python(meta["facts"]["kinds"])
     at = core.book.add(meta["keys"], [known[kind] for kind in meta["facts"]["of"]])
     core.table.grow_to(core.known_keys)
     state = {name[4:]: values for name, values in arrays.items() if name.startswith("key.")}
