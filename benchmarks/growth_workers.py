@@ -96,7 +96,10 @@ def main() -> None:
     parser.add_argument("--raw", required=True)
     parser.add_argument("--prefix", required=True)
     parser.add_argument("--partitions", type=int, default=4)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # what is measured is said on the other one
+    )
     with tempfile.TemporaryDirectory() as directory:
         asyncio.run(_live(parser.parse_args(), Path(directory)))
 

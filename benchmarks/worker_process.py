@@ -14,6 +14,7 @@ import asyncio
 import json
 import logging
 import tempfile
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -129,7 +130,10 @@ def main() -> None:
     clock = StageClock() if arguments.stages else None
     if clock is not None:
         clock.install()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # what is measured is said on the other one
+    )
     with tempfile.TemporaryDirectory() as directory:
         roles = arguments.roles.split(",")
         worker = Worker(install(Path(directory), arguments), arguments.bootstrap, roles=roles)
