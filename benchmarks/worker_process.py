@@ -13,8 +13,8 @@ import argparse
 import asyncio
 import json
 import logging
-import tempfile
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable

@@ -8,7 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from types import SimpleNamespace
-from typing import Self
+from typing import Self, cast
 
 import faust
 import pytest
@@ -115,6 +115,30 @@ async def test_stopping_commits_what_is_done_and_does_not_wait_for_the_rest(brok
         app.guarded_consumer.done(TP(topic, 0), 2)
     assert len(held) == 4
     assert await committed(broker.bootstrap, group, topic) == {0: 2}
+
+
+@pytest.mark.parametrize("done", [0, 2])
+async def test_what_a_rebalance_overtook_comes_again_also_where_nothing_is_committed_yet(
+    broker: Broker, prefix: str, done: int
+) -> None:
+    topic, group = f"{prefix}source", f"{prefix}app"
+    await create_topics(broker.bootstrap, {topic: 1})
+    await produce(broker, topic, each=4, partitions=1)
+    app = engine(broker, group)
+    came: asyncio.Queue[int] = asyncio.Queue()
+
+    @app.agent(app.bytes_topic(topic), name=group, concurrency=1)
+    async def collect(stream: StreamT[bytes]) -> None:
+        async for event in cast("faust.Stream[bytes]", stream).noack().events():
+            await came.put(event.message.offset)
+
+    async with started(app), asyncio.timeout(PATIENCE_S):
+        assert [await came.get() for _ in range(4)] == [0, 1, 2, 3]
+        if done:
+            app.guarded_consumer.done(TP(topic, 0), done)
+            await until_committed(broker, group, topic, {0: done})
+        await app.guarded_consumer.perform_seek()  # as Faust does after each rebalance
+        assert [await came.get() for _ in range(4 - done)] == [0, 1, 2, 3][done:]
 
 
 async def test_nobody_waits_long_for_others_while_a_partition_is_full_here(broker: Broker, prefix: str) -> None:
