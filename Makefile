@@ -64,7 +64,7 @@ leases: setup  ## 10,000 histories of gates that share a budget, with everything
 chaos: setup  ## a whole install on Apache Kafka, broken for eleven minutes in every way at once (needs Java 17 and Maven)
 	$(BIN)/python -m benchmarks.chaos
 
-sim: setup  ## 100,000 histories of ingest, score and archive, with everything going wrong (reckoned, not yet measured: 20 minutes on two free cores)
+sim: setup  ## 100,000 histories of ingest, score and archive, with everything going wrong (40 minutes of processor time: 20 on two free cores)
 	$(BIN)/python -m benchmarks.sim.run
 
 demo: setup  ## the main job on the embedded defaults, in about a minute
