@@ -93,9 +93,18 @@ def missed(found: Results) -> Iterator[tuple[Goal, float]]:
             yield goal, value
 
 
+def _figure(value: float) -> str:
+    """Three digits, and whole numbers whole.
+
+    >>> _figure(10.482), _figure(4693)
+    ('10.5', '4,693')
+    """
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def section(found: Results) -> str:
     """Of the page: what falls short, and why."""
-    short = [f"- {goal.what}: {value:,.3g}, goal {goal.bound}. {goal.why}" for goal, value in missed(found)]
+    short = [f"- {goal.what}: {_figure(value)}, goal {goal.bound}. {goal.why}" for goal, value in missed(found)]
     judged = sum(goal.piece in found for goal in GOALS)
     lines = short or [f"Nothing: all {judged} goals of the design that are measured here are reached."]
     return "\n## What falls short of the design\n\n" + "\n".join(lines) + "\n"
