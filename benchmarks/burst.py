@@ -33,7 +33,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from benchmarks import end_to_end
+from benchmarks.broker import PARTITIONS, running_broker
 from benchmarks.burst_senders import request_id
 from benchmarks.burst_verdicts import broken, compared
 from benchmarks.burst_world import TOKEN, Archive, Memory, Place, cpu_s, held, place
@@ -75,7 +75,7 @@ class Run:
 
     def __init__(self, where: Place, archive: Archive, sizes: Sizes) -> None:
         self._place, self._archive, self._sizes = where, archive, sizes
-        self._topics = Topics(where.prefix, end_to_end.PARTITIONS)
+        self._topics = Topics(where.prefix, PARTITIONS)
         self._loads = self._sent = self._requests = 0
 
     async def kafka(self, pid: int) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _short(told: Mapping[str, Any]) -> dict[str, Any]:
 
 async def measure(bootstrap: str, sizes: Sizes) -> dict[str, Any]:
     """Both halves. RuntimeError, with the figures, where the promise is broken."""
-    topics = Topics(f"burst{wall_s():.0f}.", end_to_end.PARTITIONS)
+    topics = Topics(f"burst{wall_s():.0f}.", PARTITIONS)
     await create_topics(bootstrap, topics.specs())
     room_bytes = round(_ROOM_BYTES * sizes.intake_share)
     with tempfile.TemporaryDirectory(prefix="keyfuse-burst-") as name:
@@ -227,7 +227,7 @@ def main() -> None:
     for name, value in asdict(Sizes()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     sizes = Sizes(**vars(parser.parse_args()))
-    with end_to_end.running_broker() as broker:
+    with running_broker() as broker:
         print(json.dumps(asyncio.run(measure(broker.bootstrap, sizes)), indent=2))
 
 

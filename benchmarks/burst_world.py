@@ -14,7 +14,7 @@ from typing import Final
 
 import yaml
 
-from benchmarks.end_to_end import PARTITIONS
+from benchmarks.broker import PARTITIONS
 from benchmarks.machine import first_in_line
 from benchmarks.soak import rss_bytes
 from service.tansu import free_port

@@ -7,19 +7,18 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from xml.etree import ElementTree
 
+from benchmarks.broker import PARTITIONS, RunningBroker
 from benchmarks.machine import figure, first_in_line
 from benchmarks.preload import Preloaded, preload
 from benchmarks.workload import FIELDS, THIEVES, Workload
-from tests.brokers import ROOT, NoKafkaError, running_kafka, running_tansu
+from tests.brokers import ROOT, running_tansu
 
-PARTITIONS: Final = 4
 PER_RECORD: Final = 100
 QUIX: Final = ROOT / ".venv" / "quix" / "bin" / "python"  # made by `make bench`: its pins are not ours
 _TIMEOUT_S: Final = 240
@@ -35,16 +34,6 @@ class Sizes:
     repetitions: int = 3
 
 
-@dataclass(frozen=True)
-class RunningBroker:
-    """What the records are in."""
-
-    bootstrap: str
-    name: str
-    version: str
-    note: str
-
-
 @dataclass
 class _Samples:
     events_per_s: list[float] = field(default_factory=list)
@@ -56,22 +45,6 @@ class _Samples:
 
     def figures(self) -> dict[str, Any]:
         return {"events_per_s": figure(self.events_per_s), "events_per_cpu_s": figure(self.per_cpu_s)}
-
-
-@contextmanager
-def running_broker() -> Iterator[RunningBroker]:
-    """Apache Kafka; where it cannot run, Tansu, with a note that says why."""
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as running:
-        try:
-            with first_in_line():
-                broker = running.enter_context(running_kafka(Path(directory)))
-            version = ElementTree.parse(ROOT / "deploy" / "kafka" / "pom.xml").findtext(".//{*}kafka.version")
-            found = RunningBroker(broker.bootstrap, "Apache Kafka", version or "", "")
-        except NoKafkaError as missing:
-            with first_in_line():
-                broker = running.enter_context(running_tansu(Path(directory)))
-            found = RunningBroker(broker.bootstrap, "Tansu", "embedded", f"not on Apache Kafka: {missing}")
-        yield found
 
 
 def measure(broker: RunningBroker, sizes: Sizes) -> dict[str, Any]:

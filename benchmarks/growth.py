@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from benchmarks.end_to_end import PARTITIONS, running_broker
+from benchmarks.broker import PARTITIONS, running_broker
 from benchmarks.growth_workers import counted_together
 from benchmarks.machine import figure, machine
 from benchmarks.preload import preload

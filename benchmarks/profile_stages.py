@@ -12,13 +12,14 @@ import json
 from typing import Any
 
 from benchmarks import end_to_end, table
+from benchmarks.broker import running_broker
 from benchmarks.machine import machine
 
 
 def measure() -> dict[str, Any]:
     """Microseconds of processor time for an event, by stage: the middle one of three runs of a worker."""
     sizes = end_to_end.Sizes()
-    with end_to_end.running_broker() as broker:
+    with running_broker() as broker:
         full = asyncio.run(end_to_end.full_topic(broker, "bench.single", sizes.events, per_record=1))
         prefixes = [f"stages-{number}." for number in range(sizes.repetitions)]
         runs = [end_to_end.worker(broker, full, prefix, more=["--stages"]) for prefix in prefixes]

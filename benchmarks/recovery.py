@@ -22,7 +22,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.end_to_end import PARTITIONS, RunningBroker, running_broker
+from benchmarks.broker import PARTITIONS, RunningBroker, running_broker
 from benchmarks.preload import preload, produce
 from benchmarks.workload import Workload, events, partitioned
 from streams.changelog import Changelog

@@ -14,6 +14,7 @@ import sys
 from typing import Any, Final
 
 from benchmarks import burst, end_to_end, gate, growth, profile_stages, recovery, scoring_path, soak, table
+from benchmarks.broker import running_broker
 from benchmarks.latency import run as latency
 from benchmarks.machine import figure, first_in_line, machine
 
@@ -57,7 +58,7 @@ def _scoring_figures(measured: dict[str, Any]) -> dict[str, Any]:
 def measure_end_to_end() -> dict[str, Any]:
     if not end_to_end.QUIX.exists():
         raise SystemExit("Quix Streams is not installed: `make .venv/quix/ready`")
-    with end_to_end.running_broker() as broker:
+    with running_broker() as broker:
         say(f"end to end, on {broker.name} {broker.version} {broker.note}")
         measured = end_to_end.measure(broker, end_to_end.Sizes())
     say("end to end, on Tansu")
@@ -82,7 +83,7 @@ def measure_latency() -> dict[str, Any]:
     """At parts of what a worker scored when the end was measured, in events/s."""
     capacity_per_s = table.results()["end_to_end"]["events_per_s"]["median"]
     say(f"latency, of {capacity_per_s:,.0f} events/s")
-    with end_to_end.running_broker() as broker, first_in_line():
+    with running_broker() as broker, first_in_line():
         loads = asyncio.run(latency.measure(broker.bootstrap, capacity_per_s, LATENCY_S))
         say("latency, all in one process")
         together = latency.measure(
@@ -94,7 +95,7 @@ def measure_latency() -> dict[str, Any]:
 
 
 def measure_recovery() -> dict[str, Any]:
-    with end_to_end.running_broker() as broker, first_in_line():
+    with running_broker() as broker, first_in_line():
         fills = []
         for keys in RECOVERED_KEYS:
             say(f"recovery, {keys:,} keys")
@@ -110,14 +111,14 @@ def measure_growth() -> dict[str, Any]:
 
 def measure_soak() -> dict[str, Any]:
     say(f"soak, {SOAK_MINUTES} minutes")
-    with end_to_end.running_broker() as broker, first_in_line():
+    with running_broker() as broker, first_in_line():
         return asyncio.run(soak.measure(broker.bootstrap, minutes=SOAK_MINUTES, per_s=SOAK_PER_S))
 
 
 def measure_burst() -> dict[str, Any]:
     sizes = burst.Sizes()
     say(f"burst, {sizes.times:g} times what is taken for {sizes.seconds:g} s, twice")
-    with end_to_end.running_broker() as broker:
+    with running_broker() as broker:
         return asyncio.run(burst.measure(broker.bootstrap, sizes))
 
 

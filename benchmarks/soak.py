@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks import end_to_end
+from benchmarks.broker import PARTITIONS, running_broker
 from benchmarks.latency.load import generate, wall_s
 from benchmarks.latency.worker import worker, write_folder
 from benchmarks.machine import machine
@@ -34,7 +34,7 @@ _ROLES: Final = "ingest,score,decide,contain"
 
 async def measure(bootstrap: str, *, minutes: float, per_s: float) -> dict[str, Any]:
     """Of one worker: its memory over the time, and what it was given."""
-    topics = Topics(f"soak{wall_s():.0f}.", end_to_end.PARTITIONS)
+    topics = Topics(f"soak{wall_s():.0f}.", PARTITIONS)
     await create_topics(bootstrap, topics.specs())
     with tempfile.TemporaryDirectory(prefix="keyfuse-soak-") as name:
         folder = Path(name)
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--per-s", type=float, default=5_000)
     asked = parser.parse_args()
-    with end_to_end.running_broker() as broker:
+    with running_broker() as broker:
         print(json.dumps(asyncio.run(measure(broker.bootstrap, minutes=asked.minutes, per_s=asked.per_s)), indent=2))
 
 

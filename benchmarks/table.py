@@ -95,10 +95,10 @@ _NOTES: Final = """
 ## Noise
 
 Broker, worker and whatever else runs share the cores, so wall-clock figures fall when the machine is busy; the load
-stands above. End to end the broker and who is measured go before everything else (`SCHED_RR`, where allowed), each
-contender alike; latency, recovery, growth and soak do so without the broker. Events for each second of the process's
-own processor time suffer less and are given next to them. No test asserts a time: what must not creep back is counted
-in function calls (`benchmarks/call_budgets.toml`); what Arrow and NumPy do inside of one call is not.
+stands above. End to end, and for latency, recovery, growth and soak, the broker and who is measured go before all that
+runs besides (`SCHED_RR`, where allowed), each contender alike. Events for each second of the process's own processor
+time suffer less and are given next to them. No test asserts a time: what must not creep back is counted in function
+calls (`benchmarks/call_budgets.toml`); what Arrow and NumPy do inside of one call is not.
 """
 
 

@@ -27,7 +27,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from benchmarks import end_to_end
+from benchmarks.broker import PARTITIONS, running_broker
 from benchmarks.latency.load import generate, wall_s
 from benchmarks.latency.worker import worker, write_folder
 from schemas.records import Finding
@@ -97,7 +97,7 @@ async def measure(
 ) -> list[dict[str, Any]]:
     """Each load in turn, on workers that have been at work before: one for each of the layout's roles."""
     thieves = int((seconds + WARM_S) * THIEVES_PER_S) + 1
-    topics = Topics(f"latency{wall_s():.0f}.", end_to_end.PARTITIONS)
+    topics = Topics(f"latency{wall_s():.0f}.", PARTITIONS)
     await create_topics(bootstrap, topics.specs())
     provider, findings = Provider(), Findings(bootstrap, topics.name(Topic.FINDINGS), topics.count(Topic.FINDINGS))
     server = LocalServer(provider.app)
@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--capacity", type=float, required=True, help="events/s that one worker scores at most")
     parser.add_argument("--seconds", type=float, default=40, help="of each load")
     asked = parser.parse_args()
-    with end_to_end.running_broker() as broker:
+    with running_broker() as broker:
         print(json.dumps(asyncio.run(measure(broker.bootstrap, asked.capacity, asked.seconds)), indent=2))
 
 

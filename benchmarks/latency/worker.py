@@ -15,7 +15,7 @@ from typing import Final
 
 import yaml
 
-from benchmarks import end_to_end
+from benchmarks.broker import PARTITIONS
 from benchmarks.latency.load import thief
 from schemas.signing import Signer, private_key_from
 from service.secrets import COMMANDS_KEY
@@ -32,7 +32,7 @@ def write_folder(folder: Path, *, bootstrap: str, prefix: str, hook: str, thieve
     wiring = {
         "commands": {"public_keys": [Signer(signing_key).public_key]},
         "data_dir": str(folder / "data"), "pepper_file": str(folder / "pepper"),
-        "kafka": {"bootstrap": bootstrap, "topic_prefix": prefix, "partitions": end_to_end.PARTITIONS},
+        "kafka": {"bootstrap": bootstrap, "topic_prefix": prefix, "partitions": PARTITIONS},
         "store": {"dsn": f"chdb://{folder}/store"},
         "providers": {"own": {
             "kind": "webhook", "base_url": hook, "secret_env": "BENCH_HOOK",
