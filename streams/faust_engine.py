@@ -8,6 +8,8 @@ from typing import Any, Final, cast
 
 import faust
 from aiokafka import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -16,6 +18,10 @@ from faust.types.transports import TPorTopicSet
 from streams.kafka import MAX_RECORD_BYTES, Timing
 
 _FULL_WAIT_S: Final = 0.02
+ASSIGNORS: Final = (RangePartitionAssignor, RoundRobinPartitionAssignor)
+"""The first gives the partitions of one number to one worker, whatever their topics, for they share one state. The
+second, Faust's own, is for a restart during which older workers are there: docs/adr/0035-one-number-one-worker.md.
+"""
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -23,6 +29,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust fixes 1500 ms. Tansu answers a waiting fetch only after half of that; 20 ms make it 6 ms at the median.
         consumer._fetch_max_wait_ms = cast("Engine", self.app).fetch_max_wait_ms
+        consumer._partition_assignment_strategy = ASSIGNORS
         return consumer
 
     async def seek_to_committed(self) -> Mapping[TP, int]:

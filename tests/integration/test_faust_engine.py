@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Self, cast
 
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, OffsetAndMetadata, TopicPartition
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from faust.transport.consumer import RecordMap
 from faust.types import TP, EventT, StreamT
 
@@ -139,6 +140,55 @@ async def test_what_a_rebalance_overtook_comes_again_also_where_nothing_is_commi
             await until_committed(broker, group, topic, {0: done})
         await app.guarded_consumer.perform_seek()  # as Faust does after each rebalance
         assert [await came.get() for _ in range(4 - done)] == [0, 1, 2, 3][done:]
+
+
+def numbers(app: Engine, topic: str) -> list[int]:
+    return sorted(tp.partition for tp in app.guarded_consumer.assignment() if tp.topic == topic)
+
+
+async def until_shared(apps: Sequence[Engine], topics: Sequence[str]) -> None:
+    """Each partition has one owner, and each worker has some."""
+
+    def shared() -> bool:
+        owned = [[number for app in apps for number in numbers(app, topic)] for topic in topics]
+        once = all(sorted(each) == list(range(PARTITIONS)) for each in owned)
+        return once and all(any(numbers(app, topic) for topic in topics) for app in apps)
+
+    while not shared():  # noqa: ASYNC110 - an assignment has no event
+        await asyncio.sleep(0.05)
+
+
+async def test_of_three_workers_each_has_the_same_partitions_of_both_topics_of_a_stage(
+    broker: Broker, prefix: str
+) -> None:
+    topics, group = (f"{prefix}one", f"{prefix}other"), f"{prefix}app"
+    await create_topics(broker.bootstrap, dict.fromkeys(topics, PARTITIONS))
+    apps = [engine(broker, group) for _ in range(3)]
+    for app in apps:
+        collecting(app, *topics, name=group)
+
+    async with AsyncExitStack() as running, asyncio.timeout(PATIENCE_S):
+        for app in apps:
+            await running.enter_async_context(started(app))
+        await until_shared(apps, topics)
+        assert [numbers(app, topics[0]) for app in apps] == [numbers(app, topics[1]) for app in apps]
+
+
+async def test_a_worker_of_before_shares_a_group_with_one_of_now(
+    broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic, group = f"{prefix}source", f"{prefix}app"
+    await create_topics(broker.bootstrap, {topic: PARTITIONS})
+    old, new = engine(broker, group), engine(broker, group)
+    for app in (old, new):
+        collecting(app, topic, name=group)
+    async with AsyncExitStack() as running, asyncio.timeout(PATIENCE_S):
+        with monkeypatch.context() as before:
+            before.setattr("streams.faust_engine.ASSIGNORS", (RoundRobinPartitionAssignor,))
+            await running.enter_async_context(started(old))
+            await until_shared([old], [topic])
+        await running.enter_async_context(started(new))
+        await until_shared([old, new], [topic])
 
 
 async def test_nobody_waits_long_for_others_while_a_partition_is_full_here(broker: Broker, prefix: str) -> None:
