@@ -9,7 +9,6 @@ from typing import Any, Final, cast
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -18,10 +17,18 @@ from faust.types.transports import TPorTopicSet
 from streams.kafka import MAX_RECORD_BYTES, Timing
 
 _FULL_WAIT_S: Final = 0.02
-ASSIGNORS: Final = (RangePartitionAssignor, RoundRobinPartitionAssignor)
-"""The first gives the partitions of one number to one worker, whatever their topics, for they share one state. The
-second, Faust's own, is for a restart during which older workers are there: docs/adr/0035-one-number-one-worker.md.
-"""
+
+
+class OneNumberOneWorker(RangePartitionAssignor):  # type: ignore[misc]  # aiokafka ships no types
+    """The partitions of one number go to one worker, whatever their topics, for they share one state: Faust's own way,
+    aiokafka's round robin, gives them to several where workers do not divide partitions evenly.
+
+    It goes by the name of the other, so that a group may have workers of before and after for the time of a restart:
+    its leader decides. Two names at once would do, too, but aiokafka 0.14 joins anew for each. See
+    docs/adr/0035-one-number-one-worker.md.
+    """
+
+    name = "roundrobin"
 
 
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -29,7 +36,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust fixes 1500 ms. Tansu answers a waiting fetch only after half of that; 20 ms make it 6 ms at the median.
         consumer._fetch_max_wait_ms = cast("Engine", self.app).fetch_max_wait_ms
-        consumer._partition_assignment_strategy = ASSIGNORS
+        consumer._partition_assignment_strategy = (OneNumberOneWorker,)
         return consumer
 
     async def seek_to_committed(self) -> Mapping[TP, int]:

@@ -174,6 +174,24 @@ async def test_of_three_workers_each_has_the_same_partitions_of_both_topics_of_a
         assert [numbers(app, topics[0]) for app in apps] == [numbers(app, topics[1]) for app in apps]
 
 
+async def test_a_worker_for_which_nothing_is_left_lets_the_group_come_to_rest(broker: Broker, prefix: str) -> None:
+    topic, group = f"{prefix}source", f"{prefix}app"
+    await create_topics(broker.bootstrap, {topic: 1})
+    await produce(broker, topic, each=4, partitions=1)
+    apps = [engine(broker, group) for _ in range(2)]
+    came = [collecting(app, topic, name=group) for app in apps]
+    async with AsyncExitStack() as running, asyncio.timeout(PATIENCE_S):
+        for app in apps:
+            await running.enter_async_context(started(app))
+        while sorted(len(app.guarded_consumer.assignment()) for app in apps) != [0, 1]:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.05)
+        [owner] = [at for at, app in enumerate(apps) if app.guarded_consumer.assignment()]
+        apps[owner].guarded_consumer.done(TP(topic, 0), 4)
+        await produce(broker, topic, each=1, partitions=1)
+        while (await came[owner].get()).message.offset < 4:  # what came before the second one joined comes again
+            pass
+
+
 async def test_a_worker_of_before_shares_a_group_with_one_of_now(
     broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +202,7 @@ async def test_a_worker_of_before_shares_a_group_with_one_of_now(
         collecting(app, topic, name=group)
     async with AsyncExitStack() as running, asyncio.timeout(PATIENCE_S):
         with monkeypatch.context() as before:
-            before.setattr("streams.faust_engine.ASSIGNORS", (RoundRobinPartitionAssignor,))
+            before.setattr("streams.faust_engine.OneNumberOneWorker", RoundRobinPartitionAssignor)
             await running.enter_async_context(started(old))
             await until_shared([old], [topic])
         await running.enter_async_context(started(new))
