@@ -7,6 +7,7 @@ others would be late. A row is let through when no partition that is still behin
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,6 +20,12 @@ from sources.routing import compact
 MAX_HELD_ROWS: Final = 400_000  # beyond it order gives way to memory
 _NEVER: Final = int(np.iinfo(np.int64).max)
 Ints = npt.NDArray[np.int64]
+
+
+@cache
+def _no_rows() -> pa.RecordBatch:
+    """Not made at import: pyarrow loads pandas for it."""
+    return pa.RecordBatch.from_pylist([], schema=FRAME_SCHEMA)
 
 
 class Aligned(NamedTuple):
@@ -40,7 +47,7 @@ class Alignment:
 
     def __init__(self, max_held_rows: int = MAX_HELD_ROWS) -> None:
         self._max_held_rows = max_held_rows
-        self._held = pa.RecordBatch.from_pylist([], schema=FRAME_SCHEMA)  # pyarrow loads pandas for it: not at import
+        self._held = _no_rows()
         self._times: Ints = np.zeros(0, np.int64)  # of the held rows
         self._newest: dict[int, int] = {}  # by raw partition, of all rows that came
 
