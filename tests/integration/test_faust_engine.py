@@ -17,7 +17,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 from faust.transport.consumer import RecordMap
 from faust.types import TP, EventT, StreamT
 
-from streams.faust_engine import Engine
+from streams.faust_engine import Engine, OneNumberOneWorker
 from streams.kafka import Timing
 from tests.brokers import ROOT, Broker
 from tests.integration.faust_engine import (
@@ -172,24 +172,6 @@ async def test_of_three_workers_each_has_the_same_partitions_of_both_topics_of_a
             await running.enter_async_context(started(app))
         await until_shared(apps, topics)
         assert [numbers(app, topics[0]) for app in apps] == [numbers(app, topics[1]) for app in apps]
-
-
-async def test_a_worker_for_which_nothing_is_left_lets_the_group_come_to_rest(broker: Broker, prefix: str) -> None:
-    topic, group = f"{prefix}source", f"{prefix}app"
-    await create_topics(broker.bootstrap, {topic: 1})
-    await produce(broker, topic, each=4, partitions=1)
-    apps = [engine(broker, group) for _ in range(2)]
-    came = [collecting(app, topic, name=group) for app in apps]
-    async with AsyncExitStack() as running, asyncio.timeout(PATIENCE_S):
-        for app in apps:
-            await running.enter_async_context(started(app))
-        while sorted(len(app.guarded_consumer.assignment()) for app in apps) != [0, 1]:  # noqa: ASYNC110 - no event
-            await asyncio.sleep(0.05)
-        [owner] = [at for at, app in enumerate(apps) if app.guarded_consumer.assignment()]
-        apps[owner].guarded_consumer.done(TP(topic, 0), 4)
-        await produce(broker, topic, each=1, partitions=1)
-        while (await came[owner].get()).message.offset < 4:  # what came before the second one joined comes again
-            pass
 
 
 async def test_a_worker_of_before_shares_a_group_with_one_of_now(
@@ -459,3 +441,13 @@ async def test_the_fetch_wait_reaches_the_client(broker: Broker, prefix: str) ->
         client = app.guarded_consumer._thread._consumer
         assert client is not None
         assert client._fetcher._fetch_max_wait_ms == {"tansu": 20, "kafka": 500}[broker.name]
+
+
+async def test_a_member_offers_one_assignor_for_aiokafka_joins_anew_for_each(broker: Broker, prefix: str) -> None:
+    await create_topics(broker.bootstrap, {f"{prefix}in": 1})
+    app = engine(broker, f"{prefix}app")
+    collecting(app, f"{prefix}in", name=prefix)
+    async with started(app):
+        client = app.guarded_consumer._thread._consumer
+        assert client is not None
+        assert client._coordinator._assignors == (OneNumberOneWorker,)
