@@ -60,7 +60,7 @@ class Load:
     async def run(self, per_s: float, seconds: float, thieves_per_s: float, first_thief: int) -> int:
         """Returns how many events were sent."""
         began, sent, due_s = wall_s(), 0, 0.0
-        acks = set[Any]()
+        acks, thefts = set[Any](), self._due_s(thieves_per_s, seconds)[::-1]
         while due_s < seconds:
             until_s = min(due_s + TICK_S, seconds)
             await asyncio.sleep(max(0.0, began + until_s - wall_s()))
@@ -69,10 +69,10 @@ class Load:
             for at_s in np.sort(self._rng.uniform(due_s, until_s, count)).tolist():
                 constant, partition = self._keys[self._number * 7919 % len(self._keys)]
                 rows[partition].append(self._event(constant, began + at_s))
-            while len(self.thefts) < thieves_per_s * until_s:
-                key_id = thief(first_thief + len(self.thefts))
-                self.thefts[key_id] = began + until_s
-                rows[partition_of(key_id, self._partitions)].append(_theft(key_id, began + until_s))
+            while thefts and thefts[-1] <= until_s:
+                key_id, at_s = thief(first_thief + len(self.thefts)), began + thefts.pop()
+                self.thefts[key_id] = at_s
+                rows[partition_of(key_id, self._partitions)].append(_theft(key_id, at_s))
             for partition, values in enumerate(rows):
                 acks |= await self._send(partition, values)
             acks = {ack for ack in acks if not ack.done()}
@@ -80,6 +80,12 @@ class Load:
             sent, due_s = sent + sum(map(len, rows)), until_s
         await asyncio.gather(*acks)
         return sent
+
+    def _due_s(self, per_s: float, seconds: float) -> list[float]:
+        """When thefts are due: one at a random time of each share, so that none keeps step with what goes by seconds."""
+        count = int(per_s * seconds)
+        due_s: list[float] = ((np.arange(count) + self._rng.uniform(size=count)) / per_s).tolist()
+        return due_s
 
     def _event(self, constant: str, at_s: float) -> bytes:
         self._number += 1
