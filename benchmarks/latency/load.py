@@ -82,7 +82,7 @@ class Load:
         return sent
 
     def _due_s(self, per_s: float, seconds: float) -> list[float]:
-        """When thefts are due: one at a random time of each share, so that none keeps step with what goes by seconds."""
+        """When thefts are due: at random in equal shares of the time, so out of step with what ends by seconds."""
         count = int(per_s * seconds)
         due_s: list[float] = ((np.arange(count) + self._rng.uniform(size=count)) / per_s).tolist()
         return due_s
