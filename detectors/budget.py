@@ -17,7 +17,7 @@ from detectors.close import Close, Shared, Told
 from detectors.explain import number, percent
 from detectors.rows import COST, SLOT
 from detectors.slots import tally
-from detectors.state import Array, Fields, State
+from detectors.state import Array, Fields, State, highest
 from schemas.config.detectors import DetectorSettings
 
 FAMILY: Final = "budget"
@@ -54,7 +54,7 @@ def carried(state: State, now: Array) -> Array:
 
 def used(nano_usd: Array, caps: Array) -> Array:
     """The share of the nearer budget that is spent, of [n, 2] nano-USD and the keys' `Close.caps`."""
-    share: Array = (nano_usd / 1e9 / caps[:, 3:]).max(axis=1)
+    share: Array = highest(nano_usd / 1e9 / caps[:, 3:])
     return share
 
 

@@ -19,7 +19,7 @@ from detectors.close import Close, Shared, Told
 from detectors.explain import number, times
 from detectors.rings import WINDOWS
 from detectors.river_models import page_hinkley
-from detectors.state import Array, Fields, State
+from detectors.state import Array, Fields, State, highest
 from detectors.velocity import FLOOR
 from schemas.config.detectors import DetectorSettings
 
@@ -70,7 +70,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
 def _test(new: State, at: Array, settings: DetectorSettings) -> Array:
     """Feed the ended block to the test of each key that has a baseline."""
     block, base = new["drift_now"][at].astype("f8"), new["drift_base"][at].astype("f8")
-    excess = np.clip(np.log((block + _FLOOR) / (base + _FLOOR)).max(axis=1), 0.0, _CLIP)
+    excess = np.clip(highest(np.log((block + _FLOOR) / (base + _FLOOR))), 0.0, _CLIP)
     known = new["drift_days"][at] >= LEARNING_DAYS
     test = new["drift_test"][at].astype("f8")
     stepped, ratio = page_hinkley(test, excess, delta=settings.drift.delta, threshold=_STARTS_AFRESH)
@@ -102,7 +102,7 @@ def beyond(state: State, close: Close, raw: Array, expected: Array) -> Array:
     `expected` is the natural log of the multiple. The statistic adds up over hours: it cannot be lessened by it.
     """
     now, base = close.sums[:, _HOURLY] + _FLOOR, state["drift_base"].astype("f8") + _FLOOR
-    excused = (expected > 0) & (np.log(now / base).max(axis=1) <= expected)
+    excused = (expected > 0) & (highest(np.log(now / base)) <= expected)
     left: Array = np.where(excused, 0.0, raw)
     return left
 

@@ -20,7 +20,7 @@ from detectors import slots
 from detectors.close import Close, Shared, Told
 from detectors.explain import number, percent, times
 from detectors.rows import CACHED, COST, FAILED, INPUT, REFUSED, REQUESTS, SLOT
-from detectors.state import Array, Fields, State
+from detectors.state import Array, Fields, State, highest
 from detectors.velocity import lasting_usd_per_min
 from schemas.config.detectors import DetectorSettings
 
@@ -78,7 +78,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     new["eco_now"] += amounts
     above = _above(new)
     new["eco_peak"] = np.maximum(new["eco_peak"], above).astype("f2")
-    raw = np.maximum(_beyond(new, above).max(axis=1), 0.0)
+    raw = np.maximum(highest(_beyond(new, above)), 0.0)
     return new, np.where(close.requests >= settings.economics.min_requests, raw, 0.0)
 
 

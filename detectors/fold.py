@@ -48,7 +48,7 @@ class Folder:
 
     def fold(self, rows: Array, block: int) -> Wave:
         """One second of each key of the wave: windows, scores, learning."""
-        slots = np.unique(rows[r.SLOT])
+        slots = r.keys(rows)
         close = self._enter(self._table, rows, slots, slots, block)
         states: dict[str, State] = {}
         raws: dict[str, Array] = {}

@@ -17,7 +17,7 @@ import numpy as np
 
 from detectors.close import Close, Shared, Told
 from detectors.explain import number
-from detectors.state import Array, Fields, State
+from detectors.state import Array, Fields, State, highest
 from schemas.config.detectors import DetectorsConfig, DetectorSettings, LimitsOverride
 
 FAMILY: Final = "policy"
@@ -54,7 +54,7 @@ def step(state: State, close: Close, _settings: DetectorSettings) -> tuple[State
 
 def used(now: Array, caps: Array) -> Array:
     """How many times the strictest limit is used up, of what is `observed` and the keys' `Close.caps`."""
-    times: Array = (now / caps[:, :3]).max(axis=1)
+    times: Array = highest(now / caps[:, :3])
     return times
 
 

@@ -84,9 +84,9 @@ def surprise(state: State) -> Array:
 def _share(state: State) -> Array:
     """By kind: the share of requests from new values, of minutes or hours, or that of a trickle, which is larger."""
     new = state["org_new"]
-    shares = (new / (state["org_all"] + _PSEUDO_REQUESTS)).max(axis=1)
+    shares = new / (state["org_all"] + _PSEUDO_REQUESTS)
     trickle = _TRICKLE * new[:, 1] / (new[:, 1] + _PSEUDO_REQUESTS)
-    larger: Array = np.maximum(shares, trickle)
+    larger: Array = np.maximum(np.maximum(shares[:, 0], shares[:, 1]), trickle)
     return larger
 
 
@@ -113,8 +113,10 @@ def _count(new: State, close: Close, kind: int) -> None:
     n = len(close.second)
     new["org_all"][:, :, kind] += slots.tally((n,), (key,), rows[REQUESTS]).astype("f4")[:, None]
     new["org_new"][:, :, kind] += slots.tally((n,), (key[young],), rows[REQUESTS][young]).astype("f4")[:, None]
-    new["org_now"][key, kind] |= 1
-    new["org_now"][key[young & (born == close.block)], kind] |= 2
+    now = np.zeros(n, "u1")
+    now[key] = 1
+    now[key[young & (born == close.block)]] = 3
+    new["org_now"][:, kind] |= now
 
 
 def _learn(new: State, close: Close) -> None:

@@ -119,10 +119,11 @@ def drop_repeated(filters: Sequence[RetryFilter], hashes: Array, kept: Array, sh
     if len(rows) == 0:
         return 0
     rows = rows[np.argsort(shard[rows].astype(np.int16), kind="stable")]
-    numbers, starts = np.unique(shard[rows], return_index=True)
+    lengths = np.bincount(shard[rows])
     dropped = 0
-    for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
-        repeated = filters[number].repeated(hashes[part], seconds[part])
-        kept[part[repeated]] = False
-        dropped += len(repeated)
+    for number, part in enumerate(np.split(rows, np.cumsum(lengths)[:-1])):
+        if len(part):
+            repeated = filters[number].repeated(hashes[part], seconds[part])
+            kept[part[repeated]] = False
+            dropped += len(repeated)
     return dropped

@@ -17,7 +17,7 @@ import numpy as np
 from detectors.close import Close, Shared, Told
 from detectors.explain import number, percent
 from detectors.rings import WINDOWS
-from detectors.state import Array, Fields, State
+from detectors.state import Array, Fields, State, highest
 from schemas.config.detectors import DetectorSettings
 
 FAMILY: Final = "rhythm"
@@ -80,7 +80,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     new["rhy_first"][born] = close.block // _DAY
     weight = close.sums[:, _USD_10M] + _PER_REQUEST * close.sums[:, _REQUESTS_10M]
     new["rhy_now"] = np.maximum(new["rhy_now"], weight).astype("f4")
-    raw = _opinions(new, close).max(axis=1)
+    raw = highest(_opinions(new, close))
     return new, np.where(close.requests >= settings.rhythm.min_requests, raw, 0.0)
 
 

@@ -68,6 +68,13 @@ def by_block(rows: Array) -> Iterator[tuple[int, Array]]:
         yield block, rows[:, blocks == block]
 
 
+def keys(rows: Array) -> Array:
+    """The slots of these rows, each once, in their order."""
+    slots = np.sort(rows[SLOT])  # `np.unique` takes five times as long
+    distinct: Array = slots[np.append(True, slots[1:] != slots[:-1])]
+    return distinct
+
+
 def waves(rows: Array) -> Iterator[Array]:
     """Wave w holds each key's w-th second: keys are independent, so that a wave is one vectorised step.
 

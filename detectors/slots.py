@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from detectors.state import Array
+
+_LOWEST: Final = np.full(1 << 16, -1, np.int8)
+"""The lowest bit of each number of sixteen bits: to look for it row by row takes three times as long."""
+for _bit in reversed(range(16)):
+    _LOWEST.reshape(-1, 2, 1 << _bit)[:, 1] = _bit
 
 
 def find(table: Array, key: Array, value: Array) -> Array:
     """Column of each value in its key's row of the table, -1 where it is absent. 0 stands for an empty place.
 
+    A row has at most sixteen places.
+
     >>> find(np.array([[5, 7]], "u4"), np.array([0, 0]), np.array([7, 9], "u4")).tolist()
     [1, -1]
     """
-    same = table[key] == value[:, None]
-    column = same.argmax(axis=1)
-    found: Array = np.where(same[np.arange(len(column)), column], column, -1)
+    width = table.shape[1]
+    same = np.zeros((len(key), 8 if width <= 8 else 16), bool)
+    np.equal(table.take(key, axis=0), value[:, None], out=same[:, :width])
+    bits = np.packbits(same.reshape(-1), bitorder="little").view("u1" if width <= 8 else "<u2")
+    found: Array = _LOWEST.take(bits).astype(np.int64)
     return found
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from detectors.close import Close, Shared, Told
 from detectors.explain import number, times
 from detectors.rings import METRICS, SCALES, SCALES_S, WINDOWS
-from detectors.state import Array, Fields, State
+from detectors.state import Array, Fields, State, highest
 from schemas.config.detectors import DetectorSettings
 
 FAMILY: Final = "velocity"
@@ -61,7 +61,7 @@ def step(state: State, close: Close, settings: DetectorSettings) -> tuple[State,
     """
     if close.turned.any():
         state = _learn(state, close, settings.velocity.decay_per_10min)
-    lead = novelty(close.sums, state["vel_top"]).max(axis=1)
+    lead = highest(novelty(close.sums, state["vel_top"]))
     raw = np.maximum(lead + settings.velocity.hour_weight * _quieter(state, close), 0.0)
     return {**state, "vel_now": np.maximum(state["vel_now"], close.sums).astype("f4")}, raw
 
@@ -142,7 +142,7 @@ def _quieter(state: State, close: Close) -> Array:
     """How much lower the maxima of this hour and its neighbours are than those of all hours, as a capped log."""
     known = state["vel_hour_n"].sum(axis=1, dtype=np.int64) >= _HOURS_KNOWN
     near = (close.block // 6 + np.array([-1, 0, 1])) % 24
-    hourly = state["vel_hour"][:, near].max(axis=1).astype("f8")
+    hourly = highest(state["vel_hour"][:, near]).astype("f8")
     ratio = np.log((state["vel_top"][:, USD_10M] + FLOOR[USD_10M]) / (hourly + FLOOR[USD_10M]))
     capped: Array = np.where(known, np.clip(ratio, 0.0, _HOUR_CAP), 0.0)
     return capped
