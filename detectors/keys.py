@@ -105,6 +105,10 @@ class KeyBook:
         """Bytes per key besides its state."""
         return self._table.row_bytes
 
+    def reserve(self, keys: int) -> None:
+        """So many are about to be added."""
+        self._table.reserve(keys)
+
     def shard_of(self, key_id: str) -> int:
         """The shard of a key, known or not."""
         return shard_of(key_id, self.shards, self.placement)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAGIC: Final = dict(zip(Placement, codec.MAGICS, strict=True))
 """Two versions: a build that knows the first placement alone would look for keys in other shards than they are in."""
+_SPREAD: Final = 1.1  # by which a shard may be smaller than the mean, and there is still room for all
 _KINDS: Final = TypeAdapter(list[KeyFacts])
 _RINGS: Final = (("fine", 1), ("minute", 60))
 
@@ -51,6 +52,10 @@ def import_shard(core: ScoreCore, shard: int, data: bytes) -> None:
     for names, texts in ((core.models, meta["models"]), (core.places, meta["places"])):
         for value, text in texts:
             names.learn(value, text)
+    if not core.known_keys:
+        expected = int(len(meta["keys"]) * core.shards * _SPREAD)
+        core.book.reserve(expected)
+        core.table.reserve(expected)
     known = _KINDS.validate_python(meta["facts"]["kinds"])
     at = core.book.add(meta["keys"], [known[kind] for kind in meta["facts"]["of"]])
     core.table.grow_to(core.known_keys)
