@@ -90,6 +90,7 @@ def score(edges: Edges) -> tuple[StageApp, ScoreStage]:
         began_s = time.monotonic()
         await stage.on_frame(frame, now_s=began_s, now_ms=edges.now_ms())
         stage.was_busy(time.monotonic() - began_s)
+        await asyncio.sleep(0)  # frames that are there come in a row, and in each a second may end: others want a turn
 
     async def tick() -> None:
         await stage.tick(now_s=time.monotonic(), now_ms=edges.now_ms())
