@@ -72,10 +72,12 @@ class Borrower:
         purse = self.purses.get(pot)
         if purse is None:
             return Room(0, lent=False, spare=None)
-        account, members = purse.now, self.purses[MEMBERS].now
+        account = purse.now
         amount, lent = account.room(mono_ms), mono_ms < account.until_ms
-        if purse.start and mono_ms < members.until_ms and account.period == members.period:
-            amount = max(amount, purse.start - account.used)
+        if purse.start:
+            members = self.purses[MEMBERS].now
+            if mono_ms < members.until_ms and account.period == members.period:
+                amount = max(amount, purse.start - account.used)
         return Room(amount, lent, purse.spare, purse.limit)
 
     def refused(self, pot: str, amount: int) -> None:
@@ -87,12 +89,15 @@ class Borrower:
 
     def take(self, pot: str, amount: int) -> str:
         """A call is let through; gives back the period that its settling must name."""
-        purse = self.purses.setdefault(pot, Purse(0))
-        purse.now.open += amount
-        purse.now.dirty = True
+        purse = self.purses.get(pot)
+        if purse is None:
+            purse = self.purses[pot] = Purse(0)
+        now = purse.now
+        now.open += amount
+        now.dirty = True
         purse.taken += amount
         purse.largest = max(purse.largest, amount)
-        return purse.now.period
+        return now.period
 
     def settle(self, pot: str, period: str, reserved: int, used: int) -> None:
         """The call is over."""

@@ -30,7 +30,7 @@ class Account:
         return self.settled + self.open
 
     def room(self, mono_ms: float) -> int:
-        return max(0, self.cap - self.used) if mono_ms < self.until_ms else 0
+        return max(0, self.cap - self.settled - self.open) if mono_ms < self.until_ms else 0
 
 
 @dataclass

@@ -20,6 +20,7 @@ PARTS: Final = 10
 DAY_S: Final = 86_400
 NEVER: Final = math.inf
 _TOTAL, _RING = 1, 2  # of a ring's cells: the newest bucket's number, the sum over the ring, then the buckets
+_EMPTY: Final = array("q", bytes(8 * (PARTS + 1)))
 _MOST: Final = 300_000
 
 
@@ -169,11 +170,17 @@ class Windows:
 
 def _advance(cells: array[int], at: int, parts: int, bucket: int) -> None:
     """Up to the bucket; what leaves the ring is free again."""
-    for number in range(max(cells[at] + 1, bucket - parts + 1), bucket + 1):
-        cell = at + _RING + number % parts
-        cells[at + _TOTAL] -= cells[cell]
-        cells[cell] = 0
+    head, total, ring = cells[at], cells[at + _TOTAL], at + _RING
     cells[at] = bucket
+    if bucket - head >= parts:
+        cells[ring : ring + parts] = _EMPTY[:parts]
+        total = 0
+    elif total:  # else no bucket holds anything
+        for number in range(head + 1, bucket + 1):
+            cell = ring + number % parts
+            total -= cells[cell]
+            cells[cell] = 0
+    cells[at + _TOTAL] = total
 
 
 def _wait_s(cells: array[int], row: _Row, needed: int, now_ms: int) -> float:
