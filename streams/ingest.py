@@ -23,7 +23,7 @@ from streams.errors import PoisonedInput
 from streams.health import StageProgress
 from streams.kafka import lighten, rewind
 from streams.metrics import Metrics
-from streams.pace import Pace
+from streams.pace import MUCH, Pace
 from streams.topics import Topic, Topics
 
 Fetched = dict[TopicPartition, list["ConsumerRecord[bytes, bytes]"]]
@@ -31,6 +31,7 @@ ROWS_PER_FRAME: Final = 12_288
 EVENTS_PER_BATCH: Final = 36_864  # of a backlog; what is fresh is taken as it comes
 _MUCH_HELD: Final = 40_000  # rows waiting for slower partitions: read those first
 _LARGE: Final = 1024  # records: below, handing them to a thread takes longer than reading them
+_ASKED_S: Final = 0.005  # in which a broker answers a fetch
 _PATIENCE_S: Final = 2.0
 _RATIO_OVER: Final = 2000  # records the dead-letter ratio is judged over
 
@@ -170,15 +171,28 @@ class IngestLoop(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka s
         return behind
 
     async def _fetch(self, wanted: list[TopicPartition]) -> Fetched:
-        """The same share of each partition, so that few rows have to wait for those of another; what is there already
-        comes at once.
+        """What the client holds, and then what came since: it asked for the first when the turn before took its own,
+        and for more only now.
         """
+        held = await self._held(wanted)
+        if not held:
+            first: Fetched = await self._consumer.getmany(*wanted, timeout_ms=100, max_records=EVENTS_PER_BATCH)
+            return first
+        if sum(map(len, held.values())) >= MUCH:
+            return held
+        await asyncio.sleep(_ASKED_S)
+        for tp, records in (await self._held(wanted)).items():
+            held[tp] = [*held.get(tp, ()), *records]
+        return held
+
+    async def _held(self, wanted: list[TopicPartition]) -> Fetched:
+        """The same share of each partition, so that few rows have to wait for those of another."""
         fetched: Fetched = {}
         for tp in wanted:
             share = max(1, int(EVENTS_PER_BATCH / self._events_per_record) // len(wanted))
             lighten(self._consumer, tp)
             fetched |= await self._consumer.getmany(tp, timeout_ms=0, max_records=share)
-        return fetched or await self._consumer.getmany(*wanted, timeout_ms=100, max_records=EVENTS_PER_BATCH)
+        return fetched
 
     def _wanted(self, behind: list[int]) -> list[TopicPartition]:
         """Everything; when much is held back, only what the others wait for."""

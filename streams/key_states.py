@@ -26,7 +26,7 @@ class KeyStates:
         self._last_ms: dict[str, int] = {}
 
     async def tell(self, core: ScoreCore, findings: Sequence[Finding]) -> None:
-        """After the findings of one frame or tick are told, in the order of their time."""
+        """While the findings of one frame or tick are told, which are in the order of their time."""
         new: dict[str, Finding] = {}
         for finding in findings:
             if finding.at_ms - self._last_ms.get(finding.key_id, -STATE_EVERY_MS) >= STATE_EVERY_MS:

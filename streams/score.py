@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -231,12 +232,14 @@ class ScoreStage:
     async def _tell(self, core: ScoreCore, findings: list[Finding], now_ms: int) -> None:
         if not findings:
             return
-        ends = await self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in findings])
+        ends, _ = await asyncio.gather(  # at once: frames of all partitions wait meanwhile
+            self._outbox.send(Topic.FINDINGS, [(finding.key_id, finding) for finding in findings]),
+            self._key_states.tell(core, findings),
+        )
         self._findings_end.update(ends)
         for finding in findings:
             self._metrics.inc("keyfuse_findings_total", family=finding.family, severity=finding.severity)
             self._metrics.observe("keyfuse_event_to_finding_seconds", max(0, now_ms - finding.at_ms) / 1000)
-        await self._key_states.tell(core, findings)
 
     def _count(self, frame: pa.RecordBatch, core: ScoreCore) -> None:
         self.scored += frame.num_rows

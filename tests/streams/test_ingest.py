@@ -135,8 +135,8 @@ async def test_every_partition_is_read_in_the_same_share_and_all_is_committed() 
 
 @pytest.mark.parametrize(
     ("records", "waits"),
-    [(MUCH, [0.05]), (MUCH - 1, [0.05, 0.05])],
-    ids=["a backlog is read on at once", "little is gathered"],
+    [(MUCH, [0.05]), (MUCH - 1, [0.005, 0.05, 0.05])],
+    ids=["a backlog is read on at once", "little is gathered, with what comes on asking"],
 )
 async def test_between_two_turns_the_ingest_waits_while_little_comes(
     records: int, waits: list[float], monkeypatch: pytest.MonkeyPatch
@@ -151,6 +151,23 @@ async def test_between_two_turns_the_ingest_waits_while_little_comes(
     monkeypatch.setattr(asyncio, "sleep", note)
     await ingested(Kafka({0: events(records, 0)}))
     assert waited == waits
+
+
+async def test_what_came_since_the_client_last_asked_goes_with_what_it_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client asks anew when what it holds is taken: without a second look all is as old as the turn before."""
+    kafka, fresh, sleep = Kafka({0: events(5, 0), 1: []}), {0: events(3, 5), 1: events(2, 7)}, asyncio.sleep
+
+    async def arrives(_seconds: float) -> None:
+        for partition, values in fresh.items():
+            kafka.log[TopicPartition(RAW, partition)] += values
+            fresh[partition] = []
+        await sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", arrives)
+    await ingested(kafka)
+    [first, *_] = [decode_frame(value) for topic, value in kafka.sent if topic == FRAMES]
+    assert Counter(kafka.places()) == Counter([(0, n) for n in range(8)] + [(1, n) for n in range(2)])
+    assert Counter(first["raw_partition"].to_pylist()) == {0: 8, 1: 2}
 
 
 async def test_a_large_batch_is_read_beside_the_loop_and_ends_the_same() -> None:
