@@ -107,8 +107,8 @@ class Run:
 
     async def _takes_per_s(self, pid: int) -> float:
         """Events/s that it archives of a backlog, held, while there is more than it can take."""
-        await self._load(self._sizes.backlog, seconds=self._sizes.backlog / _FULL_PER_S)
-        with held(pid, self._sizes.share):
+        with held(pid, self._sizes.share):  # from the first record on: at full pace it would leave no backlog
+            await self._load(self._sizes.backlog, seconds=self._sizes.backlog / _FULL_PER_S)
             before = await self._archive.rows()
             await until(self._more_than(before), "it archives", patience_s=_PATIENCE_S)
             first, began_s = await self._archive.rows(), time.monotonic()
