@@ -74,7 +74,7 @@ GOALS: Final = (
     Goal("latency", "event → finding at half load, p99, ms", _half("event_to_finding_ms"), at_most=250,
          why="At the median it is half of that. At the end of each second the learned families judge every key that "
          "was in use, one partition after the other, and frames wait meanwhile. This was before the ingest looked "
-         "twice (ADR 0036). Two runs since had 225 and 249; then the machine was not quiet any more."),
+         "twice (ADR 0036). Three runs since had 225, 249 and 249."),
     Goal("latency", "finding → call at half load, p99, ms", _half("finding_to_call_ms"), at_most=100),
     Goal("recovery", "100,000 keys restored after a kill, s", _fill(100_000, "ready_s"), at_most=10,
          why="A third of it is restoring. For more than half of it the broker waits until the session of the killed "

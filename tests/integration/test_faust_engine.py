@@ -433,21 +433,23 @@ async def test_two_workers_share_the_counting_and_survive_the_death_of_one(broke
         await counters.until_counted(3 * CHECKPOINT_EVERY)
 
 
-async def test_the_fetch_wait_reaches_the_client(broker: Broker, prefix: str) -> None:
+@asynccontextmanager
+async def a_client(broker: Broker, prefix: str) -> AsyncIterator[AIOKafkaConsumer]:
+    """aiokafka's consumer of an engine that has started."""
     await create_topics(broker.bootstrap, {f"{prefix}in": 1})
     app = engine(broker, f"{prefix}app")
     collecting(app, f"{prefix}in", name=prefix)
     async with started(app):
         client = app.guarded_consumer._thread._consumer
         assert client is not None
+        yield client
+
+
+async def test_the_fetch_wait_reaches_the_client(broker: Broker, prefix: str) -> None:
+    async with a_client(broker, prefix) as client:
         assert client._fetcher._fetch_max_wait_ms == {"tansu": 20, "kafka": 500}[broker.name]
 
 
 async def test_a_member_offers_one_assignor_for_aiokafka_joins_anew_for_each(broker: Broker, prefix: str) -> None:
-    await create_topics(broker.bootstrap, {f"{prefix}in": 1})
-    app = engine(broker, f"{prefix}app")
-    collecting(app, f"{prefix}in", name=prefix)
-    async with started(app):
-        client = app.guarded_consumer._thread._consumer
-        assert client is not None
+    async with a_client(broker, prefix) as client:
         assert client._coordinator._assignors == (OneNumberOneWorker,)
