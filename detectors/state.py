@@ -14,6 +14,7 @@ State = dict[str, Array]
 Fields = Mapping[str, tuple[str, tuple[int, ...]]]
 
 _FIRST_CAPACITY: Final = 64
+_MANY: Final = 512  # rows: for fewer, making items of them takes longer than it saves
 
 
 def highest(values: Array) -> Array:
@@ -79,14 +80,14 @@ class KeyTable:
     def put(self, slots: Array, state: Mapping[str, Array]) -> None:
         for name, values in state.items():
             column = self.columns[name]
-            if column.ndim == 1:
+            if column.ndim == 1 or len(slots) < _MANY:
                 column[slots] = values
             else:
                 _rows(column)[slots] = _rows(np.ascontiguousarray(values, column.dtype))
 
 
 def _rows(column: Array) -> Array:
-    """Each key's numbers as one item: written at once they take half the time."""
+    """Each key's numbers as one item: thousands are written in a third to three quarters of the time."""
     width = math.prod(column.shape[1:])
     row = np.dtype((np.void, width * column.dtype.itemsize))
     items: Array = column.reshape(len(column), width).view(row)[:, 0]

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -168,7 +169,8 @@ def _names(columns: Columns) -> NDArray[np.str_]:
     return np.char.add(np.char.add(pools, "/"), clients)
 
 
+@cache
 def columns_of(path: str) -> Columns:
-    """A table of the data folder, by column."""
+    """A table of the data folder, by column; read once."""
     table = pyarrow.csv.read_csv(DATA / path)
     return {name: table[name].to_numpy() for name in table.column_names}

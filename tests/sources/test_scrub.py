@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network, ip_address
 
 import pyarrow as pa
 import pytest
@@ -92,3 +94,23 @@ def test_limits_are_those_of_the_event_model() -> None:
     assert LIMITS["requests"] == Limits(1, 10**9, 1)
     assert LIMITS["model"] == Limits(1, 256, optional=False)
     assert LIMITS["asn"] == Limits(0, 2**32 - 1)
+
+
+NEARLY = st.lists(st.sampled_from(["0", "9", "24", "249", "255", "256", "01", "007", "1000", "", "٣", "a"]), max_size=5)
+
+
+@given(st.one_of(st.ip_addresses().map(str), st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){3}\n?"), NEARLY.map(".".join)))
+def test_an_address_in_its_usual_spelling_is_known_without_being_parsed(value: str) -> None:
+    """And nothing else passes for one: both ways say the same, of what is no address too."""
+    expected: str | None = None
+    if value:
+        with suppress(ValueError):
+            expected = str(ip_address(value))
+    if expected is None and value:
+        with pytest.raises(ValueError, match="does not appear to be"):
+            scrub.address(value)
+        return
+    assume(not value.startswith("::ffff:"))
+    assert scrub.address(value) == expected
+    if expected is not None and isinstance(ip_address(value), IPv4Address):
+        assert scrub.network(value) == str(IPv4Network(f"{value}/24", strict=False))
