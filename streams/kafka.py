@@ -23,7 +23,7 @@ MAX_RECORD_BYTES: Final = 6_000_000  # a 5 MB intake body with its envelope
 class Timing:
     """How patient the group members are with each other, and the fetches with the broker."""
 
-    session_timeout_s: float = 10.0  # a killed worker's partitions are free after this
+    session_timeout_s: float = 8.0  # a killed worker's partitions are free after this
     fetch_wait_ms: int = 100  # how long an empty fetch may hang
 
 

@@ -140,7 +140,7 @@ class ScoreStage:
 
     async def _on_frame(self, arrived: Arrived, now_s: float, now_ms: int) -> None:
         partition, offset = arrived.partition, arrived.offset
-        state = self._partitions.get(partition) or self._restore(partition, now_s)
+        state = self._partitions.get(partition) or await self._restore(partition, now_s)
         try:
             frame = decode_frame(arrived.value)
         except ValueError as error:
@@ -183,25 +183,35 @@ class ScoreStage:
         self._metrics.set("keyfuse_keys_known", sum(core.known_keys for core in self.cores()))
         self._metrics.set("keyfuse_keys_active", sum(core.active_keys() for core in self.cores()))
 
-    def _restore(self, partition: int, now_s: float) -> _Partition:
+    async def _restore(self, partition: int, now_s: float) -> _Partition:
+        """Shard by shard, for all else in the process waits meanwhile: seconds, with a million keys.
+
+        Known from the beginning, so that new settings meanwhile reach it; frames and ticks wait for it.
+        """
         core = self._new_core(partition)
         core.allow(self._marks, self._expected)
+        self._partitions[partition] = state = _Partition(core, last_step_s=now_s)
         clock = self._store.get(_key(partition, "clock"))
         cohorts = self._store.get(_key(partition, "cohorts"))
         if cohorts is not None:  # and shards, perhaps, though no frame was acknowledged yet
             core.place_as(placement_of(cohorts))
         if clock is not None and cohorts is not None:
             core.import_cohorts(cohorts)
-            for shard in range(self._settings.shards):
-                data = self._store.get(_key(partition, str(shard)))
+            shards = [self._store.get(_key(partition, str(shard))) for shard in range(self._settings.shards)]
+            for shard, data in enumerate(shards):
                 if data is not None:
                     core.import_shard(shard, data)
+                await asyncio.sleep(0)
+                self._still_owned(partition, state)
             core.clock_s = int(clock)  # the clock at the acknowledged frame: all before it is covered
-        state = _Partition(core, last_frame_clock_s=core.clock_s, last_step_s=now_s)
-        self._partitions[partition] = state
+        state.last_frame_clock_s = core.clock_s
         if self._shadow is not None:
             self._shadow.begin(core)
         return state
+
+    def _still_owned(self, partition: int, state: _Partition) -> None:
+        if self._partitions.get(partition) is not state:
+            raise Overtaken("the partition was given up: another owner may have written a newer state")
 
     async def _step(self, partition: int, state: _Partition, now_s: float) -> None:
         """Write the shard that has waited longest, the cohorts before it, then acknowledge what all cover."""
@@ -224,8 +234,7 @@ class ScoreStage:
         self._progress.committed(now_s)
 
     async def _put(self, partition: int, state: _Partition, name: str, value: bytes) -> None:
-        if self._partitions.get(partition) is not state:
-            raise Overtaken("the partition was given up: another owner may have written a newer state")
+        self._still_owned(partition, state)
         await self._store.put(partition, _key(partition, name), value)
         self._metrics.inc("keyfuse_checkpoint_bytes_total", len(value))
 

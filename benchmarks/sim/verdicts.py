@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any, cast
 
@@ -100,7 +101,7 @@ def restored(world: World, partition: int) -> ScoreCore:
         new_core=remembered_core, store=cast("Any", Stored()), outbox=cast("Any", None), topics=TOPICS, metrics=METRICS,
         progress=StageProgress("score", 0), settings=world.state,
     )  # fmt: skip
-    core = stage._restore(partition, 0.0).core
+    core = asyncio.run(stage._restore(partition, 0.0)).core
     for frame in world.seen.frames[partition][world.groups["score"].position(world.frames[partition]) :]:
         core.process(frame)
     return core

@@ -18,7 +18,7 @@ class KafkaConfig(Config):
     """Of the usage topics. Cannot change while there is state."""
     replication_factor: Annotated[int, Field(ge=1)] = 1
     """Of all topics; 3 in production."""
-    session_timeout_s: Annotated[float, Field(ge=1, le=40)] = 10
+    session_timeout_s: Annotated[float, Field(ge=1, le=40)] = 8
     """A killed worker's partitions are taken over after this; the embedded broker uses 2."""
     fetch_wait_ms: Annotated[int, Field(ge=1, le=5000)] = 100
     """How long an empty fetch may hang at the broker; the embedded broker uses 20."""

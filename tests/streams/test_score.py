@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -50,7 +51,7 @@ class Worker:
     """One process's life: its memory goes when it is killed, the store and the acknowledged offset stay."""
 
     def __init__(self, store: MemoryShards, outbox: MemoryOutbox) -> None:
-        self.acked, self.metrics = -1, Metrics()
+        self.acked, self.metrics, self.outbox = -1, Metrics(), outbox
         self.stage = ScoreStage(
             new_core=lambda partition: ScoreCore(SETTINGS, partition=partition, shards=4), store=store, outbox=outbox,
             topics=Topics(), metrics=self.metrics, progress=StageProgress("score", 0),
@@ -98,6 +99,52 @@ async def test_a_killed_worker_ends_with_the_windows_and_findings_of_an_undistur
     assert second.windows() == undisturbed.windows()
     assert ids(outbox) == ids(quiet_outbox)
     assert ids(outbox)
+
+
+async def stopped_after_thirty_frames() -> tuple[MemoryShards, Worker, int, list[bytes]]:
+    """The store, the worker that comes next, and the frames that it is to go on with, from this offset on."""
+    store, log = MemoryShards(), list(frames(40))
+    first = Worker(store, MemoryOutbox())
+    for offset, frame in enumerate(log[:30]):
+        await first.take(offset, frame)
+    return store, Worker(store, MemoryOutbox()), first.acked + 1, log[first.acked + 1 :]
+
+
+async def test_others_get_a_turn_between_shards_that_are_restored() -> None:
+    """With a million keys, all at once is seconds in which the ingest sends no heartbeat and no probe is answered."""
+    _, worker, first, (frame, *_) = await stopped_after_thirty_frames()
+    known: list[int] = []
+
+    async def look() -> None:
+        while len(known) < 4:
+            known.append(sum(core.known_keys for core in worker.stage.cores()))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(worker.take(first, frame), look())
+    assert 0 < known[1] < known[2] < known[3] == 12
+
+
+async def test_a_partition_that_is_given_up_while_it_is_restored_is_not_kept() -> None:
+    store, worker, first, (frame, *_) = await stopped_after_thirty_frames()
+    written = dict(store.values)
+    taking = asyncio.create_task(worker.take(first, frame))
+    await asyncio.sleep(0)
+    worker.stage.drop()
+    with pytest.raises(Overtaken):
+        await taking
+    assert (worker.stage.cores(), store.values) == ([], written)
+
+
+async def test_new_settings_reach_a_partition_that_is_being_restored() -> None:
+    _, worker, first, (frame, *others) = await stopped_after_thirty_frames()
+    taking = asyncio.create_task(worker.take(first, frame))
+    await asyncio.sleep(0)
+    worker.stage.reconfigure(DetectorsConfig.model_validate({"limits": {"usd_per_min": 0.0001}}))
+    await taking
+    for offset, each in enumerate(others, first + 1):
+        await worker.take(offset, each)
+    told = {finding.key_id for finding in worker.outbox.of(Topic.FINDINGS) if isinstance(finding, Finding)}
+    assert told == {f"key-{n}" for n in range(12)}
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
