@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +18,8 @@ from aiokafka.errors import KafkaError
 
 _LOOPBACK = "127.0.0.1"
 _PORT_ATTEMPTS = 3
+_FIRST_PORT, _PORTS = 20_000, 12_000  # Linux gives away those from 32,768 on, others later ones
+_PORTS_TRIED = 100
 _STOP_GRACE_S = 3.0
 
 # The pipe on standard input is the lifeline: the kernel closes it when our process ends, by SIGKILL too, and the
@@ -71,11 +75,18 @@ def end(process: subprocess.Popen[bytes], *, grace_s: float = _STOP_GRACE_S) -> 
 
 
 def free_port() -> int:
-    """A TCP port on the loopback address that nobody listens on now; somebody may take it before it is used."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on the loopback address that nobody listens on, and below those that systems give to whoever asks for
+    any: one of theirs would soon be another's, before it is used.
+
+    Raises:
+        OSError: a hundred were taken.
+    """
+    for _ in range(_PORTS_TRIED):
+        port = _FIRST_PORT + secrets.randbelow(_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((_LOOPBACK, port))
+            return port
+    raise OSError(f"no free port found from {_FIRST_PORT} to {_FIRST_PORT + _PORTS - 1}")
 
 
 async def wait_until_answers(bootstrap: str, process: subprocess.Popen[bytes], *, timeout_s: float) -> None:

@@ -22,10 +22,11 @@ from starlette.routing import Route
 
 from schemas.records import Incident
 from service.install import Running
+from service.tansu import free_port
 from tests.alerting.kinds import NETWORKED
 from tests.containment.servers.serve import Faulty
 from tests.containment.servers.serve import serving as answering
-from tests.gate.adapters.litellm_proxy import free_port, proxies
+from tests.gate.adapters.litellm_proxy import proxies
 from tests.integration.servers import Board
 from tests.integration.world import until
 

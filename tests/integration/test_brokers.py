@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,35 @@ async def test_tansu_does_not_outlive_a_parent_that_was_killed(tmp_path: Path) -
     said, _ = await asyncio.wait_for(parent.communicate(), PATIENCE_S)
     assert parent.returncode == -signal.SIGKILL
     await until_refused(said.decode().strip())
+
+
+def test_a_free_port_is_not_given_to_whoever_asks_for_any_before_it_is_used() -> None:
+    """The system's own choice would be: another process's next server or connection may get it."""
+    given_away: list[int] = []
+    with ExitStack() as held:
+        for _ in range(50):
+            one = held.enter_context(socket.socket())
+            one.bind(("127.0.0.1", 0))
+            given_away.append(one.getsockname()[1])
+    assert free_port() < min(given_away)
+
+
+def test_a_port_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken, free = free_port(), free_port()
+    lots = iter([taken - 20_000, free - 20_000])
+    monkeypatch.setattr(secrets, "randbelow", lambda _: next(lots))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", taken))
+        assert free_port() == free
+
+
+def test_where_all_are_taken_the_port_range_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = free_port()
+    monkeypatch.setattr(secrets, "randbelow", lambda _: taken - 20_000)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", taken))
+        with pytest.raises(OSError, match="no free port found from 20000 to 31999"):
+            free_port()
 
 
 async def test_a_second_tansu_on_the_same_port_says_that_one_answers_there(tmp_path: Path) -> None:

