@@ -29,7 +29,8 @@ def _latency(piece: dict[str, Any]) -> list[str]:
             f"| {one['load']:.0%}{where} | {one['per_s']:,.0f} | {_three(told)} | {_three(called)} | {one['thefts']} "
             f"| {one['late_ms']['p99']:g} ms |"
         )
-    return [*lines, "", "Goals at half load: event → finding p99 ≤ 250 ms, finding → call p99 ≤ 100 ms."]
+    goals = "Goals at half load: event → finding p99 ≤ 250 ms, finding → call p99 ≤ 100 ms."
+    return [*lines, "", f"{goals} {piece.get('note', '')}".rstrip()]
 
 
 def _three(at: Mapping[str, float]) -> str:
@@ -83,7 +84,7 @@ def _burst(piece: dict[str, Any]) -> list[str]:
     lines = [
         f"Burst (`python -m benchmarks.run --only burst`): {sizes['times']:g} times what a worker takes that is held "
         f"to a small part of a processor, for {sizes['seconds']:g} seconds. Each process may grow by at most "
-        f"{piece['rss_bound_mb']:g} MB.{piece.get('note', '')}", "",
+        f"{piece['rss_bound_mb']:g} MB.", "",
         "| | into `usage.raw` | `POST /v1/events` |", "|---|---|---|",
     ]  # fmt: skip
     rows = [
