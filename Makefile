@@ -41,11 +41,10 @@ lint: setup  ## formatting, ruff, mypy strict, import rules
 	$(BIN)/mypy .
 	$(BIN)/lint-imports
 
-# Three at a time on two cores: integration tests wait for brokers a third of the time.
 # In the order of the files: xdist would begin with those of many tests and end with single ones of a minute, one of
 # which then runs alone.
 test: setup  ## everything that proves it (Apache Kafka tests need Java 17 and Maven)
-	$(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: setup .venv/quix/ready  ## the table of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.run
