@@ -24,15 +24,17 @@ _STOP_GRACE_S = 3.0
 
 # The pipe on standard input is the lifeline: the kernel closes it when our process ends, by SIGKILL too, and the
 # watcher then ends the broker. Unlike PR_SET_PDEATHSIG this needs no code between fork and exec, does not depend on
-# the thread that started it, and works on macOS.
+# the thread that started it, and works on macOS. SIGTERM is passed on whenever it comes, also before we know to whom.
 _LIFELINE = """
+child= asked=
+trap 'asked=1; [ -z "$child" ] || kill -TERM "$child"' TERM
 exec 3<&0
 "$@" </dev/null 3<&- &
 child=$!
+[ -z "$asked" ] || kill -TERM "$child"
 ( read -r _ <&3; kill -KILL "$child" ) 2>/dev/null &
 watcher=$!
 exec 3<&-
-trap 'kill -TERM "$child"' TERM
 wait "$child"; status=$?
 while kill -0 "$child" 2>/dev/null; do wait "$child"; status=$?; done
 kill -KILL "$watcher" 2>/dev/null
