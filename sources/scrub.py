@@ -40,7 +40,7 @@ _SIEVE: Final = (
     r"|(?i:password|passwd|client_secret|secret_access_key|token=|sig=|signature=|secret=)|://"
 )
 _OCTET: Final = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-# An IPv4 address in its one spelling, as nearly all come; and its /24. Others are for `ipaddress`, ten times as slow.
+# An IPv4 address in its one spelling, as nearly all come, and its /24; `ipaddress` takes seven times as long.
 _USUAL: Final = re.compile(rf"({_OCTET}\.{_OCTET}\.{_OCTET}\.){_OCTET}")
 _V4_REST: Final = (1 << 8) - 1  # /24
 _V6_REST: Final = (1 << 80) - 1  # /48

@@ -115,11 +115,11 @@ def test_a_free_port_is_not_given_to_whoever_asks_for_any_before_it_is_used() ->
 
 
 def test_a_port_that_is_taken_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken, free = free_port(), free_port()
-    lots = iter([taken - 20_000, free - 20_000])
-    monkeypatch.setattr(secrets, "randbelow", lambda _: next(lots))
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", taken))
+        listening.bind(("127.0.0.1", taken := free_port()))
+        free = free_port()
+        lots = iter([taken - 20_000, free - 20_000])
+        monkeypatch.setattr(secrets, "randbelow", lambda _: next(lots))
         assert free_port() == free
 
 
