@@ -76,8 +76,11 @@ class Folder:
 
     def _enter(self, table: KeyTable, rows: Array, places: Array, slots: Array, block: int) -> Close:
         """The rows in the windows and sketches of the keys, which stand at these places of the table."""
+        placed, second = self._placed(places, rows), np.zeros(len(slots), np.int64)
+        second[placed[r.SLOT]] = rows[r.SECOND]
+        rings.turn(table.columns, places, second)
         rings.fold(table.columns, rows)
-        close = self._close(table.columns, places, slots, self._placed(places, rows), block)
+        close = self._close(table.columns, places, slots, placed, second, block)
         sketch.fold(table.columns, places, close, rows)
         return close
 
@@ -90,7 +93,7 @@ class Folder:
         placed[r.SLOT] = self._place[rows[r.SLOT]]
         return placed
 
-    def _close(self, columns: State, at: Array, slots: Array, rows: Array, block: int) -> Close:
+    def _close(self, columns: State, at: Array, slots: Array, rows: Array, second: Array, block: int) -> Close:
         """The second of keys that stand at these places of a table and have these slots."""
         n = len(slots)
         last = columns["key_block"][at].astype(np.int64)
@@ -99,8 +102,6 @@ class Folder:
         made = np.zeros(n, np.int64)
         np.add.at(made, rows[r.SLOT], rows[r.REQUESTS])
         requests = np.minimum(columns["key_requests"][at] + made, _MOST)
-        second = np.zeros(n, np.int64)
-        second[rows[r.SLOT]] = rows[r.SECOND]
         peak = self._turn(columns, at, elapsed, last)
         columns["key_block"][at], columns["key_windows"][at] = block, windows
         columns["key_requests"][at], columns["key_seen"][at] = requests, second

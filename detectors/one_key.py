@@ -6,7 +6,7 @@ Rows of the second under way are not in it: nothing was learned of them yet.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,14 +14,14 @@ import numpy as np
 from detectors import codec, rings, sketch
 from detectors.close import KEY_FIELDS
 from detectors.ensemble import MODULES
-from detectors.state import Array, Fields, State
+from detectors.state import Array, State
 from schemas.records import KeyFacts
 
 if TYPE_CHECKING:
     from detectors.core import ScoreCore
 
-_GROUPS: Final[Mapping[str, Fields]] = {
-    "key": KEY_FIELDS, "windows": rings.FIELDS, "sketch": sketch.FIELDS,
+_GROUPS: Final[Mapping[str, Iterable[str]]] = {
+    "key": KEY_FIELDS, "windows": rings.STORED, "sketch": sketch.FIELDS,
     **{name: module.FIELDS for name, module in MODULES.items()},
 }  # fmt: skip
 _COHORT: Final = ("counts", "typical", "typical_keys", "tables", "prior_log")
@@ -45,7 +45,8 @@ def evidence(core: ScoreCore, keys: Sequence[str]) -> list[tuple[bytes, bytes]]:
 def pack_key(core: ScoreCore, key_id: str) -> bytes:
     """The state of a key that the core knows, as of its clock. KeyError for another."""
     slot = core.book.slot_of[key_id]
-    state = {name: values[slot].copy() for name, values in core.table.columns.items()}
+    rows = rings.stored(core.table.take(core.table.fields, np.array([slot])), core.clock_s)
+    state = {name: values[0] for name, values in rows.items()}
     models = {value: core.models.text_of(value) for value in np.unique(state["mix_model"]).tolist()}
     covered = core.covered[int(core.book.columns["shard"][slot])]
     return _pack(key_id, core.book.facts[slot], core.clock_s, models, state, covered)

@@ -13,7 +13,7 @@ import numpy as np
 from detectors.changes import changes
 from detectors.close import Close, Shared
 from detectors.explain import rounded
-from detectors.rings import BUCKETS, WINDOWS, add_saturating
+from detectors.rings import BUCKETS, WINDOWS, add_saturating, current, unpacked
 from detectors.rows import BLOCK_S, COST, SLOT
 from detectors.state import Array, Fields, State
 from schemas.records import Scaled, Sketch
@@ -105,8 +105,8 @@ def _minutes(columns: State, slot: int, second: int) -> Array:
     """USD of each of the last 60 minutes, as far back as the key's ring or its past in blocks goes."""
     wanted = second // 60 - np.arange(_MINUTES)[::-1]
     places = wanted % BUCKETS
-    current = columns["minute_stamp"][slot, places] == wanted
-    return np.where(current, columns["minute_cost"][slot, places] / 1e9, 0.0)
+    [used] = unpacked(current(columns, "minute", np.array([slot]), wanted[-1:]))
+    return np.where(used[places], columns["minute_cost"][slot, places] / 1e9, 0.0)
 
 
 def _tens(columns: State, slot: int, second: int) -> Array:

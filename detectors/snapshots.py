@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydantic import TypeAdapter
 
-from detectors import codec, intake
+from detectors import codec, intake, rings
 from detectors import rows as r
 from detectors.placement import Placement
-from detectors.rings import BUCKETS
 from detectors.state import Array, State
 from schemas.records import KeyFacts
 
@@ -22,14 +21,13 @@ _MAGIC: Final = dict(zip(Placement, codec.MAGICS, strict=True))
 """Two versions: a build that knows the first placement alone would look for keys in other shards than they are in."""
 _SPREAD: Final = 1.1  # by which a shard may be smaller than the mean, and there is still room for all
 _KINDS: Final = TypeAdapter(list[KeyFacts])
-_RINGS: Final = (("fine", 1), ("minute", 60))
 
 
 def export_shard(core: ScoreCore, shard: int) -> bytes:
     """Keys by name, their columns, rows of the open second, recent event hashes, coordinates and clock."""
     slots = np.flatnonzero(core.book.columns["shard"][: core.known_keys] == shard)
     slots = slots[np.argsort(np.array([core.book.ids[slot] for slot in slots.tolist()], object))]
-    state = _without_stale(core.table.take(core.table.fields, slots), core.clock_s)
+    state = rings.stored(core.table.take(core.table.fields, slots), core.clock_s)
     pending = _pending(core, slots)
     marks, now, before = core.retries[shard].export()
     meta = {
@@ -59,7 +57,7 @@ def import_shard(core: ScoreCore, shard: int, data: bytes) -> None:
     known = _KINDS.validate_python(meta["facts"]["kinds"])
     at = core.book.add(meta["keys"], [known[kind] for kind in meta["facts"]["of"]])
     core.table.grow_to(core.known_keys)
-    state = {name[4:]: values for name, values in arrays.items() if name.startswith("key.")}
+    state = rings.restored({name[4:]: values for name, values in arrays.items() if name.startswith("key.")})
     core.table.put(at, {name: values for name, values in state.items() if name in core.table.fields})
     _restore_rows(core, shard, at, arrays)
     core.retries[shard].restore(meta["retries"], arrays["now"], arrays["before"])
@@ -108,15 +106,6 @@ def placement_of(data: bytes) -> Placement:
         if data.startswith(magic):
             return placement
     raise ValueError("not a state of this version")
-
-
-def _without_stale(state: State, clock_s: int) -> State:
-    """Buckets that no window will read again are zero: less to write, and the same for the same history."""
-    for ring, width_s in _RINGS:
-        stale = state[f"{ring}_stamp"] <= clock_s // width_s - BUCKETS
-        for name in ("stamp", "requests", "tokens", "cost"):
-            state[f"{ring}_{name}"][stale] = 0
-    return state
 
 
 def _pending(core: ScoreCore, slots: Array) -> Array:

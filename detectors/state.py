@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +16,8 @@ State = dict[str, Array]
 Fields = Mapping[str, tuple[str, tuple[int, ...]]]
 
 _FIRST_CAPACITY: Final = 64
+_OWN_PAGES: Final = 1 << 18  # bytes
+_HUGE: Final = 1 << 22
 _MANY: Final = 512  # rows: for fewer, making items of them takes longer than it saves
 
 
@@ -62,7 +66,7 @@ class KeyTable:
             return
         self._capacity = capacity
         for name, column in self.columns.items():
-            wider = np.zeros((self._capacity, *column.shape[1:]), column.dtype)
+            wider = _zeros((self._capacity, *column.shape[1:]), column.dtype)
             wider[: len(column)] = column
             self.columns[name] = wider
 
@@ -84,6 +88,18 @@ class KeyTable:
                 column[slots] = values
             else:
                 _rows(column)[slots] = _rows(np.ascontiguousarray(values, column.dtype))
+
+
+def _zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Large ones are pages of their own: the heap would touch what is not used yet, and keep what was given back."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < _OWN_PAGES:
+        return np.zeros(shape, dtype)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):  # as NumPy does for its own: a kernel may be without
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, dtype).reshape(shape)
 
 
 def _rows(column: Array) -> Array:
