@@ -68,9 +68,9 @@ _NOTES: Final = """
   Open loop: an event is due at a random time whatever became of those before, and its `ts` is that time. Four times a
   second another key makes one call that costs more than it may spend in a minute: a certain limit, which is said at
   once; what is learned speaks at the end of the second that it judges. Until the finding is written, and from there
-  until the provider, a webhook, is told to stop the key. The load is a part of what the worker of the end-to-end run
-  scored, which had the second core for its threads; here the generator, the broker and the other workers share both.
-  Of some 240 thefts the 99.9th percentile is the worst.
+  until the provider, a webhook, is told to stop the key. The load is a part of what is scored with the generator, the
+  broker and the other workers on the same cores: as much is sent as the worker of the end-to-end run scored, and the
+  findings show how far into it the scoring comes in each second. Of some 240 thefts the 99.9th percentile is the worst.
 - **Recovery**: a worker takes in every key once, writes its shards and is killed with SIGKILL; then others start, one
   with the data folder that it left and one with none. All shards were written, so nothing is replayed; at work, frames
   of at most one rotation (`state.rotation_s`, 10 s) are, at the speed of the scoring path.
@@ -99,6 +99,10 @@ stands above. End to end, and for latency, recovery, growth and soak, the broker
 runs besides (`SCHED_RR`, where allowed), each contender alike. Events for each second of the process's own processor
 time suffer less and are given next to them. No test asserts a time: what must not creep back is counted in function
 calls (`benchmarks/call_budgets.toml`); what Arrow and NumPy do inside of one call is not.
+
+What that comes to: the pieces `end_to_end`, `stages` and `gate` above are of a quiet hour. In a busy one, in which the
+others of this machine were measured, they had 99,900 events/s, 30.4 × the naive agent, 1.77 × the bare limit, 8.10 ×
+Quix Streams, an ingest of 0.95 × the bare columns, and a gate with p99 1,920 µs.
 """
 
 

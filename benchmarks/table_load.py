@@ -14,7 +14,7 @@ def section(found: Mapping[str, dict[str, Any]]) -> str:
 
 def _latency(piece: dict[str, Any]) -> list[str]:
     lines = [
-        f"Latency, of {piece['capacity_per_s']:,.0f} events/s that one worker scores at most "
+        f"Latency, of {piece['capacity_per_s']:,.0f} events/s that are scored with the generator beside "
         "(`python -m benchmarks.run --only latency`). p50 / p99 / p99.9, ms:", "",
         "| load | events/s | event → finding | finding → call at the provider | thefts | generator late, p99 |",
         "|---|---|---|---|---|---|",

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from benchmarks.latency.load import THIEF_USD, Load, partition_of, thief
-from benchmarks.latency.run import figures
+from benchmarks.latency.run import figures, pace
 from schemas.event import UsageEvent
 
 PARTITIONS = 4
@@ -76,3 +76,9 @@ def test_latency_is_counted_from_when_a_theft_was_due() -> None:
     assert told["event_to_finding_ms"]["p50"] == pytest.approx(300)
     assert told["finding_to_call_ms"]["max"] == pytest.approx(50)
     assert told["thefts"] == 2
+
+
+def test_the_pace_is_how_far_into_what_is_due_the_findings_come_and_those_told_afterwards_say_nothing_of_it() -> None:
+    due = {thief(number): 100 + number / 4 for number in range(40)}
+    told = {key_id: 103 + (at_s - 100) / 0.8 for key_id, at_s in list(due.items())[:30]}
+    assert pace(50_000, due, told) == pytest.approx(40_000)
