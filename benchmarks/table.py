@@ -99,10 +99,6 @@ stands above. End to end, and for latency, recovery, growth and soak, the broker
 runs besides (`SCHED_RR`, where allowed), each contender alike. Events for each second of the process's own processor
 time suffer less and are given next to them. No test asserts a time: what must not creep back is counted in function
 calls (`benchmarks/call_budgets.toml`); what Arrow and NumPy do inside of one call is not.
-
-What that comes to: the pieces `end_to_end`, `stages` and `gate` above are of a quiet hour. In a busy one, in which the
-others of this machine were measured, they had 99,900 events/s, 30.4 × the naive agent, 1.77 × the bare limit, 8.10 ×
-Quix Streams, an ingest of 0.95 × the bare columns, and a gate with p99 1,920 µs.
 """
 
 
@@ -241,13 +237,14 @@ def shown(value: float) -> str:
 
 
 def _where(found: dict[str, dict[str, Any]]) -> list[str]:
+    """The machines. A `note` in a piece's results says what is to be known of that run, and goes with it."""
     lines = []
     for name, piece in found.items():
         machine = piece["machine"]
         packages = ", ".join(f"{package} {version}" for package, version in machine["packages"].items())
         lines.append(
             f"- `{name}`: {machine['cpu']}, {machine['cores']} cores, load {machine['load_1m']} at the end; "
-            f"Python {machine['python']}, {packages}."
+            f"Python {machine['python']}, {packages}. {piece.get('note', '')}".rstrip()
         )
     if "end_to_end" in found:
         work, broker = found["end_to_end"]["workload"], found["end_to_end"]["broker"]

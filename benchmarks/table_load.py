@@ -30,7 +30,7 @@ def _latency(piece: dict[str, Any]) -> list[str]:
             f"| {one['late_ms']['p99']:g} ms |"
         )
     goals = "Goals at half load: event → finding p99 ≤ 250 ms, finding → call p99 ≤ 100 ms."
-    return [*lines, "", f"{goals} {piece.get('note', '')}".rstrip()]
+    return [*lines, "", goals]
 
 
 def _three(at: Mapping[str, float]) -> str:

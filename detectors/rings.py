@@ -22,7 +22,7 @@ WINDOWS: Final = tuple(f"{metric}_{scale}" for metric in METRICS for scale in SC
 BUCKETS: Final = 64
 _LAST: Final = BUCKETS - 1
 _CHUNK: Final = 1024  # rows of a chunk stay in the second-level cache
-_RINGS: Final = (("fine", 1), ("minute", 60))
+_RINGS: Final = {"fine": 1, "minute": 60}
 _COLUMNS: Final = (("requests", REQUESTS), ("tokens", TOKENS), ("cost", COST))
 
 _PLACES: Final = np.arange(BUCKETS)
@@ -37,10 +37,10 @@ _COUNTED: Final[Fields] = {
     "live": ("<u8", ()), "requests": ("i4", (BUCKETS,)), "tokens": ("i4", (BUCKETS,)), "cost": ("i8", (BUCKETS,))
 }  # fmt: skip
 FIELDS: Final[Fields] = {"ring_second": ("i4", ())} | {
-    f"{ring}_{name}": field for ring, _ in _RINGS for name, field in _COUNTED.items()
+    f"{ring}_{name}": field for ring in _RINGS for name, field in _COUNTED.items()
 }
 """`ring_second` is the last that was folded, `live` has a bit for each bucket that counts."""
-STORED: Final = tuple(f"{ring}_{name}" for ring, _ in _RINGS for name in ("stamp", "requests", "tokens", "cost"))
+STORED: Final = tuple(f"{ring}_{name}" for ring in _RINGS for name in ("stamp", "requests", "tokens", "cost"))
 """Of `stored`, what is of the rings."""
 
 
@@ -48,7 +48,7 @@ def turn(columns: State, slots: Array, second: Array) -> None:
     """The clock of these keys comes to a second, never before their last: what falls out of their rings is stale."""
     before = columns["ring_second"][slots]
     columns["ring_second"][slots] = second
-    for ring, width_s in _RINGS:
+    for ring, width_s in _RINGS.items():
         last, newest = before // width_s, second // width_s
         columns[f"{ring}_live"][slots] &= ~_span(last + 1, newest - last)
 
@@ -66,7 +66,7 @@ def fold(columns: State, rows: Array) -> None:
     >>> sums(columns, np.array([0]), np.array([1000]))[0, :2].tolist()
     [5.0, 5.0]
     """
-    for ring, width_s in _RINGS:
+    for ring, width_s in _RINGS.items():
         newest, stamps = rows[SECOND] // width_s, rows[TS] // width_s
         young = stamps > newest - BUCKETS
         if young.all():
@@ -131,7 +131,7 @@ def counts(columns: State, slots: Array, second: Array) -> Array:
     result = np.empty((len(slots), len(WINDOWS)))
     for start in range(0, len(slots), _CHUNK):
         part = slice(start, start + _CHUNK)
-        for scale, (ring, width_s) in enumerate(_RINGS):
+        for scale, (ring, width_s) in enumerate(_RINGS.items()):
             now, some = second[part] // width_s, slots[part]
             bits = current(columns, ring, some, now)
             _short(columns, ring, some, now, bits, result[part, 2 * scale :: 4])
@@ -141,7 +141,7 @@ def counts(columns: State, slots: Array, second: Array) -> Array:
 
 def current(columns: State, ring: str, slots: Array, now: Array) -> Array:
     """A bit for each used bucket of the sixty newest as of a second or minute, which is not before the last folded."""
-    newest = columns["ring_second"][slots] // dict(_RINGS)[ring]
+    newest = columns["ring_second"][slots] // _RINGS[ring]
     within: Array = columns[f"{ring}_live"][slots] & _span(now - 59, newest - now + 60)
     return within
 
@@ -175,7 +175,7 @@ def stored(state: State, clock_s: int) -> State:
     again. The same history gives the same.
     """
     told = {name: values for name, values in state.items() if name != "ring_second"}
-    for ring, width_s in _RINGS:
+    for ring, width_s in _RINGS.items():
         newest = state["ring_second"][:, None] // width_s
         stamps = newest - (newest - _PLACES & _LAST)
         kept = unpacked(state[f"{ring}_live"]) & (stamps > clock_s // width_s - BUCKETS)
@@ -187,8 +187,8 @@ def stored(state: State, clock_s: int) -> State:
 def restored(state: State) -> State:
     """Rows of keys again, from `stored`."""
     told = {name.replace("_stamp", "_live"): values for name, values in state.items()}
-    second = np.max([state[f"{ring}_stamp"].max(axis=1) * width_s for ring, width_s in _RINGS], axis=0)
-    for ring, _ in _RINGS:
+    second = np.max([state[f"{ring}_stamp"].max(axis=1) * width_s for ring, width_s in _RINGS.items()], axis=0)
+    for ring in _RINGS:
         used = np.packbits(state[f"{ring}_stamp"] > 0, axis=1, bitorder="little")
         told[f"{ring}_live"] = used.view("<u8")[:, 0]
     return {"ring_second": second.astype("i4"), **told}
